@@ -1,1 +1,3 @@
+//! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
+pub mod clock;
