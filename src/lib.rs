@@ -1,1 +1,3 @@
-
+pub mod dev;
+pub mod embedded;
+pub mod tls;
