@@ -15,14 +15,9 @@ use tokio::io::AsyncReadExt;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let folder = PathBuf::from(
-        std::env::args_os()
-            .nth(1)
-            .context("usage: embedded_servers FOLDER")?,
-    );
+    let folder = PathBuf::from(std::env::args_os().nth(1).context("usage: embedded_servers FOLDER")?);
     let _lock = FolderLock::acquire(&folder)?;
-    let mut postgres =
-        EmbeddedPostgres::start(EmbeddedPostgresOptions::new(folder.join("postgres"))).await?;
+    let mut postgres = EmbeddedPostgres::start(EmbeddedPostgresOptions::new(folder.join("postgres"))).await?;
     let mut nats = EmbeddedNats::start(EmbeddedNatsOptions::new(folder.join("nats"))).await?;
     println!(
         "{}",
@@ -34,10 +29,7 @@ async fn main() -> anyhow::Result<()> {
         })
     );
     let mut ignored = Vec::new();
-    tokio::io::stdin()
-        .read_to_end(&mut ignored)
-        .await
-        .context("cannot read standard input")?;
+    tokio::io::stdin().read_to_end(&mut ignored).await.context("cannot read standard input")?;
     nats.stop().await?;
     postgres.stop().await
 }

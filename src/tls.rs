@@ -5,6 +5,7 @@
 //! client is built from [`http_client_builder`].
 
 /// A reqwest builder whose TLS works. Timeouts and limits are the caller's to set.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that installs the provider first")]
 pub fn http_client_builder() -> reqwest::ClientBuilder {
     install_provider();
     reqwest::Client::builder()
@@ -25,10 +26,7 @@ mod tests {
     #[test]
     fn an_https_client_can_be_built_any_number_of_times() {
         for _ in 0..2 {
-            http_client_builder()
-                .https_only(true)
-                .build()
-                .expect("TLS is set up");
+            http_client_builder().https_only(true).build().expect("TLS is set up");
         }
     }
 }

@@ -1,1 +1,14 @@
+//! The rules of codexapi, pure: given what happened and what is asked, which events follow.
+//!
+//! Nothing here reads a clock, draws a random number, or does IO; whatever a rule needs arrives
+//! in its command. That is what lets anyone replay the log and get the same numbers.
 
+pub mod account;
+pub mod event;
+pub mod ids;
+pub mod log;
+pub mod money;
+pub mod pricing;
+pub mod time;
+pub mod usage;
+pub mod wallet;

@@ -35,18 +35,11 @@ impl Banner<'_> {
     }
 
     fn introduction(&self) -> String {
-        let Self {
-            base_url,
-            customer_token,
-            admin_key,
-            balance,
-            data_dir,
-            ..
-        } = self;
+        let Self { base_url, customer_token, admin_key, balance, data_dir, .. } = self;
         let upstream = match self.simulator_url {
-            Some(url) => format!(
-                "the built-in simulator ({url}): no provider is configured, no model is called"
-            ),
+            Some(url) => {
+                format!("the built-in simulator ({url}): no provider is configured, no model is called")
+            }
             None => "the configured providers".to_owned(),
         };
         format!(
@@ -60,13 +53,7 @@ impl Banner<'_> {
     }
 
     fn curl(&self) -> String {
-        let Self {
-            base_url,
-            customer_token,
-            openai_model,
-            anthropic_model,
-            ..
-        } = self;
+        let Self { base_url, customer_token, openai_model, anthropic_model, .. } = self;
         format!(
             r#"# --- curl: Responses, streamed
 curl -sN {base_url}/v1/responses -H 'Authorization: Bearer {customer_token}' -H 'Content-Type: application/json' \
@@ -99,12 +86,7 @@ CODEX_HOME="$HOME/.codexapi-dev/codex" codex exec --skip-git-repo-check "Say hel
     /// The `config.toml` for Codex CLI: retries few, since each is a request to be metered anew; no contact with any
     /// host but ours.
     fn codex_config(&self) -> String {
-        let Self {
-            base_url,
-            customer_token,
-            openai_model,
-            ..
-        } = self;
+        let Self { base_url, customer_token, openai_model, .. } = self;
         format!(
             r#"model = "{openai_model}"
 model_provider = "codexapi"
@@ -130,11 +112,7 @@ plugins = false
     }
 
     fn claude_code(&self) -> String {
-        let Self {
-            base_url,
-            customer_token,
-            ..
-        } = self;
+        let Self { base_url, customer_token, .. } = self;
         format!(
             r#"# --- Claude Code (npm install -g @anthropic-ai/claude-code)
 ANTHROPIC_BASE_URL={base_url} ANTHROPIC_AUTH_TOKEN={customer_token} CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 \
@@ -144,13 +122,7 @@ ANTHROPIC_BASE_URL={base_url} ANTHROPIC_AUTH_TOKEN={customer_token} CLAUDE_CODE_
     }
 
     fn python(&self) -> String {
-        let Self {
-            base_url,
-            customer_token,
-            openai_model,
-            anthropic_model,
-            ..
-        } = self;
+        let Self { base_url, customer_token, openai_model, anthropic_model, .. } = self;
         format!(
             r#"# --- OpenAI SDK (pip install openai)
 python3 - <<'PY'
@@ -172,11 +144,7 @@ PY
     }
 
     fn account(&self) -> String {
-        let Self {
-            base_url,
-            customer_token,
-            ..
-        } = self;
+        let Self { base_url, customer_token, .. } = self;
         format!(
             "# --- what it cost: the balance, then every charge\n\
              curl -s {base_url}/api/v1/wallet/status -H 'Authorization: Bearer {customer_token}'\n\
@@ -205,17 +173,8 @@ mod tests {
 
     #[test]
     fn the_whole_text_is_a_shell_script() {
-        let mut shell = Command::new("sh")
-            .arg("-n")
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("sh");
-        shell
-            .stdin
-            .take()
-            .expect("piped")
-            .write_all(BANNER.text().as_bytes())
-            .expect("written");
+        let mut shell = Command::new("sh").arg("-n").stdin(Stdio::piped()).spawn().expect("sh");
+        shell.stdin.take().expect("piped").write_all(BANNER.text().as_bytes()).expect("written");
         assert!(shell.wait().expect("ended").success());
     }
 
@@ -227,32 +186,20 @@ mod tests {
             .filter_map(|line| line.trim().strip_prefix("-d '")?.strip_suffix('\''))
             .map(|body| serde_json::from_str(body).expect("JSON"))
             .collect();
-        let models: Vec<&str> = bodies
-            .iter()
-            .map(|body| body["model"].as_str().expect("a model"))
-            .collect();
+        let models: Vec<&str> = bodies.iter().map(|body| body["model"].as_str().expect("a model")).collect();
         assert_eq!(models, ["gpt-5.5", "gpt-5.5", "claude-opus-4-8"]);
     }
 
     #[test]
     fn the_codex_block_is_toml_that_points_at_us_without_websockets_or_piled_up_retries() {
         let text = BANNER.text();
-        let block = text
-            .split("<<'TOML'\n")
-            .nth(1)
-            .and_then(|rest| rest.split("TOML\n").next())
-            .expect("a block");
+        let block =
+            text.split("<<'TOML'\n").nth(1).and_then(|rest| rest.split("TOML\n").next()).expect("a block");
         let config: toml::Table = toml::from_str(block).expect("TOML");
         assert_eq!(config["model_provider"].as_str(), Some("codexapi"));
         let provider = &config["model_providers"]["codexapi"];
-        assert_eq!(
-            provider["base_url"].as_str(),
-            Some("http://127.0.0.1:8787/v1")
-        );
-        assert_eq!(
-            provider["experimental_bearer_token"].as_str(),
-            Some(BANNER.customer_token)
-        );
+        assert_eq!(provider["base_url"].as_str(), Some("http://127.0.0.1:8787/v1"));
+        assert_eq!(provider["experimental_bearer_token"].as_str(), Some(BANNER.customer_token));
         assert_eq!(provider["wire_api"].as_str(), Some("responses"));
         assert_eq!(provider["supports_websockets"].as_bool(), Some(false));
         assert_eq!(provider["request_max_retries"].as_integer(), Some(0));
@@ -262,23 +209,13 @@ mod tests {
     #[test]
     fn it_says_so_when_answers_are_simulated_and_only_then() {
         assert!(BANNER.text().contains("simulator (http://127.0.0.1:20001)"));
-        assert!(
-            !Banner {
-                simulator_url: None,
-                ..BANNER
-            }
-            .text()
-            .contains("simulator")
-        );
+        assert!(!Banner { simulator_url: None, ..BANNER }.text().contains("simulator"));
     }
 
     #[test]
     fn the_operator_key_stands_in_no_command() {
         let text = BANNER.text();
-        let with_key: Vec<&str> = text
-            .lines()
-            .filter(|line| line.contains(BANNER.admin_key))
-            .collect();
+        let with_key: Vec<&str> = text.lines().filter(|line| line.contains(BANNER.admin_key)).collect();
         assert_eq!(with_key, ["#   operator key    g2g-admin-fedcba9876543210"]);
     }
 }

@@ -36,8 +36,7 @@ impl DevSecrets {
     /// When a file cannot be read or written, or holds something else than its secret: a damaged key is never
     /// replaced, since what it sealed would be lost.
     pub fn load_or_create(folder: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
             .with_context(|| format!("cannot close {}", folder.display()))?;
         let token = |name: &str, prefix: &str| {
@@ -65,12 +64,8 @@ fn key(path: &Path) -> anyhow::Result<[u8; 32]> {
     let text = kept_secret(path, || hex::encode(rand::random::<[u8; 32]>()))?;
     // The decoder's own error would quote characters of the key.
     let mut bytes = [0; 32];
-    hex::decode_to_slice(&text, &mut bytes).map_err(|_| {
-        anyhow!(
-            "{} should hold 64 hexadecimal digits; restore it",
-            path.display()
-        )
-    })?;
+    hex::decode_to_slice(&text, &mut bytes)
+        .map_err(|_| anyhow!("{} should hold 64 hexadecimal digits; restore it", path.display()))?;
     Ok(bytes)
 }
 
@@ -80,10 +75,7 @@ mod tests {
 
     #[test]
     fn secrets_are_the_same_at_the_next_start_and_differ_between_folders() {
-        let (folder, other) = (
-            tempfile::tempdir().expect("folder"),
-            tempfile::tempdir().expect("folder"),
-        );
+        let (folder, other) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
         let first = DevSecrets::load_or_create(folder.path()).expect("made");
         let again = DevSecrets::load_or_create(folder.path()).expect("read");
         let elsewhere = DevSecrets::load_or_create(other.path()).expect("made");
@@ -101,14 +93,8 @@ mod tests {
     fn a_damaged_key_is_refused_without_being_quoted() {
         let folder = tempfile::tempdir().expect("folder");
         fs::write(folder.path().join("sealing-key"), "zz-not-a-key").expect("written");
-        let refusal = format!(
-            "{:#}",
-            DevSecrets::load_or_create(folder.path()).expect_err("damaged")
-        );
-        assert!(
-            refusal.contains("sealing-key should hold 64 hexadecimal digits"),
-            "{refusal}"
-        );
+        let refusal = format!("{:#}", DevSecrets::load_or_create(folder.path()).expect_err("damaged"));
+        assert!(refusal.contains("sealing-key should hold 64 hexadecimal digits"), "{refusal}");
         assert!(!refusal.contains("zz"), "{refusal}");
     }
 
@@ -117,9 +103,6 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let secrets = DevSecrets::load_or_create(folder.path()).expect("made");
         let shown = format!("{secrets:?}");
-        assert!(
-            !shown.contains(&secrets.admin_key) && !shown.contains(&secrets.customer_token),
-            "{shown}"
-        );
+        assert!(!shown.contains(&secrets.admin_key) && !shown.contains(&secrets.customer_token), "{shown}");
     }
 }

@@ -15,9 +15,7 @@ const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/bin"];
 pub(super) fn postgres_folder() -> anyhow::Result<PathBuf> {
     let found = newest_debian_postgres(Path::new(DEBIAN_POSTGRES))
         .or_else(postgres_of_pg_config)
-        .or_else(|| {
-            find_program("postgres").and_then(|program| program.parent().map(Path::to_owned))
-        })
+        .or_else(|| find_program("postgres").and_then(|program| program.parent().map(Path::to_owned)))
         .filter(|folder| folder.join("initdb").is_file());
     match found {
         Some(folder) => Ok(folder),
@@ -42,18 +40,13 @@ pub(super) fn nats_server() -> anyhow::Result<PathBuf> {
 /// A program built with this one: beside it, or one folder up when this is a test in `target/debug/deps`.
 pub(super) fn sibling_program(name: &str) -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("cannot tell where this program is")?;
-    let found = this
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file());
+    let found =
+        this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|program| program.is_file());
     match found {
         Some(program) => Ok(program),
-        None => bail!(
-            "{name} is not beside {}; build it with `cargo build --workspace --bins`",
-            this.display()
-        ),
+        None => {
+            bail!("{name} is not beside {}; build it with `cargo build --workspace --bins`", this.display())
+        }
     }
 }
 
@@ -97,20 +90,12 @@ mod tests {
         }
         fs::create_dir_all(versions.path().join("17/lib")).expect("folder");
 
-        assert_eq!(
-            newest_debian_postgres(versions.path()),
-            Some(versions.path().join("15/bin"))
-        );
+        assert_eq!(newest_debian_postgres(versions.path()), Some(versions.path().join("15/bin")));
     }
 
     #[test]
     fn a_missing_sibling_is_named_with_the_command_that_builds_it() {
-        let refusal = sibling_program("codexapi-nothing")
-            .expect_err("no such program")
-            .to_string();
-        assert!(
-            refusal.contains("codexapi-nothing") && refusal.contains("cargo build"),
-            "{refusal}"
-        );
+        let refusal = sibling_program("codexapi-nothing").expect_err("no such program").to_string();
+        assert!(refusal.contains("codexapi-nothing") && refusal.contains("cargo build"), "{refusal}");
     }
 }

@@ -12,9 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use rustix::process::{
-    Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal,
-};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
 use super::folder::LogFile;
 
@@ -42,20 +40,10 @@ impl ChildProcess {
     ) -> anyhow::Result<Self> {
         let output = log.rotate()?;
         let errors = output.try_clone().context("cannot share the log file")?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         die_with_parent(&mut command, last_signal);
-        let child =
-            spawn_from_lasting_thread(command).with_context(|| format!("cannot start {name}"))?;
-        Ok(Self {
-            name,
-            child,
-            log: log.clone(),
-            last_signal,
-        })
+        let child = spawn_from_lasting_thread(command).with_context(|| format!("cannot start {name}"))?;
+        Ok(Self { name, child, log: log.clone(), last_signal })
     }
 
     pub fn pid(&self) -> u32 {
@@ -64,20 +52,14 @@ impl ChildProcess {
 
     /// `Some` once it has ended.
     pub fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .with_context(|| format!("cannot ask after {}", self.name))
+        self.child.try_wait().with_context(|| format!("cannot ask after {}", self.name))
     }
 
     /// An error with the end of its log if it is no longer running.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
         match self.exit_status()? {
             None => Ok(()),
-            Some(status) => bail!(
-                "{} ended by itself ({status}); {}",
-                self.name,
-                self.log.tail()
-            ),
+            Some(status) => bail!("{} ended by itself ({status}); {}", self.name, self.log.tail()),
         }
     }
 
@@ -93,11 +75,7 @@ impl ChildProcess {
             match probe().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if started.elapsed() >= deadline => {
-                    bail!(
-                        "{} is not ready after {deadline:?} ({error:#}); {}",
-                        self.name,
-                        self.log.tail()
-                    )
+                    bail!("{} is not ready after {deadline:?} ({error:#}); {}", self.name, self.log.tail())
                 }
                 Err(_) => tokio::time::sleep(POLL).await,
             }
@@ -118,20 +96,13 @@ impl ChildProcess {
     /// SIGKILL, as in a crash: the child gets no chance to tidy up.
     pub fn kill9(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::KILL)?;
-        self.child
-            .wait()
-            .map(drop)
-            .with_context(|| format!("cannot wait for {}", self.name))
+        self.child.wait().map(drop).with_context(|| format!("cannot wait for {}", self.name))
     }
 
     /// Waits for a program that ends by itself.
     pub async fn completed(&mut self, deadline: Duration) -> anyhow::Result<()> {
         if !self.ended_within(deadline).await? {
-            bail!(
-                "{} has not ended after {deadline:?}; {}",
-                self.name,
-                self.log.tail()
-            );
+            bail!("{} has not ended after {deadline:?}; {}", self.name, self.log.tail());
         }
         match self.exit_status()? {
             Some(status) if status.success() => Ok(()),
@@ -216,12 +187,8 @@ fn spawn_from_lasting_thread(command: Command) -> anyhow::Result<Child> {
         requests
     });
     let (answer, spawned) = mpsc::sync_channel(1);
-    spawner
-        .send((command, answer))
-        .context("the thread that starts children has ended")?;
-    Ok(spawned
-        .recv()
-        .context("the thread that starts children has ended")??)
+    spawner.send((command, answer)).context("the thread that starts children has ended")?;
+    Ok(spawned.recv().context("the thread that starts children has ended")??)
 }
 
 #[cfg(test)]
@@ -239,8 +206,7 @@ mod tests {
 
     async fn said(child: &mut ChildProcess, word: &'static str) {
         let log = child.log.clone();
-        let probe =
-            || std::future::ready(log.text().contains(word).then_some(()).context("not yet"));
+        let probe = || std::future::ready(log.text().contains(word).then_some(()).context("not yet"));
         child.ready(LONG, probe).await.expect("said so");
     }
 
@@ -249,30 +215,17 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let mut child = shell("echo no such option >&2; exit 3", &folder);
         let never = || std::future::ready(Err::<(), _>(anyhow::anyhow!("not yet")));
-        let error = child
-            .ready(LONG, never)
-            .await
-            .expect_err("it ended")
-            .to_string();
-        assert!(
-            error.contains("exit status: 3") && error.ends_with("no such option"),
-            "{error}"
-        );
+        let error = child.ready(LONG, never).await.expect_err("it ended").to_string();
+        assert!(error.contains("exit status: 3") && error.ends_with("no such option"), "{error}");
     }
 
     #[tokio::test]
     async fn a_child_that_ignores_polite_signals_is_killed() {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let mut child = shell(
-            "trap '' TERM; echo deaf; while :; do sleep 0.05; done",
-            &folder,
-        );
+        let mut child = shell("trap '' TERM; echo deaf; while :; do sleep 0.05; done", &folder);
         said(&mut child, "deaf").await;
         let pid = child.pid();
-        child
-            .stop(&[(Signal::TERM, Duration::from_millis(100))])
-            .await
-            .expect("stopped");
+        child.stop(&[(Signal::TERM, Duration::from_millis(100))]).await.expect("stopped");
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     }
 

@@ -24,8 +24,7 @@ pub struct FolderLock {
 impl FolderLock {
     /// Creates the folder if need be. Refuses at once, naming the holder's process id, if another process has it.
     pub fn acquire(folder: &Path) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("cannot create {}", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let path = folder.join(LOCK_FILE);
         let mut file = OpenOptions::new()
             .read(true)
@@ -39,8 +38,7 @@ impl FolderLock {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut holder = String::new();
-                file.read_to_string(&mut holder)
-                    .context("cannot read the lock's holder")?;
+                file.read_to_string(&mut holder).context("cannot read the lock's holder")?;
                 bail!(
                     "{} is in use by process {}; stop it, or choose another folder with --data",
                     folder.display(),
@@ -59,16 +57,12 @@ impl FolderLock {
 }
 
 /// The secret kept in `path`, readable by its owner alone; made by `generate` the first time.
-pub(crate) fn kept_secret(
-    path: &Path,
-    generate: impl FnOnce() -> String,
-) -> anyhow::Result<String> {
+pub(crate) fn kept_secret(path: &Path, generate: impl FnOnce() -> String) -> anyhow::Result<String> {
     match fs::read_to_string(path) {
         Ok(secret) if !secret.trim().is_empty() => return Ok(secret.trim().to_owned()),
-        Ok(_) => bail!(
-            "{} is empty; restore it, or remove the whole data folder to start anew",
-            path.display()
-        ),
+        Ok(_) => {
+            bail!("{} is empty; restore it, or remove the whole data folder to start anew", path.display())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
@@ -87,11 +81,7 @@ pub(super) fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };
@@ -106,17 +96,14 @@ pub(super) struct LogFile {
 
 impl LogFile {
     pub fn in_folder(folder: &Path, name: &str) -> Self {
-        Self {
-            path: folder.join(name),
-        }
+        Self { path: folder.join(name) }
     }
 
     /// Moves the last run's log aside and opens a new one for appending.
     pub fn rotate(&self) -> anyhow::Result<File> {
         match fs::rename(&self.path, self.path.with_extension("log.1")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error)
-                    .with_context(|| format!("cannot rotate {}", self.path.display()));
+                return Err(error).with_context(|| format!("cannot rotate {}", self.path.display()));
             }
             _ => {}
         }
@@ -129,9 +116,7 @@ impl LogFile {
 
     /// All of this run's log.
     pub fn text(&self) -> String {
-        fs::read(&self.path)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// The end of this run's log with its path, for an error message.
@@ -145,11 +130,9 @@ impl LogFile {
             Ok(end)
         };
         match read_end() {
-            Ok(end) => format!(
-                "{} ends with:\n{}",
-                self.path.display(),
-                String::from_utf8_lossy(&end).trim_end()
-            ),
+            Ok(end) => {
+                format!("{} ends with:\n{}", self.path.display(), String::from_utf8_lossy(&end).trim_end())
+            }
             Err(error) => format!("{} cannot be read: {error}", self.path.display()),
         }
     }
@@ -166,13 +149,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let held = FolderLock::acquire(folder.path()).expect("free");
 
-        let refusal = FolderLock::acquire(folder.path())
-            .expect_err("held")
-            .to_string();
-        assert!(
-            refusal.contains(&format!("in use by process {};", std::process::id())),
-            "{refusal}"
-        );
+        let refusal = FolderLock::acquire(folder.path()).expect_err("held").to_string();
+        assert!(refusal.contains(&format!("in use by process {};", std::process::id())), "{refusal}");
 
         drop(held);
         FolderLock::acquire(folder.path()).expect("free again");
@@ -182,18 +160,9 @@ mod tests {
     fn a_secret_is_made_once_and_only_its_owner_can_read_it() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("key");
-        assert_eq!(
-            kept_secret(&path, || "first".to_owned()).expect("made"),
-            "first"
-        );
-        assert_eq!(
-            kept_secret(&path, || "second".to_owned()).expect("kept"),
-            "first"
-        );
-        assert_eq!(
-            fs::metadata(&path).expect("exists").permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(kept_secret(&path, || "first".to_owned()).expect("made"), "first");
+        assert_eq!(kept_secret(&path, || "second".to_owned()).expect("kept"), "first");
+        assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -201,30 +170,16 @@ mod tests {
         let folder = tempfile::tempdir().expect("temporary folder");
         let path = folder.path().join("key");
         fs::write(&path, "\n").expect("file");
-        kept_secret(&path, || "new".to_owned())
-            .expect_err("a new key would orphan what the old one sealed");
+        kept_secret(&path, || "new".to_owned()).expect_err("a new key would orphan what the old one sealed");
     }
 
     #[test]
     fn a_log_keeps_one_earlier_run_and_its_tail_names_the_file() {
         let folder = tempfile::tempdir().expect("temporary folder");
         let log = LogFile::in_folder(folder.path(), "server.log");
-        log.rotate()
-            .expect("opened")
-            .write_all(b"first run")
-            .expect("written");
-        log.rotate()
-            .expect("opened")
-            .write_all(b"second run")
-            .expect("written");
-        assert_eq!(
-            fs::read_to_string(folder.path().join("server.log.1")).expect("kept"),
-            "first run"
-        );
-        assert!(
-            log.tail().ends_with("server.log ends with:\nsecond run"),
-            "{}",
-            log.tail()
-        );
+        log.rotate().expect("opened").write_all(b"first run").expect("written");
+        log.rotate().expect("opened").write_all(b"second run").expect("written");
+        assert_eq!(fs::read_to_string(folder.path().join("server.log.1")).expect("kept"), "first run");
+        assert!(log.tail().ends_with("server.log ends with:\nsecond run"), "{}", log.tail());
     }
 }

@@ -34,10 +34,7 @@ pub struct EmbeddedNatsOptions {
 
 impl EmbeddedNatsOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            port: None,
-        }
+        Self { data_dir: data_dir.into(), port: None }
     }
 }
 
@@ -62,20 +59,10 @@ impl EmbeddedNats {
     pub async fn start(options: EmbeddedNatsOptions) -> anyhow::Result<Self> {
         let program = binaries::nats_server()?;
         let lock = FolderLock::acquire(&options.data_dir)?;
-        let password = kept_secret(&options.data_dir.join("password"), || {
-            hex::encode(rand::random::<[u8; 16]>())
-        })?;
-        let mut nats = Self {
-            server: None,
-            options,
-            program,
-            port: 0,
-            password,
-            _lock: lock,
-        };
-        nats.launch_on_a_port()
-            .await
-            .context("cannot start nats-server")?;
+        let password =
+            kept_secret(&options.data_dir.join("password"), || hex::encode(rand::random::<[u8; 16]>()))?;
+        let mut nats = Self { server: None, options, program, port: 0, password, _lock: lock };
+        nats.launch_on_a_port().await.context("cannot start nats-server")?;
         Ok(nats)
     }
 
@@ -95,9 +82,7 @@ impl EmbeddedNats {
 
     /// An error with the end of the log if the server has ended by itself.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
-        self.server
-            .as_mut()
-            .map_or(Ok(()), ChildProcess::check_running)
+        self.server.as_mut().map_or(Ok(()), ChildProcess::check_running)
     }
 
     /// Stopping what is stopped does nothing.
@@ -156,9 +141,7 @@ impl EmbeddedNats {
         command.env_clear().arg("--config").arg(&configuration);
         let mut server = ChildProcess::spawn("nats-server", command, &self.log(), Signal::KILL)?;
         let url = self.url();
-        server
-            .ready(READY_DEADLINE, || jetstream_answers(url.clone()))
-            .await?;
+        server.ready(READY_DEADLINE, || jetstream_answers(url.clone())).await?;
         self.server = Some(server);
         Ok(())
     }
@@ -187,10 +170,7 @@ impl EmbeddedNats {
 
 async fn jetstream_answers(url: String) -> anyhow::Result<()> {
     let ask = async {
-        let client = async_nats::ConnectOptions::new()
-            .max_reconnects(1)
-            .connect(url)
-            .await?;
+        let client = async_nats::ConnectOptions::new().max_reconnects(1).connect(url).await?;
         async_nats::jetstream::new(client).query_account().await?;
         anyhow::Ok(())
     };

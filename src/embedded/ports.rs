@@ -22,11 +22,7 @@ pub fn free_port() -> anyhow::Result<u16> {
             return Ok(port);
         }
     }
-    bail!(
-        "no free port on 127.0.0.1 between {} and {} after {ATTEMPTS} attempts",
-        PORTS.start,
-        PORTS.end
-    )
+    bail!("no free port on 127.0.0.1 between {} and {} after {ATTEMPTS} attempts", PORTS.start, PORTS.end)
 }
 
 #[cfg(test)]

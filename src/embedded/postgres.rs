@@ -33,10 +33,8 @@ const LEFTOVER_POLL: Duration = Duration::from_millis(100);
 /// Only for a port taken between choosing it and listening on it.
 const PORT_ATTEMPTS: usize = 5;
 /// Fast shutdown (transactions rolled back, checkpoint), then immediate (recovery at the next start).
-const STOP_SIGNALS: [(Signal, Duration); 2] = [
-    (Signal::INT, Duration::from_secs(15)),
-    (Signal::QUIT, Duration::from_secs(5)),
-];
+const STOP_SIGNALS: [(Signal, Duration); 2] =
+    [(Signal::INT, Duration::from_secs(15)), (Signal::QUIT, Duration::from_secs(5))];
 
 /// Where and how large.
 #[derive(Clone, Debug)]
@@ -87,39 +85,21 @@ impl EmbeddedPostgres {
         let user = ServerUser::for_cluster(&cluster_folder(&options.data_dir))?;
         if let Some(user) = &user {
             // Our own folder: the server's account must walk through it, and reads nothing but its cluster there.
-            fs::set_permissions(&options.data_dir, Permissions::from_mode(0o711)).with_context(
-                || format!("cannot open {} to Postgres", options.data_dir.display()),
-            )?;
+            fs::set_permissions(&options.data_dir, Permissions::from_mode(0o711))
+                .with_context(|| format!("cannot open {} to Postgres", options.data_dir.display()))?;
             user.check_reach(&options.data_dir)?;
         }
         let password = kept_secret(&options.data_dir.join("password"), random_password)?;
-        let mut postgres = Self {
-            server: None,
-            options,
-            programs,
-            user,
-            port: 0,
-            password,
-            _lock: lock,
-        };
-        postgres
-            .make_cluster()
-            .await
-            .context("cannot make a Postgres cluster")?;
+        let mut postgres = Self { server: None, options, programs, user, port: 0, password, _lock: lock };
+        postgres.make_cluster().await.context("cannot make a Postgres cluster")?;
         postgres.clear_leftovers().await?;
-        postgres
-            .launch_on_a_port()
-            .await
-            .context("cannot start Postgres")?;
+        postgres.launch_on_a_port().await.context("cannot start Postgres")?;
         Ok(postgres)
     }
 
     /// `postgres://…` with the password in it: never to be logged.
     pub fn database_url(&self, database: &str) -> String {
-        format!(
-            "postgres://{ROLE}:{}@127.0.0.1:{}/{database}?sslmode=disable",
-            self.password, self.port
-        )
+        format!("postgres://{ROLE}:{}@127.0.0.1:{}/{database}?sslmode=disable", self.password, self.port)
     }
 
     pub fn port(&self) -> u16 {
@@ -134,36 +114,22 @@ impl EmbeddedPostgres {
     /// Makes the database if it does not exist. The name is of `a-z`, `0-9` and `_`.
     pub async fn create_database(&self, name: &str) -> anyhow::Result<()> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        ensure!(
-            !name.is_empty() && name.bytes().all(plain),
-            "{name:?} is not a plain database name"
-        );
-        let mut connection = self
-            .connect_options(MAINTENANCE_DATABASE)
-            .connect()
-            .await
-            .context("cannot connect")?;
-        match sqlx::query(&format!("CREATE DATABASE \"{name}\""))
-            .execute(&mut connection)
-            .await
-        {
+        ensure!(!name.is_empty() && name.bytes().all(plain), "{name:?} is not a plain database name");
+        let mut connection =
+            self.connect_options(MAINTENANCE_DATABASE).connect().await.context("cannot connect")?;
+        match sqlx::query(&format!("CREATE DATABASE \"{name}\"")).execute(&mut connection).await {
             Ok(_) => {}
             Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some("42P04") => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("cannot create database {name}"));
             }
         }
-        connection
-            .close()
-            .await
-            .context("cannot close the connection")
+        connection.close().await.context("cannot close the connection")
     }
 
     /// An error with the end of the log if the server has ended by itself.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
-        self.server
-            .as_mut()
-            .map_or(Ok(()), ChildProcess::check_running)
+        self.server.as_mut().map_or(Ok(()), ChildProcess::check_running)
     }
 
     /// Fast shutdown; more force as deadlines pass. Stopping what is stopped does nothing.
@@ -193,13 +159,8 @@ impl EmbeddedPostgres {
     async fn make_cluster(&self) -> anyhow::Result<()> {
         let cluster = cluster_folder(&self.options.data_dir);
         if cluster.join("PG_VERSION").is_file() {
-            let owner = fs::metadata(&cluster)
-                .context("cannot look at the cluster")?
-                .uid();
-            let runs_as = self
-                .user
-                .as_ref()
-                .map_or(rustix::process::geteuid().as_raw(), |user| user.uid);
+            let owner = fs::metadata(&cluster).context("cannot look at the cluster")?.uid();
+            let runs_as = self.user.as_ref().map_or(rustix::process::geteuid().as_raw(), |user| user.uid);
             ensure!(
                 owner == runs_as,
                 "{} belongs to user id {owner}, not to us ({runs_as})",
@@ -209,8 +170,7 @@ impl EmbeddedPostgres {
         }
         let unfinished = self.options.data_dir.join("cluster.new");
         remove_folder(&unfinished)?;
-        fs::create_dir(&unfinished)
-            .with_context(|| format!("cannot create {}", unfinished.display()))?;
+        fs::create_dir(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
         fs::set_permissions(&unfinished, Permissions::from_mode(0o700))
             .context("cannot close the cluster folder")?;
         self.give_to_server(&unfinished)?;
@@ -220,22 +180,11 @@ impl EmbeddedPostgres {
 
         let mut initdb = self.command("initdb", &unfinished);
         // Plain byte order: no index depends on the machine's locale library.
-        initdb.args([
-            "--encoding=UTF8",
-            "--locale=C",
-            "--auth=scram-sha-256",
-            "--username",
-            ROLE,
-        ]);
-        initdb
-            .arg("--pwfile")
-            .arg(&password_file)
-            .arg("--pgdata")
-            .arg(&unfinished);
+        initdb.args(["--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--username", ROLE]);
+        initdb.arg("--pwfile").arg(&password_file).arg("--pgdata").arg(&unfinished);
         let log = LogFile::in_folder(&self.options.data_dir, "initdb.log");
-        let outcome = ChildProcess::spawn("initdb", initdb, &log, Signal::KILL)?
-            .completed(INITDB_DEADLINE)
-            .await;
+        let outcome =
+            ChildProcess::spawn("initdb", initdb, &log, Signal::KILL)?.completed(INITDB_DEADLINE).await;
         fs::remove_file(&password_file).context("cannot remove the password handed to initdb")?;
         outcome?;
         remove_folder(&cluster)?;
@@ -253,11 +202,7 @@ impl EmbeddedPostgres {
     fn command(&self, program: &str, working_folder: &Path) -> Command {
         let mut command = Command::new(self.programs.join(program));
         // No PG* variable of ours may steer it.
-        command
-            .env_clear()
-            .env("PATH", &self.programs)
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC");
+        command.env_clear().env("PATH", &self.programs).env("LC_ALL", "C").env("TZ", "UTC");
         command.current_dir(working_folder);
         if let Some(user) = &self.user {
             command.uid(user.uid).gid(user.gid);
@@ -268,9 +213,8 @@ impl EmbeddedPostgres {
     /// Ends whatever an earlier run left in the cluster, which the lock makes ours to end. Backends outlive a killed
     /// postmaster for a moment; a second server among them would ruin the cluster.
     async fn clear_leftovers(&self) -> anyhow::Result<()> {
-        let cluster = cluster_folder(&self.options.data_dir)
-            .canonicalize()
-            .context("cannot resolve the cluster")?;
+        let cluster =
+            cluster_folder(&self.options.data_dir).canonicalize().context("cannot resolve the cluster")?;
         let started = Instant::now();
         loop {
             let leftovers = processes_in(&cluster)?;
@@ -326,31 +270,21 @@ impl EmbeddedPostgres {
     async fn launch(&mut self) -> anyhow::Result<()> {
         let cluster = cluster_folder(&self.options.data_dir);
         let mut command = self.command("postgres", &cluster);
-        command
-            .arg("-D")
-            .arg(&cluster)
-            .arg("-p")
-            .arg(self.port.to_string());
+        command.arg("-D").arg(&cluster).arg("-p").arg(self.port.to_string());
         for setting in self.settings() {
             command.arg("-c").arg(setting);
         }
         // SIGQUIT: the postmaster takes its backends with it and leaves at once; the log (WAL) has all that counts.
         let mut server = ChildProcess::spawn("Postgres", command, &self.log(), Signal::QUIT)?;
         let options = self.connect_options(MAINTENANCE_DATABASE);
-        server
-            .ready(READY_DEADLINE, || answers(options.clone()))
-            .await?;
+        server.ready(READY_DEADLINE, || answers(options.clone())).await?;
         self.server = Some(server);
         Ok(())
     }
 
     fn settings(&self) -> Vec<String> {
-        let EmbeddedPostgresOptions {
-            max_connections,
-            shared_buffers_mb,
-            max_wal_size_mb,
-            ..
-        } = &self.options;
+        let EmbeddedPostgresOptions { max_connections, shared_buffers_mb, max_wal_size_mb, .. } =
+            &self.options;
         vec![
             "listen_addresses=127.0.0.1".to_owned(),
             "unix_socket_directories=".to_owned(),
@@ -403,18 +337,13 @@ fn processes_in(folder: &Path) -> anyhow::Result<Vec<Pid>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot read /proc")? {
         let process = entry.context("cannot read /proc")?;
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-            .and_then(Pid::from_raw)
+        let Some(pid) =
+            process.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
         else {
             continue;
         };
         // Unreadable: it has ended meanwhile, or is another user's, and so not in this folder.
-        if fs::read_link(process.path().join("cwd"))
-            .is_ok_and(|working_folder| working_folder == folder)
-        {
+        if fs::read_link(process.path().join("cwd")).is_ok_and(|working_folder| working_folder == folder) {
             found.push(pid);
         }
     }

@@ -31,10 +31,7 @@ pub struct SimulatorOptions {
 
 impl SimulatorOptions {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            port: None,
-        }
+        Self { data_dir: data_dir.into(), port: None }
     }
 }
 
@@ -63,17 +60,8 @@ impl Simulator {
         let program = binaries::sibling_program(PROGRAM)?;
         std::fs::create_dir_all(&options.data_dir)
             .with_context(|| format!("cannot create {}", options.data_dir.display()))?;
-        let mut simulator = Self {
-            server: None,
-            options,
-            program,
-            port: 0,
-            base_url: String::new(),
-        };
-        simulator
-            .launch_on_a_port()
-            .await
-            .context("cannot start the upstream simulator")?;
+        let mut simulator = Self { server: None, options, program, port: 0, base_url: String::new() };
+        simulator.launch_on_a_port().await.context("cannot start the upstream simulator")?;
         Ok(simulator)
     }
 
@@ -94,9 +82,7 @@ impl Simulator {
 
     /// An error with the end of the log if it has ended by itself.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
-        self.server
-            .as_mut()
-            .map_or(Ok(()), ChildProcess::check_running)
+        self.server.as_mut().map_or(Ok(()), ChildProcess::check_running)
     }
 
     /// Stopping what is stopped does nothing.
@@ -110,9 +96,7 @@ impl Simulator {
     /// Stops it if it runs, and starts it on the same port with the same bills.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.stop().await?;
-        self.launch()
-            .await
-            .context("cannot restart the upstream simulator")
+        self.launch().await.context("cannot restart the upstream simulator")
     }
 
     /// The simulator dies by SIGKILL, as when a provider drops off the net.
@@ -131,12 +115,7 @@ impl Simulator {
         for _ in 1..PORT_ATTEMPTS {
             self.port = free_port()?;
             match self.launch().await {
-                Err(_)
-                    if self
-                        .log()
-                        .text()
-                        .to_lowercase()
-                        .contains("address already in use") => {}
+                Err(_) if self.log().text().to_lowercase().contains("address already in use") => {}
                 outcome => return outcome,
             }
         }
@@ -146,20 +125,11 @@ impl Simulator {
 
     async fn launch(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(&self.program);
-        command
-            .arg("--listen")
-            .arg(format!("127.0.0.1:{}", self.port))
-            .arg("--bills")
-            .arg(self.bills_file());
+        command.arg("--listen").arg(format!("127.0.0.1:{}", self.port)).arg("--bills").arg(self.bills_file());
         let log = self.log();
         let mut server = ChildProcess::spawn(PROGRAM, command, &log, Signal::KILL)?;
         let probe = || std::future::ready(ready_line(&log.text()).context("no ready line yet"));
-        self.base_url = server
-            .ready(READY_DEADLINE, probe)
-            .await?
-            .base_url
-            .trim_end_matches('/')
-            .to_owned();
+        self.base_url = server.ready(READY_DEADLINE, probe).await?.base_url.trim_end_matches('/').to_owned();
         self.server = Some(server);
         Ok(())
     }
@@ -170,11 +140,7 @@ impl Simulator {
 }
 
 fn ready_line(output: &str) -> Option<ReadyLine> {
-    output.lines().find_map(|line| {
-        serde_json::from_str::<ReadyLine>(line)
-            .ok()
-            .filter(|line| line.ready)
-    })
+    output.lines().find_map(|line| serde_json::from_str::<ReadyLine>(line).ok().filter(|line| line.ready))
 }
 
 #[cfg(test)]
@@ -184,10 +150,7 @@ mod tests {
     #[test]
     fn the_ready_line_is_found_among_log_lines_and_a_half_written_one_is_not_taken() {
         let output = "listening\n{\"ready\":false,\"baseUrl\":\"http://a\"}\n{\"ready\":true,\"baseUrl\":\"http://127.0.0.1:20001\"}\n";
-        assert_eq!(
-            ready_line(output).expect("found").base_url,
-            "http://127.0.0.1:20001"
-        );
+        assert_eq!(ready_line(output).expect("found").base_url, "http://127.0.0.1:20001");
         assert!(ready_line("{\"ready\":true,\"baseUr").is_none());
     }
 }

@@ -28,16 +28,10 @@ impl ServerUser {
         if let Ok(metadata) = fs::metadata(cluster)
             && metadata.uid() != 0
         {
-            return Ok(Some(Self {
-                uid: metadata.uid(),
-                gid: metadata.gid(),
-            }));
+            return Ok(Some(Self { uid: metadata.uid(), gid: metadata.gid() }));
         }
         let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
-        match ACCOUNTS
-            .iter()
-            .find_map(|name| find_account(&accounts, name))
-        {
+        match ACCOUNTS.iter().find_map(|name| find_account(&accounts, name)) {
             Some(user) => Ok(Some(user)),
             None => bail!(
                 "Postgres does not run as root, and this machine has none of the accounts {ACCOUNTS:?}; \
@@ -48,9 +42,7 @@ impl ServerUser {
 
     /// Refuses a folder that this account cannot walk to, naming the first folder that stops it.
     pub fn check_reach(&self, folder: &Path) -> anyhow::Result<()> {
-        let folder = folder
-            .canonicalize()
-            .with_context(|| format!("cannot resolve {}", folder.display()))?;
+        let folder = folder.canonicalize().with_context(|| format!("cannot resolve {}", folder.display()))?;
         let mut path_from_root: Vec<&Path> = folder.ancestors().collect();
         path_from_root.reverse();
         for step in path_from_root {
@@ -101,10 +93,7 @@ mod tests {
     fn an_account_is_found_by_its_whole_name_and_root_is_never_taken() {
         let accounts = "root:x:0:0::/root:/bin/sh\npostgresql:x:7:8::/:/bin/sh\npostgres:x:101:104::/:/bin/sh\n\
                         toor:x:0:0::/root:/bin/sh\nbroken line\n";
-        assert_eq!(
-            find_account(accounts, "postgres"),
-            Some(ServerUser { uid: 101, gid: 104 })
-        );
+        assert_eq!(find_account(accounts, "postgres"), Some(ServerUser { uid: 101, gid: 104 }));
         assert_eq!(find_account(accounts, "toor"), None);
         assert_eq!(find_account(accounts, "nobody"), None);
     }
@@ -118,20 +107,11 @@ mod tests {
         let inner = outer.path().join("postgres");
         fs::create_dir(&inner).expect("folder");
         // Nobody has this id, so it owns nothing here.
-        let stranger = ServerUser {
-            uid: 4_000_000_000,
-            gid: 4_000_000_000,
-        };
+        let stranger = ServerUser { uid: 4_000_000_000, gid: 4_000_000_000 };
 
-        let refusal = stranger
-            .check_reach(&inner)
-            .expect_err("the outer folder is closed")
-            .to_string();
+        let refusal = stranger.check_reach(&inner).expect_err("the outer folder is closed").to_string();
         let outer_path = outer.path().canonicalize().expect("exists");
-        assert!(
-            refusal.contains(&format!("cannot enter {};", outer_path.display())),
-            "{refusal}"
-        );
+        assert!(refusal.contains(&format!("cannot enter {};", outer_path.display())), "{refusal}");
 
         fs::set_permissions(outer.path(), fs::Permissions::from_mode(0o711)).expect("chmod");
         fs::set_permissions(&inner, fs::Permissions::from_mode(0o711)).expect("chmod");

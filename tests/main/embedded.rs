@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use codexapi::embedded::{
-    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FolderLock,
-    Simulator, SimulatorOptions,
+    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FolderLock, Simulator,
+    SimulatorOptions,
 };
 use futures::StreamExt;
 use serde::Deserialize;
@@ -22,10 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Open to the account that Postgres runs as when root runs the tests.
 fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o711))
-        .tempdir()
-        .expect("temporary folder")
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().expect("temporary folder")
 }
 
 fn postgres_options(folder: &TempDir) -> EmbeddedPostgresOptions {
@@ -49,10 +46,7 @@ fn alive(pid: u32) -> bool {
 fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(
-            started.elapsed() < PATIENCE,
-            "not after {PATIENCE:?}: {what}"
-        );
+        assert!(started.elapsed() < PATIENCE, "not after {PATIENCE:?}: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -60,12 +54,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 #[tokio::test]
 async fn postgres_runs_with_the_durability_that_money_needs() {
     let folder = folder();
-    let mut postgres = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
-    let mut connection = PgConnection::connect(&postgres.database_url("postgres"))
-        .await
-        .expect("connected");
+    let mut postgres = EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
+    let mut connection = PgConnection::connect(&postgres.database_url("postgres")).await.expect("connected");
     for (name, value) in [
         ("fsync", "on"),
         ("full_page_writes", "on"),
@@ -82,72 +72,42 @@ async fn postgres_runs_with_the_durability_that_money_needs() {
 #[tokio::test]
 async fn postgres_refuses_who_does_not_know_the_password() {
     let folder = folder();
-    let postgres = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
-    let stranger = format!(
-        "postgres://codexapi:guess@127.0.0.1:{}/postgres?sslmode=disable",
-        postgres.port()
-    );
-    let refusal = PgConnection::connect(&stranger)
-        .await
-        .expect_err("a wrong password");
-    let code = refusal
-        .as_database_error()
-        .and_then(|error| error.code().map(|code| code.into_owned()));
+    let postgres = EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
+    let stranger =
+        format!("postgres://codexapi:guess@127.0.0.1:{}/postgres?sslmode=disable", postgres.port());
+    let refusal = PgConnection::connect(&stranger).await.expect_err("a wrong password");
+    let code = refusal.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
     assert_eq!(code.as_deref(), Some("28P01"), "{refusal}");
 }
 
 #[tokio::test]
 async fn what_was_committed_survives_a_stop_a_kill_and_a_restart_on_the_same_port() {
     let folder = folder();
-    let mut postgres = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
+    let mut postgres = EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
     postgres.create_database("ledger").await.expect("created");
-    postgres
-        .create_database("ledger")
-        .await
-        .expect("already there");
+    postgres.create_database("ledger").await.expect("already there");
     let url = postgres.database_url("ledger");
     let mut connection = PgConnection::connect(&url).await.expect("connected");
-    sqlx::query("CREATE TABLE kept (n int)")
-        .execute(&mut connection)
-        .await
-        .expect("created");
+    sqlx::query("CREATE TABLE kept (n int)").execute(&mut connection).await.expect("created");
 
-    sqlx::query("INSERT INTO kept VALUES (1)")
-        .execute(&mut connection)
-        .await
-        .expect("inserted");
+    sqlx::query("INSERT INTO kept VALUES (1)").execute(&mut connection).await.expect("inserted");
     postgres.restart().await.expect("restarted");
-    let mut connection = PgConnection::connect(&url)
-        .await
-        .expect("connected on the same port");
-    sqlx::query("INSERT INTO kept VALUES (2)")
-        .execute(&mut connection)
-        .await
-        .expect("inserted");
+    let mut connection = PgConnection::connect(&url).await.expect("connected on the same port");
+    sqlx::query("INSERT INTO kept VALUES (2)").execute(&mut connection).await.expect("inserted");
     postgres.kill9().expect("killed");
     assert_eq!(postgres.pid(), None);
     postgres.restart().await.expect("recovered");
 
-    let mut connection = PgConnection::connect(&url)
-        .await
-        .expect("connected after recovery");
-    let kept: Vec<i32> = sqlx::query_scalar("SELECT n FROM kept ORDER BY n")
-        .fetch_all(&mut connection)
-        .await
-        .expect("read");
+    let mut connection = PgConnection::connect(&url).await.expect("connected after recovery");
+    let kept: Vec<i32> =
+        sqlx::query_scalar("SELECT n FROM kept ORDER BY n").fetch_all(&mut connection).await.expect("read");
     assert_eq!(kept, [1, 2]);
 }
 
 #[tokio::test]
 async fn a_database_name_that_would_need_quoting_is_refused() {
     let folder = folder();
-    let postgres = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
+    let postgres = EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
     for name in ["", "Upper", "x\"; DROP DATABASE postgres; --"] {
         postgres.create_database(name).await.expect_err(name);
     }
@@ -156,25 +116,15 @@ async fn a_database_name_that_would_need_quoting_is_refused() {
 #[tokio::test]
 async fn a_second_start_on_the_same_folder_is_refused_with_the_holders_process_id() {
     let folder = folder();
-    let _postgres = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
-    let refusal = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect_err("held")
-        .to_string();
-    assert!(
-        refusal.contains(&format!("in use by process {}", std::process::id())),
-        "{refusal}"
-    );
+    let _postgres = EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
+    let refusal = EmbeddedPostgres::start(postgres_options(&folder)).await.expect_err("held").to_string();
+    assert!(refusal.contains(&format!("in use by process {}", std::process::id())), "{refusal}");
 }
 
 #[tokio::test]
 async fn a_pid_file_whose_number_now_belongs_to_another_process_does_not_stop_a_start() {
     let folder = folder();
-    let mut postgres = EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
+    let mut postgres = EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
     let pid_file = folder.path().join("postgres/cluster/postmaster.pid");
     let stale = std::fs::read_to_string(&pid_file).expect("a pid file");
     postgres.kill9().expect("killed");
@@ -183,9 +133,7 @@ async fn a_pid_file_whose_number_now_belongs_to_another_process_does_not_stop_a_
     let (_, rest) = stale.split_once('\n').expect("lines");
     std::fs::write(&pid_file, format!("{}\n{rest}", std::process::id())).expect("written");
 
-    EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started over the stale file");
+    EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started over the stale file");
 }
 
 #[tokio::test]
@@ -194,9 +142,7 @@ async fn a_half_made_cluster_of_a_killed_first_start_is_made_anew() {
     let unfinished = folder.path().join("postgres/cluster.new");
     std::fs::create_dir_all(&unfinished).expect("folder");
     std::fs::write(unfinished.join("PG_VERSION"), "15").expect("file");
-    EmbeddedPostgres::start(postgres_options(&folder))
-        .await
-        .expect("started");
+    EmbeddedPostgres::start(postgres_options(&folder)).await.expect("started");
 }
 
 #[tokio::test]
@@ -204,20 +150,9 @@ async fn a_start_that_fails_shows_why_from_the_servers_log() {
     let folder = folder();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port();
-    let options = EmbeddedPostgresOptions {
-        port: Some(port),
-        ..postgres_options(&folder)
-    };
-    let refusal = format!(
-        "{:#}",
-        EmbeddedPostgres::start(options)
-            .await
-            .expect_err("the port is taken")
-    );
-    assert!(
-        refusal.contains("Address already in use") && refusal.contains("postgres.log"),
-        "{refusal}"
-    );
+    let options = EmbeddedPostgresOptions { port: Some(port), ..postgres_options(&folder) };
+    let refusal = format!("{:#}", EmbeddedPostgres::start(options).await.expect_err("the port is taken"));
+    assert!(refusal.contains("Address already in use") && refusal.contains("postgres.log"), "{refusal}");
 }
 
 #[tokio::test]
@@ -227,32 +162,19 @@ async fn nats_keeps_its_streams_over_a_crash_and_loses_them_when_wiped() {
     let mut nats = EmbeddedNats::start(options).await.expect("started");
     let url = nats.url();
     let context = || async {
-        async_nats::jetstream::new(
-            async_nats::connect(&url)
-                .await
-                .expect("connected on the same port"),
-        )
+        async_nats::jetstream::new(async_nats::connect(&url).await.expect("connected on the same port"))
     };
     let stream = async_nats::jetstream::stream::Config {
         name: "kept".to_owned(),
         subjects: vec!["kept.>".to_owned()],
         ..Default::default()
     };
-    context()
-        .await
-        .create_stream(stream)
-        .await
-        .expect("created");
+    context().await.create_stream(stream).await.expect("created");
 
     nats.kill9().expect("killed");
     nats.restart().await.expect("restarted");
     assert_eq!(
-        context()
-            .await
-            .stream_names()
-            .map(|name| name.expect("a name"))
-            .collect::<Vec<_>>()
-            .await,
+        context().await.stream_names().map(|name| name.expect("a name")).collect::<Vec<_>>().await,
         ["kept"]
     );
 
@@ -266,48 +188,29 @@ async fn nats_keeps_its_streams_over_a_crash_and_loses_them_when_wiped() {
 #[tokio::test]
 async fn nats_refuses_who_does_not_know_the_password() {
     let folder = folder();
-    let nats = EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats")))
-        .await
-        .expect("started");
+    let nats =
+        EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats"))).await.expect("started");
     let stranger = format!("nats://127.0.0.1:{}", nats.port());
-    let refusal = async_nats::connect(stranger)
-        .await
-        .expect_err("no password");
-    assert_eq!(
-        refusal.kind(),
-        async_nats::ConnectErrorKind::AuthorizationViolation
-    );
+    let refusal = async_nats::connect(stranger).await.expect_err("no password");
+    assert_eq!(refusal.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
 }
 
 #[tokio::test]
 async fn a_server_that_ends_by_itself_is_noticed() {
     let folder = folder();
-    let mut nats = EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats")))
-        .await
-        .expect("started");
+    let mut nats =
+        EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats"))).await.expect("started");
     nats.check_running().expect("running");
     let pid = nats.pid().expect("running").to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-9", &pid])
-            .status()
-            .expect("kill")
-            .success()
-    );
+    assert!(Command::new("kill").args(["-9", &pid]).status().expect("kill").success());
     wait_until("the death is noticed", || nats.check_running().is_err());
 }
 
 #[tokio::test]
 async fn the_simulator_keeps_its_address_over_a_restart() {
     let folder = folder();
-    let mut simulator = Simulator::start(SimulatorOptions::new(folder.path()))
-        .await
-        .expect("started");
-    let address = simulator
-        .base_url()
-        .strip_prefix("http://")
-        .expect("an http URL")
-        .to_owned();
+    let mut simulator = Simulator::start(SimulatorOptions::new(folder.path())).await.expect("started");
+    let address = simulator.base_url().strip_prefix("http://").expect("an http URL").to_owned();
     TcpStream::connect(&address).expect("it listens");
     simulator.restart().await.expect("restarted");
     assert_eq!(simulator.base_url(), format!("http://{address}"));
@@ -332,27 +235,17 @@ fn spawn_parent(folder: &Path) -> (Child, Servers) {
         .spawn()
         .expect("the example starts");
     let mut line = String::new();
-    BufReader::new(parent.stdout.take().expect("piped"))
-        .read_line(&mut line)
-        .expect("a line");
-    let servers = serde_json::from_str(&line)
-        .unwrap_or_else(|error| panic!("no servers ({error}): {line:?}"));
+    BufReader::new(parent.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let servers =
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("no servers ({error}): {line:?}"));
     (parent, servers)
 }
 
 fn example(name: &str) -> PathBuf {
     let this = std::env::current_exe().expect("this program");
-    let built = this
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/<profile>/deps")
-        .join("examples")
-        .join(name);
-    assert!(
-        built.is_file(),
-        "{} is missing: `cargo test --examples --no-run` builds it",
-        built.display()
-    );
+    let built =
+        this.parent().and_then(Path::parent).expect("target/<profile>/deps").join("examples").join(name);
+    assert!(built.is_file(), "{} is missing: `cargo test --examples --no-run` builds it", built.display());
     built
 }
 
@@ -369,9 +262,7 @@ fn kill_9_of_the_parent_leaves_no_child_and_a_folder_that_starts_again() {
     let (mut parent, servers) = spawn_parent(folder.path());
     parent.kill().expect("killed");
     parent.wait().expect("reaped");
-    wait_until("both servers are gone", || {
-        !alive(servers.postgres_pid) && !alive(servers.nats_pid)
-    });
+    wait_until("both servers are gone", || !alive(servers.postgres_pid) && !alive(servers.nats_pid));
     FolderLock::acquire(folder.path()).expect("the folder is free");
 }
 
@@ -384,8 +275,7 @@ fn a_parent_that_ends_in_order_stops_its_servers_first() {
     assert!(!alive(servers.postgres_pid) && !alive(servers.nats_pid));
     let log = std::fs::read_to_string(folder.path().join("postgres/postgres.log")).expect("a log");
     assert!(
-        log.contains("received fast shutdown request")
-            && log.contains("database system is shut down"),
+        log.contains("received fast shutdown request") && log.contains("database system is shut down"),
         "{log}"
     );
 }

@@ -1,0 +1,56 @@
+//! Typed identifiers. Rules never make one: a new id arrives in the command.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Declares a uuid newtype; ids of different things cannot be mixed up.
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A customer's account; also the id of its wallet.
+    AccountId
+);
+uuid_id!(
+    /// One generation, made before anything is dispatched; its state is the guard against double charges.
+    GenerationId
+);
+uuid_id!(
+    /// A grant of credit; for a payment, the payment's id.
+    GrantId
+);
+uuid_id!(
+    /// An API key or System Token, never its secret.
+    KeyId
+);
+uuid_id!(
+    /// Points into the erasable table of personal data.
+    PersonId
+);
+uuid_id!(
+    /// One run of one node; a restart is another incarnation.
+    NodeIncarnation
+);

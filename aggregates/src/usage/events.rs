@@ -1,0 +1,228 @@
+//! What is recorded of a generation: tokens, lines, cost, attempts, timings. Never prompts or outputs.
+
+use cqrs_es::DomainEvent;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::buckets::Usage;
+use crate::ids::{AccountId, GenerationId, KeyId};
+use crate::money::{MicroUsd, PicoUsd};
+use crate::pricing::rating::Line;
+use crate::pricing::tariff::Mode;
+use crate::time::Timestamp;
+use crate::wallet::events::{GrantPart, ReversalReason};
+
+/// The client program, recognised from its headers; it can be spoofed and grants nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientFamily {
+    CodexCli,
+    ClaudeCode,
+    Codexclaude,
+    /// SDKs and everything else.
+    Other,
+}
+
+impl ClientFamily {
+    pub const ALL: [Self; 4] = [Self::CodexCli, Self::ClaudeCode, Self::Codexclaude, Self::Other];
+
+    /// The name in reports, metric labels and read tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CodexCli => "codex_cli",
+            Self::ClaudeCode => "claude_code",
+            Self::Codexclaude => "codexclaude",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The wire protocol a client or a provider speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    Responses,
+    Chat,
+    Messages,
+}
+
+/// One try at one provider.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Attempt {
+    /// 1 for the first.
+    pub number: u32,
+    pub provider: String,
+    /// The provider's name of the model.
+    pub upstream_model: String,
+}
+
+/// How an attempt ended and what it cost the operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AttemptResult {
+    #[serde(flatten)]
+    pub attempt: Attempt,
+    /// HTTP status; absent where the provider was not reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    pub provider_cost_micro: MicroUsd,
+}
+
+/// How a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Completed, incomplete by length, stopped, filtered, refused, or cancelled by the customer.
+    Completed,
+    /// The client left and the rest was drained to its terminal usage.
+    ClientLeft,
+    /// The client left and the drain limit was reached.
+    DrainLimit,
+    /// The provider failed after output had begun.
+    UpstreamFailed,
+}
+
+/// Where the usage figures come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UsageSource {
+    /// The provider's own report.
+    Reported,
+    /// The provider reported none; counted here, at most the hold's worst case.
+    Estimated,
+    /// The provider's report was negative, absurd or inconsistent; counted here instead.
+    Rejected,
+}
+
+/// Which input is charged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingPolicy {
+    /// Every bucket of every generation.
+    Full,
+    /// Only input beyond what this conversation was billed for before; output always.
+    Delta,
+}
+
+/// Who pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Payer {
+    Wallet {
+        account_id: AccountId,
+    },
+    /// Static tokens and keys linked to no customer: the provider's cost is the operator's.
+    Operator,
+}
+
+/// How long things took, in milliseconds since the request arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Timings {
+    /// Until the hold was durable.
+    pub held_ms: u32,
+    /// Until the provider's first byte; absent where none came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_byte_ms: Option<u32>,
+    pub total_ms: u32,
+}
+
+/// Keyed digest over the first n input items of a conversation, lower-case hex.
+pub type ItemsDigest = String;
+
+/// How far a conversation has been billed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mark {
+    /// Number of input items the mark covers.
+    pub items: u32,
+    /// Cumulative keyed digest over them.
+    pub digest: ItemsDigest,
+    /// Input tokens the provider reported for them, instructions and tools included.
+    pub input_tokens: u64,
+    /// Estimated tokens of instructions and tools then.
+    pub fixed_tokens: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum UsageEvent {
+    /// An operator principal's generation, on record before its first attempt is dispatched. A
+    /// customer's is on record in the wallet's hold.
+    GenerationOpened {
+        generation_id: GenerationId,
+        key_id: KeyId,
+        attempt: Attempt,
+        at: Timestamp,
+    },
+    GenerationSettled(Box<GenerationSettled>),
+    /// Wallet and operator are square again: the whole charge went back.
+    ChargeReversed {
+        generation_id: GenerationId,
+        payer: Payer,
+        reason: ReversalReason,
+        amount_micro: MicroUsd,
+        at: Timestamp,
+    },
+}
+
+/// Everything that is known of a generation when it ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GenerationSettled {
+    pub generation_id: GenerationId,
+    pub payer: Payer,
+    pub key_id: KeyId,
+    pub family: ClientFamily,
+    pub protocol: Protocol,
+    /// The label the client asked for and is shown.
+    pub model: String,
+    /// The model whose card is billed.
+    pub billed_model: String,
+    /// The model the provider says answered.
+    pub served_model: String,
+    pub provider: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider_response_id: Option<String>,
+    pub outcome: Outcome,
+    pub usage_source: UsageSource,
+    /// The whole usage, as reported or estimated; its total input is the cumulative context.
+    pub usage: Usage,
+    pub policy: BillingPolicy,
+    /// Input tokens of `usage` that this conversation had been billed for before.
+    pub already_billed_tokens: u64,
+    pub card_version: u32,
+    pub mode: Mode,
+    pub lines: Vec<Line>,
+    pub remainder_pico: PicoUsd,
+    pub cost_micro: MicroUsd,
+    pub charged_micro: MicroUsd,
+    pub covered_by_plan_micro: MicroUsd,
+    pub shortfall_micro: MicroUsd,
+    /// What the customer was spared because the provider failed mid-stream.
+    pub insured_micro: MicroUsd,
+    /// From which grants the charge was taken, so that a reversal can give it back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<GrantPart>,
+    /// What all attempts together cost the operator.
+    pub provider_cost_micro: MicroUsd,
+    pub attempts: Vec<AttemptResult>,
+    /// The conversation's mark that this generation sets, if it was charged or covered by a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+    pub timings: Timings,
+    /// The wallet's balance after the charge; absent for operator principals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance_micro: Option<MicroUsd>,
+    pub at: Timestamp,
+}
+
+impl DomainEvent for UsageEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::GenerationOpened { .. } => "usage.generation_opened",
+            Self::GenerationSettled(_) => "usage.generation_settled",
+            Self::ChargeReversed { .. } => "usage.charge_reversed",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1".into()
+    }
+}

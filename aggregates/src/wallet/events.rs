@@ -1,0 +1,209 @@
+//! What can happen to a wallet. Every event carries the resulting balance and the total held.
+
+use cqrs_es::DomainEvent;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{GenerationId, GrantId, KeyId, NodeIncarnation};
+use crate::money::MicroUsd;
+use crate::pricing::tariff::Quote;
+use crate::time::Timestamp;
+use crate::usage::{Attempt, ClientFamily};
+
+/// Where credit came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantSource {
+    TopUp,
+    Admin,
+    ShareCredit,
+    Gumroad,
+    Referral,
+    Promo,
+}
+
+/// A part of a movement, taken from or given back to one grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GrantPart {
+    pub grant_id: GrantId,
+    pub amount_micro: MicroUsd,
+}
+
+/// Why a hold was closed without a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReleaseReason {
+    /// The provider was not reached, refused, or failed before any output.
+    NothingDelivered,
+    /// An error body inside a 200, before any output.
+    ErrorInSuccess,
+    /// The client left before the request was dispatched.
+    NotDispatched,
+    /// Settling could not be made durable in time; the client was told and pays nothing.
+    SettlementTimedOut,
+}
+
+/// Why a hold expired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryReason {
+    /// It reached the hard age.
+    Age,
+    /// The node incarnation that served it is dead.
+    NodeDead,
+}
+
+/// Why a charge was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReversalReason {
+    /// The client had been told that settling failed.
+    ToldFailed,
+    /// The operator judged the generation bad.
+    BadGeneration,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub enum WalletEvent {
+    CreditGranted {
+        grant_id: GrantId,
+        source: GrantSource,
+        amount_micro: MicroUsd,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// Credit that nobody used in time. What open holds may still need stays until they close.
+    GrantExpired {
+        grant_id: GrantId,
+        expired_micro: MicroUsd,
+        kept_micro: MicroUsd,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    HoldPlaced {
+        generation_id: GenerationId,
+        key_id: KeyId,
+        family: ClientFamily,
+        /// The estimate that is set aside.
+        amount_micro: MicroUsd,
+        /// What the generation can cost at most.
+        worst_micro: MicroUsd,
+        quote: Box<Quote>,
+        /// The first attempt at a provider, on record before it is dispatched.
+        attempt: Attempt,
+        node: NodeIncarnation,
+        balance_micro: MicroUsd,
+        /// Σ of open holds, this one included.
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    HoldReleased {
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    HoldExpired {
+        generation_id: GenerationId,
+        reason: ExpiryReason,
+        amount_micro: MicroUsd,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// The hold is closed and the generation paid: cost = charged + covered_by_plan + shortfall.
+    UsageCharged {
+        generation_id: GenerationId,
+        /// The billed model, whose recent outputs size later holds.
+        model: String,
+        output_tokens: u64,
+        cost_micro: MicroUsd,
+        charged_micro: MicroUsd,
+        covered_by_plan_micro: MicroUsd,
+        /// What the balance could not cover; the operator's leak.
+        shortfall_micro: MicroUsd,
+        /// What the customer was spared because the provider failed mid-stream. Not part of the cost.
+        insured_micro: MicroUsd,
+        from: Vec<GrantPart>,
+        /// The hold had expired before its usage became known.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    ChargeReversed {
+        generation_id: GenerationId,
+        reason: ReversalReason,
+        amount_micro: MicroUsd,
+        to: Vec<GrantPart>,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+}
+
+impl WalletEvent {
+    /// The balance after this event, in micro-USD.
+    pub fn balance(&self) -> MicroUsd {
+        match self {
+            Self::CreditGranted { balance_micro, .. }
+            | Self::GrantExpired { balance_micro, .. }
+            | Self::HoldPlaced { balance_micro, .. }
+            | Self::HoldReleased { balance_micro, .. }
+            | Self::HoldExpired { balance_micro, .. }
+            | Self::UsageCharged { balance_micro, .. }
+            | Self::ChargeReversed { balance_micro, .. } => *balance_micro,
+        }
+    }
+
+    /// The total held after this event, in micro-USD.
+    pub fn held(&self) -> MicroUsd {
+        match self {
+            Self::CreditGranted { held_micro, .. }
+            | Self::GrantExpired { held_micro, .. }
+            | Self::HoldPlaced { held_micro, .. }
+            | Self::HoldReleased { held_micro, .. }
+            | Self::HoldExpired { held_micro, .. }
+            | Self::UsageCharged { held_micro, .. }
+            | Self::ChargeReversed { held_micro, .. } => *held_micro,
+        }
+    }
+
+    /// When the rule decided it.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Self::CreditGranted { at, .. }
+            | Self::GrantExpired { at, .. }
+            | Self::HoldPlaced { at, .. }
+            | Self::HoldReleased { at, .. }
+            | Self::HoldExpired { at, .. }
+            | Self::UsageCharged { at, .. }
+            | Self::ChargeReversed { at, .. } => *at,
+        }
+    }
+}
+
+impl DomainEvent for WalletEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::CreditGranted { .. } => "wallet.credit_granted",
+            Self::GrantExpired { .. } => "wallet.grant_expired",
+            Self::HoldPlaced { .. } => "wallet.hold_placed",
+            Self::HoldReleased { .. } => "wallet.hold_released",
+            Self::HoldExpired { .. } => "wallet.hold_expired",
+            Self::UsageCharged { .. } => "wallet.usage_charged",
+            Self::ChargeReversed { .. } => "wallet.charge_reversed",
+        }
+        .into()
+    }
+
+    fn event_version(&self) -> String {
+        "1".into()
+    }
+}

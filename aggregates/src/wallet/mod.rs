@@ -1,0 +1,3 @@
+//! A customer's prepaid credit: grants, holds and charges.
+
+pub mod events;
