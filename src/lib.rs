@@ -1,6 +1,9 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
 pub mod clock;
+pub mod commands;
 pub mod dev;
 pub mod embedded;
+pub mod event_log;
+pub mod migrate;
 pub mod tls;
