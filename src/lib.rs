@@ -1,6 +1,8 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
 pub mod clock;
+pub mod config;
 pub mod dev;
 pub mod embedded;
+pub mod secrets;
 pub mod tls;
