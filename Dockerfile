@@ -16,7 +16,6 @@ EXPOSE 8080
 # Liveness only: a container is not restarted because its database is away.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
     CMD ["curl", "--fail", "--silent", "--output", "/dev/null", "http://127.0.0.1:8080/health"]
-# Longer than the service's own deadline for finishing what it has begun.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["codexapi"]
 CMD ["serve"]
