@@ -9,6 +9,7 @@ pub mod ids;
 pub mod log;
 pub mod money;
 pub mod pricing;
+pub mod settlement;
 pub mod time;
 pub mod usage;
 pub mod wallet;

@@ -106,6 +106,14 @@ impl PicoUsd {
     }
 }
 
+impl PicoUsd {
+    /// The smallest amount that covers it; holds are rounded up, charges never are.
+    pub fn ceil(self) -> MicroUsd {
+        let micro = self.0.div_euclid(PICO_PER_MICRO) + i128::from(self.0.rem_euclid(PICO_PER_MICRO) != 0);
+        MicroUsd(i64::try_from(micro).expect("an amount beyond the range of micro-USD"))
+    }
+}
+
 impl From<MicroUsd> for PicoUsd {
     fn from(amount: MicroUsd) -> Self {
         Self(i128::from(amount.0) * PICO_PER_MICRO)

@@ -1,3 +1,323 @@
-//! A customer's prepaid credit: grants, holds and charges.
+//! A customer's prepaid credit: an ordered set of grants, the holds on it, and what was charged.
+//!
+//! The rules are a ladder of refusals ending in events. Folding compares no clocks: what is due at
+//! a command's `now` (expired grants, holds past their hard age) is emitted by that command first.
 
 pub mod events;
+mod expiry;
+mod grants;
+mod history;
+mod hold;
+mod settle;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+pub use events::{ExpiryReason, GrantPart, GrantSource, ReleaseReason, ReversalReason, WalletEvent};
+pub use grants::Grant;
+pub use hold::PlaceHold;
+pub use settle::{ProviderFailure, SettleHold};
+
+use crate::ids::{GenerationId, GrantId, NodeIncarnation};
+use crate::money::MicroUsd;
+use crate::time::Timestamp;
+use history::History;
+
+/// Open holds a wallet may have; the next request waits.
+pub const MAX_OPEN_HOLDS: usize = 4_096;
+
+/// How long an expired hold can still be settled; later only an adjustment can.
+const EXPIRED_HOLDS_KEPT_SECS: i64 = 30 * 86_400;
+
+// Commands
+
+/// What the operator has set; part of every command, so that a fold needs no configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalletTerms {
+    /// Seconds after which a hold expires whatever its node does.
+    pub hold_max_age_secs: i64,
+    /// The leak limit is the larger of this and `leak_basis_points` of the last 90 days' payments.
+    pub leak_floor_micro: MicroUsd,
+    pub leak_basis_points: u32,
+    /// Generations a day that are free because the provider failed mid-stream.
+    pub insured_generations_per_day: u32,
+    pub insured_micro_per_day: MicroUsd,
+}
+
+impl Default for WalletTerms {
+    fn default() -> Self {
+        Self {
+            hold_max_age_secs: 6 * 3_600,
+            leak_floor_micro: MicroUsd::dollars(2),
+            leak_basis_points: 1_000,
+            insured_generations_per_day: 20,
+            insured_micro_per_day: MicroUsd::dollars(2),
+        }
+    }
+}
+
+/// Something asked of a wallet at a moment (the later of the clock and the wallet's last event).
+#[derive(Clone, Debug, PartialEq)]
+pub struct WalletCommand {
+    pub action: WalletAction,
+    pub terms: WalletTerms,
+    pub now: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum WalletAction {
+    GrantCredit {
+        grant_id: GrantId,
+        source: GrantSource,
+        amount_micro: MicroUsd,
+        expires_at: Option<Timestamp>,
+    },
+    PlaceHold(Box<PlaceHold>),
+    SettleHold(SettleHold),
+    ReleaseHold {
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+    },
+    /// Names node incarnations that are dead; also expires what is due.
+    ExpireHolds {
+        dead_nodes: Vec<NodeIncarnation>,
+    },
+    /// Gives a whole charge back to the grants it came from. Whether it may is the usage stream's rule.
+    ReverseCharge {
+        generation_id: GenerationId,
+        reason: ReversalReason,
+        parts: Vec<GrantPart>,
+    },
+}
+
+// Refusals
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WalletRefusal {
+    #[error("the balance of ${available} does not cover the ${requested} this request needs")]
+    InsufficientCredit { available: MicroUsd, requested: MicroUsd },
+    #[error("{open_holds} requests are still running on this balance")]
+    MustWait { open_holds: usize },
+    #[error("generation {generation_id} has a hold already")]
+    HoldExists { generation_id: GenerationId },
+    #[error("generation {generation_id} has no hold here")]
+    UnknownHold { generation_id: GenerationId },
+    #[error("grant {grant_id} exists already")]
+    GrantExists { grant_id: GrantId },
+    #[error("grant {grant_id} is no longer known here; credit the difference instead")]
+    UnknownGrant { grant_id: GrantId },
+    #[error("a grant is more than $0 and at most ${most}; ${amount} is not")]
+    AmountOutOfRange { amount: MicroUsd, most: MicroUsd },
+    #[error("credit that expires must expire in the future")]
+    ExpiresInThePast,
+    #[error("a wallet has at most {most} live grants")]
+    TooManyGrants { most: usize },
+}
+
+// State
+
+/// An open hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hold {
+    pub amount_micro: MicroUsd,
+    pub worst_micro: MicroUsd,
+    /// The billed model.
+    pub model: String,
+    pub node: NodeIncarnation,
+    pub placed_at: Timestamp,
+}
+
+/// A hold that expired and whose usage may still become known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct ExpiredHold {
+    hold: Hold,
+    expired_at: Timestamp,
+}
+
+/// One customer's credit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Wallet {
+    /// In spend order.
+    grants: Vec<Grant>,
+    holds: BTreeMap<GenerationId, Hold>,
+    expired_holds: BTreeMap<GenerationId, ExpiredHold>,
+    /// Σ of open holds.
+    held_micro: MicroUsd,
+    /// Σ of open holds' worst cases.
+    worst_micro: MicroUsd,
+    history: History,
+}
+
+impl Wallet {
+    /// Σ of what remains of every grant, in micro-USD.
+    pub fn balance(&self) -> MicroUsd {
+        self.grants.iter().map(|grant| grant.remaining_micro).sum()
+    }
+
+    /// Σ of open holds, in micro-USD.
+    pub fn held(&self) -> MicroUsd {
+        self.held_micro
+    }
+
+    /// What no open hold has set aside; never below 0.
+    pub fn available(&self) -> MicroUsd {
+        (self.balance() - self.held_micro).max(MicroUsd::ZERO)
+    }
+
+    pub fn open_holds(&self) -> impl Iterator<Item = (&GenerationId, &Hold)> {
+        self.holds.iter()
+    }
+
+    pub fn grants(&self) -> &[Grant] {
+        &self.grants
+    }
+
+    // Rules
+
+    pub fn decide(&self, command: WalletCommand) -> Result<Vec<WalletEvent>, WalletRefusal> {
+        let WalletCommand { action, terms, now } = command;
+        let mut decision = Decision { wallet: Cow::Borrowed(self), events: Vec::new(), terms, now };
+        decision.expire_what_is_due();
+        match action {
+            WalletAction::GrantCredit { grant_id, source, amount_micro, expires_at } => {
+                decision.grant_credit(grant_id, source, amount_micro, expires_at)?;
+            }
+            WalletAction::PlaceHold(hold) => decision.place_hold(*hold)?,
+            WalletAction::SettleHold(settle) => decision.settle_hold(settle)?,
+            WalletAction::ReleaseHold { generation_id, reason } => {
+                decision.release_hold(generation_id, reason)?;
+            }
+            WalletAction::ExpireHolds { dead_nodes } => decision.expire_holds_of(&dead_nodes),
+            WalletAction::ReverseCharge { generation_id, reason, parts } => {
+                decision.reverse_charge(generation_id, reason, parts)?;
+            }
+        }
+        decision.expire_what_nothing_holds();
+        Ok(decision.events)
+    }
+
+    fn evolve(&mut self, event: &WalletEvent) {
+        match event {
+            WalletEvent::CreditGranted { grant_id, source, amount_micro, expires_at, at, .. } => {
+                self.history.remember_grant(*source, *amount_micro, *at);
+                self.add_grant(Grant {
+                    grant_id: *grant_id,
+                    source: *source,
+                    amount_micro: *amount_micro,
+                    remaining_micro: *amount_micro,
+                    expires_at: *expires_at,
+                    granted_at: *at,
+                    expired: false,
+                });
+            }
+            WalletEvent::GrantExpired { grant_id, expired_micro, .. } => {
+                if let Some(grant) = self.grant_mut(*grant_id) {
+                    grant.remaining_micro -= *expired_micro;
+                    grant.expired = true;
+                }
+            }
+            WalletEvent::HoldPlaced { generation_id, amount_micro, worst_micro, quote, node, at, .. } => {
+                self.held_micro += *amount_micro;
+                self.worst_micro += *worst_micro;
+                let hold = Hold {
+                    amount_micro: *amount_micro,
+                    worst_micro: *worst_micro,
+                    model: quote.model.clone(),
+                    node: *node,
+                    placed_at: *at,
+                };
+                self.holds.insert(*generation_id, hold);
+            }
+            WalletEvent::HoldReleased { generation_id, .. } => {
+                self.close_hold(*generation_id);
+                self.expired_holds.remove(generation_id);
+            }
+            WalletEvent::HoldExpired { generation_id, at, .. } => {
+                if let Some(hold) = self.close_hold(*generation_id) {
+                    self.expired_holds.insert(*generation_id, ExpiredHold { hold, expired_at: *at });
+                }
+                let oldest = at.minus_secs(EXPIRED_HOLDS_KEPT_SECS);
+                self.expired_holds.retain(|_, expired| expired.expired_at >= oldest);
+            }
+            WalletEvent::UsageCharged {
+                generation_id,
+                model,
+                output_tokens,
+                shortfall_micro,
+                insured_micro,
+                from,
+                at,
+                ..
+            } => {
+                self.close_hold(*generation_id);
+                self.expired_holds.remove(generation_id);
+                self.take_from_grants(from);
+                self.history.remember_charge(model, *output_tokens, *shortfall_micro, *insured_micro, *at);
+            }
+            WalletEvent::ChargeReversed { to, .. } => self.give_back_to_grants(to),
+        }
+    }
+
+    fn close_hold(&mut self, generation_id: GenerationId) -> Option<Hold> {
+        let hold = self.holds.remove(&generation_id)?;
+        self.held_micro -= hold.amount_micro;
+        self.worst_micro -= hold.worst_micro;
+        Some(hold)
+    }
+}
+
+/// A decision in the making: the events so far, and the wallet as it is after those that later
+/// steps look at. The wallet is copied only when a step must see the one before it.
+struct Decision<'a> {
+    wallet: Cow<'a, Wallet>,
+    events: Vec<WalletEvent>,
+    terms: WalletTerms,
+    now: Timestamp,
+}
+
+impl Decision<'_> {
+    /// Emits an event that later steps of this decision must see.
+    fn emit(&mut self, event: WalletEvent) {
+        self.wallet.to_mut().evolve(&event);
+        self.events.push(event);
+    }
+
+    /// Emits an event after which only kept remainders can be left to expire.
+    fn emit_last(&mut self, event: WalletEvent) {
+        if self.wallet.keeps_expired_credit() {
+            self.emit(event);
+        } else {
+            self.events.push(event);
+        }
+    }
+}
+
+// cqrs-es
+
+impl Aggregate for Wallet {
+    const TYPE: &'static str = "wallet";
+    type Command = WalletCommand;
+    type Event = WalletEvent;
+    type Error = WalletRefusal;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: WalletCommand,
+        _: &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), WalletRefusal> {
+        for event in self.decide(command)? {
+            sink.write(event, self).await;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, event: WalletEvent) {
+        self.evolve(&event);
+    }
+}

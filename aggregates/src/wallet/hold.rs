@@ -1,0 +1,135 @@
+//! Placing a hold: no byte of a request leaves before it is durable, whoever the customer is.
+
+use super::events::WalletEvent;
+use super::{Decision, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
+use crate::ids::{GenerationId, KeyId, NodeIncarnation};
+use crate::money::MicroUsd;
+use crate::pricing::tariff::Quote;
+use crate::time::Timestamp;
+use crate::usage::{Attempt, ClientFamily};
+
+/// Output that a balance must cover before a request is admitted, in tokens.
+const NEEDED_OUTPUT: u64 = 256;
+
+/// Sets credit aside for one generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlaceHold {
+    pub generation_id: GenerationId,
+    pub key_id: KeyId,
+    pub family: ClientFamily,
+    /// Estimated input tokens of the whole request.
+    pub input_tokens: u64,
+    /// Those of them that this conversation was billed for before and that will not be charged again.
+    pub already_billed_tokens: u64,
+    /// Those of them that the provider probably reads from its cache.
+    pub cached_tokens: u64,
+    /// The request's own limit, else the model's, in tokens.
+    pub max_output_tokens: u64,
+    pub quote: Quote,
+    /// The first attempt, on record before it is dispatched.
+    pub attempt: Attempt,
+    pub node: NodeIncarnation,
+}
+
+impl PlaceHold {
+    /// What the input will probably cost, fees per call included.
+    fn input_micro(&self) -> MicroUsd {
+        let rates = self.quote.billed.rates_for(self.input_tokens);
+        let new = self.input_tokens.saturating_sub(self.already_billed_tokens);
+        let cached = self.cached_tokens.saturating_sub(self.already_billed_tokens).min(new);
+        let tokens = rates.cached_input().of(cached) + rates.input.of(new - cached);
+        tokens.ceil() + self.quote.billed.fees.per_call_micro
+    }
+
+    fn output_micro(&self, tokens: u64) -> MicroUsd {
+        self.quote.billed.rates_for(self.input_tokens).output.of(tokens).ceil()
+    }
+
+    /// The most the generation can cost: dearest bucket, dearest tier, all the output it may have.
+    fn worst_micro(&self) -> MicroUsd {
+        let billed = &self.quote.billed;
+        let tokens =
+            billed.dearest_input().of(self.input_tokens) + billed.dearest_output().of(self.max_output_tokens);
+        tokens.ceil() + billed.fees.per_call_micro
+    }
+}
+
+impl Decision<'_> {
+    pub(super) fn place_hold(&mut self, command: PlaceHold) -> Result<(), WalletRefusal> {
+        let generation_id = command.generation_id;
+        let wallet = self.wallet.as_ref();
+        if wallet.holds.contains_key(&generation_id) || wallet.expired_holds.contains_key(&generation_id) {
+            return Err(WalletRefusal::HoldExists { generation_id });
+        }
+        let model = &command.quote.model;
+        let leak_limit = wallet.history.leak_limit(&self.terms, self.now);
+        let expected = wallet.history.expected_output(model).min(command.max_output_tokens);
+        let mut needed_output = expected.min(NEEDED_OUTPUT);
+        if wallet.history.shortfalls(self.now) > leak_limit {
+            // A wallet that keeps running into shortfalls must cover what it is known to ask for.
+            let largest = wallet.history.largest_output(model, self.now).min(command.max_output_tokens);
+            needed_output = needed_output.max(largest);
+        }
+        let requested = command.input_micro() + command.output_micro(needed_output);
+        let funds = wallet.funds(self.now);
+        if funds.balance < requested {
+            return Err(WalletRefusal::InsufficientCredit { available: funds.balance, requested });
+        }
+        let worst_micro = command.worst_micro();
+        let open_holds = wallet.holds.len();
+        let covers_estimates = funds.unheld >= requested;
+        let covers_worst =
+            open_holds == 0 || wallet.worst_micro + worst_micro <= funds.for_worst + leak_limit;
+        if !covers_estimates || !covers_worst || open_holds >= MAX_OPEN_HOLDS {
+            return Err(WalletRefusal::MustWait { open_holds });
+        }
+        let amount_micro = command.input_micro() + command.output_micro(expected);
+        let event = WalletEvent::HoldPlaced {
+            generation_id,
+            key_id: command.key_id,
+            family: command.family,
+            amount_micro,
+            worst_micro,
+            quote: Box::new(command.quote),
+            attempt: command.attempt,
+            node: command.node,
+            balance_micro: wallet.balance(),
+            held_micro: wallet.held_micro + amount_micro,
+            at: self.now,
+        };
+        self.emit_last(event);
+        Ok(())
+    }
+}
+
+/// What a new hold can count on.
+struct Funds {
+    /// Unexpired credit.
+    balance: MicroUsd,
+    /// Unexpired credit less what open holds have set aside of it.
+    unheld: MicroUsd,
+    /// What open holds and the new one could spend together.
+    for_worst: MicroUsd,
+}
+
+impl Wallet {
+    /// Credit that has expired but is kept for older holds is theirs alone: it lightens what they
+    /// press on the rest, and a new hold cannot have it.
+    fn funds(&self, now: Timestamp) -> Funds {
+        let unexpired = |grant: &&super::Grant| !grant.expired && grant.can_be_spent_by(now);
+        let balance: MicroUsd = self.grants.iter().filter(unexpired).map(|grant| grant.remaining_micro).sum();
+        let kept = self.grants.iter().filter(|grant| grant.expired && grant.remaining_micro.is_positive());
+        let Some(earliest_expiry) = kept.clone().filter_map(|grant| grant.expires_at).min() else {
+            return Funds { balance, unheld: balance - self.held_micro, for_worst: balance };
+        };
+        let kept_micro: MicroUsd = kept.map(|grant| grant.remaining_micro).sum();
+        let entitled = self.holds.values().filter(|hold| hold.placed_at < earliest_expiry);
+        let entitled_held: MicroUsd = entitled.clone().map(|hold| hold.amount_micro).sum();
+        let entitled_worst: MicroUsd = entitled.map(|hold| hold.worst_micro).sum();
+        Funds {
+            balance,
+            unheld: balance - (self.held_micro - kept_micro.min(entitled_held)),
+            for_worst: balance + kept_micro.min(entitled_worst),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Closing a hold: charged, or released.
+
+use super::events::{ReleaseReason, WalletEvent};
+use super::{Decision, WalletRefusal};
+use crate::ids::GenerationId;
+use crate::money::MicroUsd;
+
+/// Closes a hold, open or expired, with what the generation cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SettleHold {
+    pub generation_id: GenerationId,
+    pub cost_micro: MicroUsd,
+    pub output_tokens: u64,
+    /// The billed model.
+    pub model: String,
+    pub provider_failure: ProviderFailure,
+}
+
+/// Whether the provider failed after output had begun, which customers are insured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProviderFailure {
+    /// It did not fail: the cost is charged.
+    None,
+    /// It failed and reported usage: free within the day's insurance, charged above it.
+    Reported,
+    /// It failed and reported nothing: never charged.
+    Unreported,
+}
+
+impl Decision<'_> {
+    /// A charge above the hold is charged in full; what the balance cannot cover is shortfall.
+    pub(super) fn settle_hold(&mut self, command: SettleHold) -> Result<(), WalletRefusal> {
+        let SettleHold { generation_id, cost_micro, output_tokens, model, provider_failure } = command;
+        let wallet = self.wallet.as_ref();
+        let (hold, late) = match (wallet.holds.get(&generation_id), wallet.expired_holds.get(&generation_id))
+        {
+            (Some(hold), _) => (hold, false),
+            (None, Some(expired)) => (&expired.hold, true),
+            (None, None) => return Err(WalletRefusal::UnknownHold { generation_id }),
+        };
+        let insured = match provider_failure {
+            ProviderFailure::None => false,
+            ProviderFailure::Reported => wallet.history.is_insured(cost_micro, &self.terms, self.now),
+            ProviderFailure::Unreported => true,
+        };
+        let (cost_micro, insured_micro) =
+            if insured { (MicroUsd::ZERO, cost_micro) } else { (cost_micro, MicroUsd::ZERO) };
+        let from = wallet.parts_for(cost_micro, hold.placed_at);
+        let charged_micro: MicroUsd = from.iter().map(|part| part.amount_micro).sum();
+        let still_held = if late { MicroUsd::ZERO } else { hold.amount_micro };
+        let event = WalletEvent::UsageCharged {
+            generation_id,
+            model,
+            output_tokens,
+            cost_micro,
+            charged_micro,
+            covered_by_plan_micro: MicroUsd::ZERO,
+            shortfall_micro: cost_micro - charged_micro,
+            insured_micro,
+            from,
+            late,
+            balance_micro: wallet.balance() - charged_micro,
+            held_micro: wallet.held_micro - still_held,
+            at: self.now,
+        };
+        self.emit_last(event);
+        Ok(())
+    }
+
+    /// Frees a hold of which nothing is charged. A hold that has expired is free already.
+    pub(super) fn release_hold(
+        &mut self,
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+    ) -> Result<(), WalletRefusal> {
+        let wallet = self.wallet.as_ref();
+        let still_held = match (wallet.holds.get(&generation_id), wallet.expired_holds.get(&generation_id)) {
+            (Some(hold), _) => hold.amount_micro,
+            (None, Some(_)) => MicroUsd::ZERO,
+            (None, None) => return Err(WalletRefusal::UnknownHold { generation_id }),
+        };
+        let event = WalletEvent::HoldReleased {
+            generation_id,
+            reason,
+            balance_micro: wallet.balance(),
+            held_micro: wallet.held_micro - still_held,
+            at: self.now,
+        };
+        self.emit_last(event);
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
+
+mod embedded;
