@@ -155,6 +155,11 @@ async fn no_such_path(
 ) -> Response {
     let message = format!("Invalid URL ({method} {})", uri.path());
     let body = openai_error("invalid_request_error", None, None, &message);
+    state.requests.refused(Refused {
+        path: "(other)",
+        status: StatusCode::NOT_FOUND.as_u16(),
+        message,
+    });
     let response = json_response(StatusCode::NOT_FOUND, &body);
     finished(&state, Dialect::Responses, "(other)", response)
 }

@@ -8,7 +8,7 @@ use crate::directive::MidStreamError;
 /// One event of a stream, and what it means for the bill.
 #[derive(Debug)]
 pub struct Event {
-    /// Written as the `event:` line; `None` in Chat Completions.
+    /// Written as the `event:` line and as `type` of the data; `None` in Chat Completions.
     pub name: Option<&'static str>,
     pub data: Data,
     pub mark: Mark,
@@ -88,13 +88,19 @@ impl Event {
         }
     }
 
+    /// The event's lines. A named event's data begins with its `type`, as both
+    /// vendors write it.
     pub fn encode(&self) -> Bytes {
         let data = match &self.data {
             Data::Json(value) => value.to_string(),
             Data::Done => "[DONE]".to_owned(),
         };
         Bytes::from(match self.name {
-            Some(name) => format!("event: {name}\ndata: {data}\n\n"),
+            Some(name) => {
+                let rest = data.strip_prefix('{').unwrap_or(&data);
+                let comma = if rest == "}" { "" } else { "," };
+                format!("event: {name}\ndata: {{\"type\":\"{name}\"{comma}{rest}\n\n")
+            }
             None => format!("data: {data}\n\n"),
         })
     }

@@ -45,7 +45,9 @@ pub fn events(answer: &Arc<Answer>) -> Events {
     let opening = {
         let answer = Arc::clone(answer);
         (0..choices).map(move |choice| {
-            let delta = json!({ "role": "assistant", "content": "", "refusal": null });
+            let only_calls = answer.blocks.iter().all(|block| block.what != What::Text);
+            let content = if only_calls { Value::Null } else { json!("") };
+            let delta = json!({ "role": "assistant", "content": content, "refusal": null });
             Event::unnamed(chunk(&answer, choice, delta, Value::Null))
         })
     };

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::usage;
 use crate::answer::{Answer, Block, What};
 use crate::directive::{Finish, MidStreamError, SplitUsage};
-use crate::refusal::anthropic_error;
 use crate::sse::{Event, Events, broken_off};
 
 const QUERY: &str = "what the simulator was told to search";
@@ -32,8 +31,8 @@ pub fn events(answer: &Arc<Answer>) -> Events {
         message["usage"] = usage;
     }
     let opening = [
-        event("message_start", json!({ "message": message })),
-        event("ping", json!({})),
+        Event::named("message_start", json!({ "message": message })),
+        Event::named("ping", json!({})),
     ];
     let blocks = {
         let answer = Arc::clone(answer);
@@ -57,7 +56,10 @@ fn error_event(told: &MidStreamError) -> Event {
         .message
         .as_deref()
         .unwrap_or("The simulator failed in mid-stream, as told.");
-    Event::named("error", anthropic_error(kind, message))
+    Event::named(
+        "error",
+        json!({ "error": { "type": kind, "message": message } }),
+    )
 }
 
 fn closing(answer: &Answer) -> Vec<Event> {
@@ -67,7 +69,7 @@ fn closing(answer: &Answer) -> Vec<Event> {
         events.push(message_delta(answer, Value::Null, output / 2));
     }
     events.push(message_delta(answer, stop_reason(answer), output).last(output));
-    events.push(event("message_stop", json!({})));
+    events.push(Event::named("message_stop", json!({})));
     events
 }
 
@@ -76,7 +78,7 @@ fn message_delta(answer: &Answer, stop_reason: Value, output: u64) -> Event {
     if let Some(usage) = usage::delta(answer, output) {
         data["usage"] = usage;
     }
-    event("message_delta", data)
+    Event::named("message_delta", data)
 }
 
 fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
@@ -85,7 +87,7 @@ fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
     if block.what == What::WebSearch {
         return Box::new(search_events(block, index).into_iter());
     }
-    let begin = event(
+    let begin = Event::named(
         "content_block_start",
         json!({ "index": index, "content_block": begun_block(block) }),
     );
@@ -102,7 +104,7 @@ fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
             json!({ "type": "signature_delta", "signature": signature(block) }),
         )
     });
-    let stop = event("content_block_stop", json!({ "index": index }));
+    let stop = Event::named("content_block_stop", json!({ "index": index }));
     Box::new(once(begin).chain(deltas).chain(signature).chain(once(stop)))
 }
 
@@ -111,7 +113,7 @@ fn search_events(block: &Block, index: usize) -> Vec<Event> {
     call["input"] = json!({});
     let input = json!({ "query": QUERY }).to_string();
     vec![
-        event(
+        Event::named(
             "content_block_start",
             json!({ "index": index, "content_block": call }),
         ),
@@ -119,12 +121,12 @@ fn search_events(block: &Block, index: usize) -> Vec<Event> {
             index,
             json!({ "type": "input_json_delta", "partial_json": input }),
         ),
-        event("content_block_stop", json!({ "index": index })),
-        event(
+        Event::named("content_block_stop", json!({ "index": index })),
+        Event::named(
             "content_block_start",
             json!({ "index": index + 1, "content_block": search_result(block) }),
         ),
-        event("content_block_stop", json!({ "index": index + 1 })),
+        Event::named("content_block_stop", json!({ "index": index + 1 })),
     ]
 }
 
@@ -140,7 +142,7 @@ fn delta(block: &Block, piece: usize) -> Value {
 }
 
 fn block_delta(index: usize, delta: Value) -> Event {
-    event(
+    Event::named(
         "content_block_delta",
         json!({ "index": index, "delta": delta }),
     )
@@ -241,9 +243,4 @@ fn envelope(answer: &Answer) -> Value {
         "stop_reason": null,
         "stop_sequence": null,
     })
-}
-
-fn event(name: &'static str, mut data: Value) -> Event {
-    data["type"] = json!(name);
-    Event::named(name, data)
 }

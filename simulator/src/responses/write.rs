@@ -64,11 +64,10 @@ fn error_event(answer: &Answer, told: &MidStreamError) -> Event {
     }
 }
 
-/// Adds `type` and a rising `sequence_number` to every event.
+/// Adds a rising `sequence_number` to every event.
 fn numbered(events: Events) -> Events {
     Box::new(events.enumerate().map(|(number, mut event)| {
-        if let (Data::Json(data), Some(name)) = (&mut event.data, event.name) {
-            data["type"] = json!(name);
+        if let Data::Json(data) = &mut event.data {
             data["sequence_number"] = json!(number);
         }
         event
