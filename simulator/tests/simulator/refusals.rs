@@ -380,7 +380,8 @@ async fn a_messages_request_needs_a_version() {
 async fn a_system_role_among_messages_needs_its_beta() {
     let simulator = Simulator::start();
     let mut body = small(MESSAGES, "hello");
-    body["messages"][1] = json!({ "role": "system", "content": "x" });
+    let messages = body["messages"].as_array_mut().unwrap();
+    messages.push(json!({ "role": "system", "content": "x" }));
     let without = simulator.post(MESSAGES, body.clone()).await;
     assert_eq!(without.status, 400);
     let request = simulator.request(MESSAGES).json(&body);
