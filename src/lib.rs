@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod crash_points;
 pub mod dev;
 pub mod embedded;
 pub mod secrets;
