@@ -1,3 +1,4 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
 mod embedded;
+mod read_models;
