@@ -1,6 +1,7 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
 pub mod clock;
+pub mod crash_points;
 pub mod dev;
 pub mod embedded;
 pub mod tls;

@@ -23,7 +23,7 @@ pub enum SettlementRefusal {
 }
 
 /// What a settlement came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settlement {
     pub charged_micro: MicroUsd,
     /// After the charge.
@@ -121,6 +121,7 @@ fn provider_failure(command: &SettleGeneration) -> ProviderFailure {
         (Outcome::UpstreamFailed, UsageSource::Estimated | UsageSource::Rejected) => {
             ProviderFailure::Unreported
         }
+        (Outcome::ToldFailed, _) => ProviderFailure::Unreported,
         (Outcome::Completed | Outcome::ClientLeft | Outcome::DrainLimit, _) => ProviderFailure::None,
     }
 }
