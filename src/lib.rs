@@ -1,14 +1,23 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
+pub mod accounts;
+pub mod advisory_lock;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
-pub mod secrets;
-pub mod commands;
-pub mod dev;
-pub mod embedded;
 pub mod event_log;
+pub mod http;
+pub mod metrics;
 pub mod migrate;
+pub mod pricing_seed;
+pub mod projector;
+pub mod rebuild;
+pub mod schemas;
+pub mod secrets;
+pub mod telemetry;
 pub mod tls;
