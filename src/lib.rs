@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod dev;
 pub mod embedded;
+pub mod gateway;
 pub mod tls;
