@@ -20,4 +20,5 @@ pub mod rebuild;
 pub mod schemas;
 pub mod secrets;
 pub mod telemetry;
+pub mod gateway;
 pub mod tls;
