@@ -2,6 +2,9 @@
 
 pub mod clock;
 pub mod crash_points;
+pub mod commands;
 pub mod dev;
 pub mod embedded;
+pub mod event_log;
+pub mod migrate;
 pub mod tls;
