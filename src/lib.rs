@@ -1,7 +1,11 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
 pub mod clock;
+pub mod config;
 pub mod crash_points;
+pub mod dev;
+pub mod embedded;
+pub mod secrets;
 pub mod commands;
 pub mod dev;
 pub mod embedded;
