@@ -3,4 +3,5 @@
 mod embedded;
 mod event_log;
 mod harness;
+mod http;
 mod read_models;
