@@ -11,4 +11,5 @@ pub mod dev;
 pub mod embedded;
 pub mod event_log;
 pub mod migrate;
+pub mod gateway;
 pub mod tls;
