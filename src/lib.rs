@@ -1,7 +1,11 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
+pub mod advisory_lock;
 pub mod clock;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
+pub mod event_log;
+pub mod projector;
+pub mod rebuild;
 pub mod tls;

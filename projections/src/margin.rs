@@ -87,9 +87,9 @@ pub async fn daily(
     let sums = SUMS.map(|column| format!("sum({column})::bigint as {column}")).join(", ");
     let statement = format!(
         "select to_jsonb(d) from (select {DAY} as day, billed_model, provider, {sums} from margin_quarters \
-         where {IN_RANGE} group by 1, 2, 3 order by 1, 2, 3) d where $1"
+         where {IN_RANGE} group by 1, 2, 3 order by 1, 2, 3) d"
     );
-    let select = rows::select(&statement).bind(true).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
     rows::fetch_all(pool, TABLE.name, select).await
 }
 

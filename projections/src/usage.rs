@@ -124,10 +124,10 @@ pub async fn daily(
     };
     let statement = format!(
         "select to_jsonb(d) from (select {DAY} as day, {part} as part, {} from usage_quarters \
-         where account_id = $1 and {IN_RANGE} group by 1, 2 order by 1, 2) d",
+         where account_id = $4 and {IN_RANGE} group by 1, 2 order by 1, 2) d",
         summed()
     );
-    let select = rows::select(&statement).bind(account).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to).bind(account);
     rows::fetch_all(pool, TABLE.name, select).await
 }
 
@@ -145,15 +145,15 @@ pub async fn totals_since(
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
 }
 
-/// The day a quarter-hour lies in, in zone `$2`.
-pub(crate) const DAY: &str = "(quarter at time zone $2)::date";
+/// The day a quarter-hour lies in, in zone `$1`.
+pub(crate) const DAY: &str = "(quarter at time zone $1)::date";
 
-/// Quarter-hours of the days `$3` to `$4` in zone `$2`. The local day decides, because midnight may
+/// Quarter-hours of the days `$2` to `$3` in zone `$1`. The local day decides, because midnight may
 /// come twice or never where clocks change; the range in UTC beside it is what the index can use,
 /// and two days are more than any zone is off.
-pub(crate) const IN_RANGE: &str = "(quarter at time zone $2)::date between $3 and $4 \
-    and quarter >= ($3::date - 2)::timestamp at time zone 'UTC' \
-    and quarter < ($4::date + 3)::timestamp at time zone 'UTC'";
+pub(crate) const IN_RANGE: &str = "(quarter at time zone $1)::date between $2 and $3 \
+    and quarter >= ($2::date - 2)::timestamp at time zone 'UTC' \
+    and quarter < ($3::date + 3)::timestamp at time zone 'UTC'";
 
 /// The first of at most `MAX_DAYS` days that end with `to`.
 pub(crate) fn first_day(from: NaiveDate, to: NaiveDate) -> NaiveDate {

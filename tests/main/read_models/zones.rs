@@ -45,11 +45,11 @@ fn counted(events: &[RecordedEvent], zone: Tz) -> BTreeMap<NaiveDate, (i64, i64)
     days
 }
 
-/// Generations every few minutes from late October into November, over the changes of clocks.
+/// Generations all day from early October into November, over the changes of clocks.
 fn autumn() -> Vec<RecordedEvent> {
     let grant = Step { kind: 0, account: 0, amount: u16::MAX, minutes: 0 };
     let hold = |n: u16| Step { kind: 1, account: 0, amount: 1 + n % 50, minutes: 0 };
-    let settle = |n: u16| Step { kind: 4, account: 0, amount: n, minutes: 7 };
+    let settle = |n: u16| Step { kind: 4, account: 0, amount: n, minutes: 23 };
     let pairs = (0..1_900).flat_map(|n| [hold(n), settle(n)]);
     History::of(&std::iter::once(grant).chain(pairs).collect::<Vec<_>>()).events
 }
