@@ -2,3 +2,5 @@
 
 mod embedded;
 mod read_models;
+mod event_log;
+mod harness;
