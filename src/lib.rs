@@ -2,15 +2,12 @@
 
 pub mod advisory_lock;
 pub mod clock;
+pub mod commands;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
 pub mod event_log;
+pub mod migrate;
 pub mod projector;
 pub mod rebuild;
-pub mod commands;
-pub mod dev;
-pub mod embedded;
-pub mod event_log;
-pub mod migrate;
 pub mod tls;

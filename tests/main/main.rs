@@ -1,6 +1,6 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
 mod embedded;
-mod read_models;
 mod event_log;
 mod harness;
+mod read_models;

@@ -11,7 +11,7 @@ use codexapi_projections::usage::{Breakdown, daily};
 
 use super::folding::full_history;
 use super::history::{History, Step, account};
-use super::{Server, apply_to_all};
+use super::{apply_to_all, database};
 
 const ZONES: [Tz; 8] = [
     Tz::UTC,
@@ -56,9 +56,8 @@ fn autumn() -> Vec<RecordedEvent> {
 
 #[tokio::test]
 async fn a_days_usage_is_what_the_events_of_that_local_day_add_up_to() {
-    let server = Server::start().await;
-    for (name, events) in [("full", full_history()), ("autumn", autumn())] {
-        let pool = server.database(name).await;
+    for events in [full_history(), autumn()] {
+        let (_database, pool) = database().await;
         apply_to_all(&pool, &events, 0).await;
         for zone in ZONES {
             let expected = counted(&events, zone);
@@ -80,8 +79,7 @@ async fn a_days_usage_is_what_the_events_of_that_local_day_add_up_to() {
 
 #[tokio::test]
 async fn a_days_parts_add_up_to_the_day() {
-    let server = Server::start().await;
-    let pool = server.database("parts").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let (from, to, zone) = (day("2026-10-01"), day("2026-12-31"), Tz::Asia__Kathmandu);
     let whole = daily(&pool, account(1).0, zone, from, to, Breakdown::Total).await.expect("read");
