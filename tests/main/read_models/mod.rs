@@ -26,7 +26,7 @@ async fn tables(pool: &PgPool) -> Value {
     let mut tables = Map::new();
     for table in READ_MODELS.iter().flat_map(|model| model.tables) {
         let name = table.name;
-        let statement = format!("select coalesce(jsonb_agg(t order by to_jsonb(t)), '[]') from {name} t");
+        let statement = format!("SELECT coalesce(jsonb_agg(t ORDER BY to_jsonb(t)), '[]') FROM {name} t");
         tables.insert(name.into(), sqlx::query_scalar(&statement).fetch_one(pool).await.expect("rows"));
     }
     Value::Object(tables)
@@ -35,9 +35,9 @@ async fn tables(pool: &PgPool) -> Value {
 /// Empties every read model and puts its checkpoint back to the start.
 async fn clear(pool: &PgPool) {
     for table in READ_MODELS.iter().flat_map(|model| model.tables) {
-        sqlx::query(&format!("truncate {}", table.version(1))).execute(pool).await.expect("cleared");
+        sqlx::query(&format!("TRUNCATE {}", table.version(1))).execute(pool).await.expect("cleared");
     }
-    sqlx::query("update projection_checkpoints set position = 0").execute(pool).await.expect("reset");
+    sqlx::query("UPDATE projection_checkpoints SET position = 0").execute(pool).await.expect("reset");
 }
 
 fn entries(events: &[RecordedEvent]) -> Vec<Entry> {

@@ -46,7 +46,7 @@ async fn append(pool: &PgPool, events: &[RecordedEvent]) {
     let parts: Vec<_> = events.iter().map(|event| parts(&event.event)).collect();
     let none: Vec<String> = vec![];
     sqlx::query(
-        "select append_events('test', $1, $2, $3, $4, $5, array_fill('1'::text, array[cardinality($1)]), $6, $7, \
+        "SELECT append_events('test', $1, $2, $3, $4, $5, array_fill('1'::text, array[cardinality($1)]), $6, $7, \
          array_fill(sha256(''), array[cardinality($1)]), array_fill(now(), array[cardinality($1)]), \
          $8, $8, $8, '{}'::bytea[], '{}'::boolean[], $8)",
     )
@@ -257,7 +257,7 @@ async fn a_rebuild_mends_rows_that_were_changed_by_hand() {
     append(&pool, &full_history()).await;
     apply_to_all(&pool, &log(&pool).await, 0).await;
     let right = tables(&pool).await;
-    sqlx::query("update wallet_balances_1 set balance_micro = balance_micro + 1")
+    sqlx::query("UPDATE wallet_balances_1 SET balance_micro = balance_micro + 1")
         .execute(&pool)
         .await
         .expect("done");

@@ -117,7 +117,7 @@ async fn the_margin_is_what_is_left_of_charges_after_reversals_and_providers() {
         margin::daily(&pool, chrono_tz::Tz::UTC, day("2026-10-01"), day("2026-12-31")).await.expect("read");
     let margin: i64 = days.iter().map(|day| day.sums.margin_micro().0).sum();
     let expected: i64 = sqlx::query_scalar(
-        "select sum(charged_micro - reversed_micro - provider_cost_micro)::bigint from generations",
+        "SELECT sum(charged_micro - reversed_micro - provider_cost_micro)::bigint FROM generations",
     )
     .fetch_one(&pool)
     .await
