@@ -2,6 +2,11 @@
 
 pub mod advisory_lock;
 pub mod clock;
+pub mod config;
+pub mod crash_points;
+pub mod dev;
+pub mod embedded;
+pub mod secrets;
 pub mod commands;
 pub mod crash_points;
 pub mod dev;

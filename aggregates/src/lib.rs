@@ -5,6 +5,8 @@
 
 pub mod account;
 pub mod event;
+#[cfg(test)]
+mod examples;
 pub mod ids;
 pub mod log;
 pub mod money;

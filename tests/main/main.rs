@@ -4,3 +4,9 @@ mod embedded;
 mod event_log;
 mod harness;
 mod read_models;
+<<<<<<< HEAD
+mod event_log;
+mod harness;
+=======
+mod read_models;
+>>>>>>> proj
