@@ -1,14 +1,18 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
+pub mod advisory_lock;
 pub mod clock;
-pub mod config;
+pub mod commands;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
-pub mod secrets;
-pub mod commands;
-pub mod dev;
-pub mod embedded;
 pub mod event_log;
+pub mod feed;
+pub mod history;
 pub mod migrate;
+pub mod nats;
+pub mod projector;
+pub mod rebuild;
+pub mod relay;
 pub mod tls;
+pub mod verify;

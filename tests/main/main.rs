@@ -1,9 +1,9 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
+mod business;
 mod embedded;
-<<<<<<< HEAD
 mod event_log;
 mod harness;
-=======
 mod read_models;
->>>>>>> proj
+mod relay;
+mod verify;
