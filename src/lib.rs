@@ -2,7 +2,7 @@
 
 pub mod advisory_lock;
 pub mod clock;
-pub mod config;
+pub mod commands;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
@@ -12,8 +12,15 @@ pub mod crash_points;
 pub mod dev;
 pub mod embedded;
 pub mod event_log;
+pub mod feed;
+pub mod history;
 pub mod migrate;
 pub mod gateway;
 pub mod projector;
 pub mod rebuild;
+pub mod nats;
+pub mod projector;
+pub mod rebuild;
+pub mod relay;
 pub mod tls;
+pub mod verify;

@@ -1,5 +1,6 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
+mod business;
 mod embedded;
 mod event_log;
 mod harness;
@@ -7,6 +8,6 @@ mod read_models;
 <<<<<<< HEAD
 mod event_log;
 mod harness;
-=======
 mod read_models;
->>>>>>> proj
+mod relay;
+mod verify;
