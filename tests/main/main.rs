@@ -11,3 +11,6 @@ mod harness;
 mod read_models;
 mod relay;
 mod verify;
+mod event_log;
+mod harness;
+mod read_models;
