@@ -151,16 +151,19 @@ impl fmt::Debug for DatabaseUrl {
 
 /// A checked NATS URL; `Debug` shows no password.
 #[derive(Clone)]
-pub struct NatsUrl(async_nats::ServerAddr);
+pub struct NatsUrl {
+    text: String,
+    address: async_nats::ServerAddr,
+}
 
 impl NatsUrl {
     pub fn address(&self) -> async_nats::ServerAddr {
-        self.0.clone()
+        self.address.clone()
     }
 
     /// The URL as given, password included, for those who must pass it on.
     pub fn reveal(&self) -> &str {
-        self.0.as_ref()
+        &self.text
     }
 }
 
@@ -169,13 +172,14 @@ impl FromStr for NatsUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let ours = text.starts_with("nats://") || text.starts_with("tls://");
-        text.parse().ok().filter(|_| ours).map(Self).ok_or("not a nats:// or tls:// URL")
+        let address = text.parse().ok().filter(|_| ours).ok_or("not a nats:// or tls:// URL")?;
+        Ok(Self { text: text.into(), address })
     }
 }
 
 impl fmt::Debug for NatsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NatsUrl({}:{})", self.0.host(), self.0.port())
+        write!(f, "NatsUrl({}:{})", self.address.host(), self.address.port())
     }
 }
 
