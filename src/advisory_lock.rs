@@ -21,7 +21,7 @@ impl SessionLock {
     pub async fn try_take(pool: &PgPool, lock: i64) -> anyhow::Result<Option<Self>> {
         let taking = async {
             let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-            let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+            let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
                 .bind(lock)
                 .fetch_one(&mut connection)
                 .await?;
@@ -34,5 +34,10 @@ impl SessionLock {
     pub async fn confirm(&mut self) -> anyhow::Result<()> {
         let asking = self.connection.ping();
         timeout(ANSWER_WITHIN, asking).await.context("Postgres does not answer")?.context("the lock is lost")
+    }
+
+    /// For writing what only the holder may: it fails with the lock.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
     }
 }
