@@ -2,12 +2,8 @@
 
 pub mod advisory_lock;
 pub mod clock;
-pub mod config;
-pub mod crash_points;
-pub mod dev;
-pub mod embedded;
-pub mod secrets;
 pub mod commands;
+pub mod config;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
@@ -15,4 +11,5 @@ pub mod event_log;
 pub mod migrate;
 pub mod projector;
 pub mod rebuild;
+pub mod secrets;
 pub mod tls;

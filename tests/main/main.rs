@@ -4,9 +4,3 @@ mod embedded;
 mod event_log;
 mod harness;
 mod read_models;
-<<<<<<< HEAD
-mod event_log;
-mod harness;
-=======
-mod read_models;
->>>>>>> proj
