@@ -35,4 +35,9 @@ impl SessionLock {
         let asking = self.connection.ping();
         timeout(ANSWER_WITHIN, asking).await.context("Postgres does not answer")?.context("the lock is lost")
     }
+
+    /// For writing what only the holder may: it fails with the lock.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
 }

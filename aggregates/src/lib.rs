@@ -4,6 +4,7 @@
 //! in its command. That is what lets anyone replay the log and get the same numbers.
 
 pub mod account;
+pub mod any;
 pub mod event;
 #[cfg(test)]
 mod examples;

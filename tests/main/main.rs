@@ -1,6 +1,16 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
+mod business;
 mod embedded;
+mod event_log;
+mod harness;
+mod read_models;
+<<<<<<< HEAD
+mod event_log;
+mod harness;
+mod read_models;
+mod relay;
+mod verify;
 mod event_log;
 mod harness;
 mod read_models;

@@ -1,0 +1,3 @@
+//! One generation from request to settlement.
+
+pub mod protocols;
