@@ -160,7 +160,7 @@ impl NatsUrl {
 
     /// The URL as given, password included, for those who must pass it on.
     pub fn reveal(&self) -> &str {
-        self.0.as_ref()
+        self.0.as_url_str()
     }
 }
 
