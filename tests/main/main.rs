@@ -6,12 +6,5 @@ mod event_log;
 mod harness;
 mod http;
 mod read_models;
-<<<<<<< HEAD
-mod event_log;
-mod harness;
-mod read_models;
 mod relay;
 mod verify;
-mod event_log;
-mod harness;
-mod read_models;
