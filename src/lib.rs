@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod advisory_lock;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
@@ -12,7 +14,6 @@ pub mod event_log;
 pub mod feed;
 pub mod gateway;
 pub mod history;
-pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod migrate;
@@ -22,6 +23,7 @@ pub mod processes;
 pub mod projector;
 pub mod rebuild;
 pub mod relay;
+pub mod schemas;
 pub mod secrets;
 pub mod telemetry;
 pub mod tls;

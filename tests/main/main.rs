@@ -5,12 +5,5 @@ mod embedded;
 mod event_log;
 mod harness;
 mod read_models;
-<<<<<<< HEAD
-mod event_log;
-mod harness;
-mod read_models;
 mod relay;
 mod verify;
-mod event_log;
-mod harness;
-mod read_models;
