@@ -6,6 +6,7 @@ mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
@@ -128,23 +129,19 @@ impl Cli {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config.log)?;
-    let stop = CancellationToken::new();
-    tokio::spawn(stop_on_signal(stop.clone())?);
-    App::build(config).await?.serve(stop).await
-}
-
-/// Cancels `stop` at the first SIGTERM or Ctrl-C.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping");
-        stop.cancel();
-    })
+    let app = App::build(config).await?;
+    let stop = CancellationToken::new();
+    let mut serving = pin!(app.serve(stop.clone()));
+    tokio::select! {
+        ended = &mut serving => return ended,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    serving.await
 }
 
 /// The error about a setting in our words, any other in the parser's.

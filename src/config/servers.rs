@@ -151,19 +151,16 @@ impl fmt::Debug for DatabaseUrl {
 
 /// A checked NATS URL; `Debug` shows no password.
 #[derive(Clone)]
-pub struct NatsUrl {
-    text: String,
-    address: async_nats::ServerAddr,
-}
+pub struct NatsUrl(async_nats::ServerAddr);
 
 impl NatsUrl {
     pub fn address(&self) -> async_nats::ServerAddr {
-        self.address.clone()
+        self.0.clone()
     }
 
     /// The URL as given, password included, for those who must pass it on.
     pub fn reveal(&self) -> &str {
-        &self.text
+        self.0.as_url_str()
     }
 }
 
@@ -172,14 +169,13 @@ impl FromStr for NatsUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let ours = text.starts_with("nats://") || text.starts_with("tls://");
-        let address = text.parse().ok().filter(|_| ours).ok_or("not a nats:// or tls:// URL")?;
-        Ok(Self { text: text.into(), address })
+        text.parse().ok().filter(|_| ours).map(Self).ok_or("not a nats:// or tls:// URL")
     }
 }
 
 impl fmt::Debug for NatsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "NatsUrl({}:{})", self.address.host(), self.address.port())
+        write!(f, "NatsUrl({}:{})", self.0.host(), self.0.port())
     }
 }
 
