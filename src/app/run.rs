@@ -72,7 +72,9 @@ impl App {
                 .await
                 .context("answering requests")
         };
-        let both = async { tokio::try_join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone())) };
+        let both = async {
+            tokio::try_join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()))
+        };
         let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
         let too_late = async {
             stop.cancelled().await;
@@ -139,7 +141,9 @@ async fn purge_keys(pool: sqlx::PgPool, stop: CancellationToken) {
             match idempotency::purge(&pool, clock::now().minus_secs(KEYS_KEPT_SECS)).await {
                 Ok(0) => {}
                 Ok(keys) => tracing::info!(keys, "forgot old idempotency keys"),
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "old idempotency keys were not purged"),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "old idempotency keys were not purged")
+                }
             }
         }
     };

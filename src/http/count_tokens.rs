@@ -16,16 +16,24 @@ pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
-            return Problem::new(rejection.status(), ErrorKind::InvalidRequest, "bad_body", rejection.body_text())
-                .into_response();
+            return Problem::new(
+                rejection.status(),
+                ErrorKind::InvalidRequest,
+                "bad_body",
+                rejection.body_text(),
+            )
+            .into_response();
         }
     };
     match tokio::task::spawn_blocking(move || count_input_tokens(&body)).await {
         Ok(Ok(input_tokens)) => Json(json!({ "input_tokens": input_tokens })).into_response(),
-        Ok(Err(bad)) => {
-            Problem::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "invalid_request", bad.to_string())
-                .into_response()
-        }
+        Ok(Err(bad)) => Problem::new(
+            StatusCode::BAD_REQUEST,
+            ErrorKind::InvalidRequest,
+            "invalid_request",
+            bad.to_string(),
+        )
+        .into_response(),
         Err(panicked) => Problem::failed(panicked.into()).into_response(),
     }
 }

@@ -34,14 +34,19 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     Json(list).into_response()
 }
 
-pub async fn retrieve(State(app): State<Arc<App>>, Path(model): Path<String>, headers: HeaderMap) -> Response {
+pub async fn retrieve(
+    State(app): State<Arc<App>>,
+    Path(model): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     match app.gateway.models_on_sale().await {
         Ok(models) if models.contains(&model) => {
             Json(descriptor(&model, headers.contains_key(ANTHROPIC_VERSION))).into_response()
         }
         Ok(models) => {
             let message = format!("The model {model:?} is not sold here. Available: {}", models.join(", "));
-            Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "model_not_found", message).into_response()
+            Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "model_not_found", message)
+                .into_response()
         }
         Err(error) => Problem::unavailable(error).into_response(),
     }

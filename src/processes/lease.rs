@@ -117,7 +117,9 @@ pub struct Superseded {
 /// behind.
 pub async fn dead_nodes(pool: &PgPool) -> sqlx::Result<BTreeMap<NodeIncarnation, Timestamp>> {
     let dead: Vec<(Uuid, DateTime<Utc>)> =
-        sqlx::query_as("SELECT incarnation, ended_at FROM nodes WHERE ended_at IS NOT NULL").fetch_all(pool).await?;
+        sqlx::query_as("SELECT incarnation, ended_at FROM nodes WHERE ended_at IS NOT NULL")
+            .fetch_all(pool)
+            .await?;
     Ok(dead.into_iter().map(|(node, at)| (NodeIncarnation(node), Timestamp(at.timestamp_micros()))).collect())
 }
 
