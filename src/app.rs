@@ -1,21 +1,36 @@
 //! Builds the whole service, for `main` and for tests alike, and runs it.
 
+mod run;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use codexapi_aggregates::ids::NodeIncarnation;
 use codexapi_projections::versions;
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, DatabaseSettings};
 use crate::event_log::{EventLog, EventLogOptions};
+use crate::gateway::admission::WaitingLimits;
+use crate::gateway::{DrainLimits, Gateway, GatewaySettings, SettlementLimits};
 use crate::http::auth::Authenticator;
 use crate::metrics::Metrics;
-use crate::projector::{LogFeed, Projector};
-use crate::{clock, http, metrics, migrate, pricing_seed};
+use crate::nats::{Nats, NatsConfig, NatsNames};
+use crate::projector::Projector;
+use crate::relay::RelayProgress;
+use crate::upstream::Providers;
+use crate::{clock, migrate, pricing_seed};
+
+/// Silence after which a streaming client is sent a sign of life; the shortest idle limit of a known
+/// client is minutes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Silence after which a provider's stream counts as failed.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(300);
 
 /// Everything a request may need. Built once, shared by all.
 pub struct App {
@@ -27,7 +42,12 @@ pub struct App {
     pub auth: Authenticator,
     pub projector: Projector,
     pub metrics: Metrics,
-    nats: async_nats::Client,
+    pub gateway: Arc<Gateway>,
+    /// How far this node's relay is.
+    pub relay: watch::Sender<RelayProgress>,
+    nats: Nats,
+    /// Generations and what they leave to be done; they outlive their clients' connections.
+    tasks: TaskTracker,
 }
 
 impl App {
@@ -44,17 +64,21 @@ impl App {
         pricing_seed::fill_empty_book(&log, &config.catalog.prices)
             .await
             .context("filling the price book")?;
-        let nats = async_nats::ConnectOptions::new()
-            .retry_on_initial_connect()
-            .connect(config.nats.url.address())
-            .await
-            .context("preparing the connection to NATS")?;
+        let names = NatsNames::new(&config.nats.prefix)?;
+        let nats = Nats::connect(&NatsConfig { url: config.nats.url.reveal().to_owned(), names }).await?;
+        let tasks = TaskTracker::new();
+        let providers = Providers::new(&config.catalog.providers)?;
+        let settings = gateway_settings(&config, incarnation);
+        let gateway = Arc::new(Gateway::new(log.clone(), providers, settings, tasks.clone()));
         Ok(Arc::new(Self {
             incarnation,
             auth: Authenticator::new(&config.credentials, pool.clone()),
             projector: Projector::new(pool.clone(), log.appended()),
             metrics: Metrics::new(),
+            gateway,
+            relay: watch::Sender::default(),
             nats,
+            tasks,
             log,
             pool,
             config,
@@ -62,43 +86,13 @@ impl App {
     }
 
     pub fn nats_is_connected(&self) -> bool {
-        self.nats.connection_state() == async_nats::connection::State::Connected
+        self.nats.is_connected()
     }
 
     /// Where customers reach this service, without a trailing slash.
     pub fn public_url(&self) -> String {
         let configured = self.config.http.public_url.clone();
         configured.unwrap_or_else(|| format!("http://{}", self.config.http.listen))
-    }
-
-    /// Answers requests and follows the log until `stop`, then finishes what is running.
-    ///
-    /// # Errors
-    /// A listener's address is taken, or the log could not be drained in time.
-    pub async fn serve(self: &Arc<Self>, stop: CancellationToken) -> anyhow::Result<()> {
-        let listener = bind("CODEXAPI_LISTEN", self.config.http.listen).await?;
-        let metrics_listener = bind("CODEXAPI_METRICS_LISTEN", self.config.http.metrics_listen).await?;
-        tracing::info!(address = %listener.local_addr()?, node = self.config.node.node_name, "listening");
-        let stopped = stop.clone();
-        let requests = async {
-            axum::serve(listener, http::router(Arc::clone(self)))
-                .with_graceful_shutdown(async move { stopped.cancelled().await })
-                .await
-                .context("answering requests")
-        };
-        let feed = |model| LogFeed::new(self.pool.clone(), model, self.log.appended());
-        let projecting = async {
-            self.projector.run(feed, stop.clone()).await;
-            Ok(())
-        };
-        tokio::try_join!(
-            requests,
-            metrics::serve(Arc::clone(self), metrics_listener, stop.clone()),
-            projecting
-        )?;
-        let deadline = std::time::Duration::from_secs(self.config.http.shutdown_seconds);
-        anyhow::ensure!(self.log.drain(deadline).await, "commands were still unanswered after {deadline:?}");
-        Ok(())
     }
 }
 
@@ -117,6 +111,30 @@ pub async fn prepare(pool: &PgPool) -> anyhow::Result<()> {
     versions::install(pool).await.context("installing the read models")
 }
 
-async fn bind(setting: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    GatewaySettings {
+        node,
+        terms: config.wallet.terms(),
+        waiting: WaitingLimits {
+            longest: seconds(config.wait.wait_seconds),
+            per_wallet: count(config.wait.waiting_per_wallet),
+        },
+        drain: DrainLimits {
+            longest: seconds(config.drain.drain_seconds),
+            output_tokens: config.drain.drain_tokens.into(),
+            per_node: count(config.drain.draining_per_node),
+            per_wallet: count(config.drain.draining_per_wallet),
+            longest_unstreamed: seconds(config.drain.drain_whole_seconds),
+        },
+        settlement: SettlementLimits {
+            deadline: seconds(config.gateway.settle_seconds),
+            queue: count(config.gateway.settlement_queue),
+        },
+        keepalive: KEEPALIVE,
+        upstream_idle: UPSTREAM_IDLE,
+        // Derived, so that conversations and tokens are never keyed alike.
+        conversation_key: config.credentials.token_digest_key.mac(b"codexapi conversations v1"),
+    }
 }

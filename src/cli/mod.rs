@@ -5,21 +5,26 @@ mod output;
 mod words;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::pin::pin;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use codexapi_aggregates::time::Timestamp;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi as _;
 
 use crate::app::{self, App};
-use crate::config::{Config, DatabaseSettings, SettingError, explain, secret_on_command_line};
+use crate::config::{
+    Config, DatabaseSettings, SettingError, WalletSettings, explain, secret_on_command_line,
+};
 use crate::http::openapi::ApiDocument;
+use crate::processes::lease;
 use crate::rebuild::{self, Progress};
-use crate::{schemas, telemetry};
+use crate::verify::{HoldTerms, VerifyOptions};
+use crate::{clock, dev, history, schemas, telemetry, verify};
 
 /// Where event schemas stand in the repository.
 const SCHEMA_FOLDER: &str = "schemas/events";
@@ -42,6 +47,12 @@ enum Command {
     Migrate(DatabaseSettings),
     /// Build read models anew from the event log, beside the live ones, and swap them in
     Rebuild(RebuildArguments),
+    /// Check the whole log and everything folded from it; names the first difference
+    Verify(VerifyArguments),
+    /// Print an aggregate's history, or its state at a time
+    Events(EventsArguments),
+    /// Run everything on this machine: Postgres, NATS, a simulated provider, a demo customer
+    Dev(dev::DevArguments),
     /// Write the schemas of every event's payload
     Schemas(SchemaArguments),
     /// Print the description of the HTTP API
@@ -54,6 +65,31 @@ enum Command {
 struct RebuildArguments {
     /// The read model's name, or `all`
     name: String,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(clap::Args)]
+struct VerifyArguments {
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    wallet: WalletSettings,
+}
+
+#[derive(clap::Args)]
+struct EventsArguments {
+    /// The stream, as aggregate/id such as wallet/0199…, or a customer's account id for its wallet
+    stream: history::StreamName,
+    /// Print the state as of then, such as 2026-11-22T10:00:00Z, instead of the history
+    #[arg(long, value_name = "TIME", conflicts_with = "json", value_parser = history::parse_time)]
+    at: Option<Timestamp>,
+    /// Print one JSON object per event
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     database: DatabaseSettings,
 }
@@ -109,6 +145,21 @@ impl Cli {
                 let pool = app::connect(&arguments.database).await?;
                 rebuild::rebuild(&pool, &models, &Progress::on_stderr()).await
             }
+            Command::Verify(arguments) => verify_log(arguments).await,
+            Command::Events(EventsArguments { stream, at, json, database }) => {
+                let show = match (at, json) {
+                    (Some(at), _) => history::Show::StateAt(at),
+                    (None, true) => history::Show::JsonLines,
+                    (None, false) => history::Show::Text,
+                };
+                let pool = app::connect(&database).await?;
+                history::print(&pool, &stream, show, &mut std::io::stdout().lock()).await
+            }
+            Command::Dev(arguments) => {
+                let stop = CancellationToken::new();
+                tokio::spawn(stop_on_signal(stop.clone())?);
+                dev::run(arguments, stop).await
+            }
             Command::Schemas(SchemaArguments { check: true, folder }) => {
                 let checked = schemas::check(&folder)?;
                 println!("{checked} schemas are those of the code");
@@ -129,19 +180,57 @@ impl Cli {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config.log)?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    App::build(config).await?.serve(stop, |_| {}).await
+}
+
+/// Cancels `stop` at the first SIGTERM or Ctrl-C; a second one ends the process as it stands.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
-    let app = App::build(config).await?;
-    let stop = CancellationToken::new();
-    let mut serving = pin!(app.serve(stop.clone()));
-    tokio::select! {
-        ended = &mut serving => return ended,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    Ok(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(130);
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    })
+}
+
+/// Ends with an error where anything differs, so that a script can rely on the exit code.
+async fn verify_log(arguments: VerifyArguments) -> anyhow::Result<()> {
+    let pool = app::connect(&arguments.database).await?;
+    let holds = HoldTerms {
+        now: clock::now(),
+        max_age_secs: i64::from(arguments.wallet.hold_max_age_seconds),
+        sweep_secs: i64::from(arguments.wallet.sweep_seconds),
+        lapsed_leases: lease::dead_nodes(&pool).await?,
+    };
+    let options = VerifyOptions { progress: Box::new(verify_progress), ..VerifyOptions::new(holds) };
+    let report = verify::run(&pool, &options).await?;
+    let out = &mut std::io::stdout().lock();
+    if arguments.json {
+        verify::print_json(&report, out)?;
+    } else {
+        verify::print(&report, out)?;
     }
-    tracing::info!("stopping");
-    stop.cancel();
-    serving.await
+    anyhow::ensure!(report.difference.is_none(), "something is not as it was written");
+    Ok(())
+}
+
+/// A line that rewrites itself, for people who wait; nothing where nobody watches.
+fn verify_progress(progress: verify::Progress) {
+    if std::io::stderr().is_terminal() {
+        let of = if progress.of > 0 { format!(" of {}", progress.of) } else { String::new() };
+        eprint!("\r\x1b[K{}: {}{of}\r", progress.step, progress.done);
+    }
 }
 
 /// The error about a setting in our words, any other in the parser's.

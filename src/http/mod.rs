@@ -6,8 +6,11 @@
 pub mod account;
 pub mod auth;
 pub mod billing;
+pub mod count_tokens;
 pub mod envelope;
 pub mod error;
+pub mod generations;
+pub mod models;
 pub mod openapi;
 pub mod pricing;
 pub mod system;
@@ -17,7 +20,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use http::Method;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -35,12 +38,20 @@ pub struct Route {
 
 /// Every URL there is.
 pub fn routes() -> Vec<Route> {
-    use Audience::{Customer, Public};
+    use Audience::{Customer, Payer, Public};
     vec![
         route(Method::GET, "/", Public, || get(system::api_root)),
         route(Method::GET, "/health", Public, || get(system::health)),
         route(Method::GET, "/ready", Public, || get(system::ready)),
         route(Method::GET, "/openapi.json", Public, || get(openapi::document)),
+        route(Method::POST, "/v1/responses", Payer, || {
+            post(generations::responses).get(generations::no_websocket)
+        }),
+        route(Method::POST, "/v1/chat/completions", Payer, || post(generations::chat)),
+        route(Method::POST, "/v1/messages", Payer, || post(generations::messages)),
+        route(Method::POST, "/v1/messages/count_tokens", Payer, || post(count_tokens::count)),
+        route(Method::GET, "/v1/models", Payer, || get(models::list)),
+        route(Method::GET, "/v1/models/{*model_id}", Payer, || get(models::retrieve)),
         route(Method::GET, "/api/v1/me", Customer, || get(account::me)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),

@@ -4,12 +4,16 @@
 //! process is gone. So a restart takes its name over at once and declares its earlier incarnations
 //! dead, while a second node under the same name is refused for as long as the first is there.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
 use codexapi_aggregates::ids::NodeIncarnation;
+use codexapi_aggregates::time::Timestamp;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 /// How long a start waits for the name's former holder to be gone.
 const TAKE_OVER_PATIENCE: Duration = Duration::from_secs(10);
@@ -85,7 +89,10 @@ impl Lease {
             .bind(self.incarnation.0)
             .execute(&self.pool)
             .await?;
-        self.connection.close().await?;
+        // Postgres may have been restarted meanwhile; the lock went with the connection.
+        if let Err(error) = self.connection.close().await {
+            tracing::info!(%error, "the lease's connection was closed already");
+        }
         Ok(())
     }
 
@@ -104,6 +111,16 @@ impl Lease {
 #[error("another process has taken the name {name:?}; this one must stop")]
 pub struct Superseded {
     name: String,
+}
+
+/// Dead incarnations and since when they count as dead; for those who judge whether a hold was left
+/// behind.
+pub async fn dead_nodes(pool: &PgPool) -> sqlx::Result<BTreeMap<NodeIncarnation, Timestamp>> {
+    let dead: Vec<(Uuid, DateTime<Utc>)> =
+        sqlx::query_as("SELECT incarnation, ended_at FROM nodes WHERE ended_at IS NOT NULL")
+            .fetch_all(pool)
+            .await?;
+    Ok(dead.into_iter().map(|(node, at)| (NodeIncarnation(node), Timestamp(at.timestamp_micros()))).collect())
 }
 
 async fn try_lock(connection: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
