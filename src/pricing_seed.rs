@@ -29,7 +29,11 @@ pub async fn fill_empty_book(
     let metadata = Metadata::process("price_list");
     let committed = log
         .execute(BOOK_STREAM, &metadata, |book: &PriceBook, now| {
-            if *book == PriceBook::default() { publish_all(book, prices.commands(now, now)) } else { Ok(vec![]) }
+            if *book == PriceBook::default() {
+                publish_all(book, prices.commands(now, now))
+            } else {
+                Ok(vec![])
+            }
         })
         .await?;
     Ok(published(&committed.events))

@@ -79,9 +79,7 @@ async fn an_untouched_log_verifies() {
     assert_eq!(report.projections.len(), READ_MODELS.len());
     assert!(report.projections.iter().all(|checked| checked.position == report.position));
     let wallet = business.wallet();
-    let balance = business
-        .log
-        .read(&wallet, |wallet: &codexapi_aggregates::wallet::Wallet| wallet.balance());
+    let balance = business.log.read(&wallet, |wallet: &codexapi_aggregates::wallet::Wallet| wallet.balance());
     assert!(balance.await.expect("read") < MicroUsd::dollars(10));
 }
 
