@@ -78,9 +78,8 @@ async fn an_untouched_log_verifies() {
     assert_eq!(report.streams, 4, "a wallet, two conversations, the seals");
     assert_eq!(report.projections.len(), READ_MODELS.len());
     assert!(report.projections.iter().all(|checked| checked.position == report.position));
-    let balance = business
-        .log
-        .read(&business.wallet(), |wallet: &codexapi_aggregates::wallet::Wallet| wallet.balance());
+    let wallet = business.wallet();
+    let balance = business.log.read(&wallet, |wallet: &codexapi_aggregates::wallet::Wallet| wallet.balance());
     assert!(balance.await.expect("read") < MicroUsd::dollars(10));
 }
 
