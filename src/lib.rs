@@ -3,6 +3,7 @@
 pub mod advisory_lock;
 pub mod clock;
 pub mod commands;
+pub mod config;
 pub mod crash_points;
 pub mod dev;
 pub mod embedded;
@@ -14,5 +15,6 @@ pub mod nats;
 pub mod projector;
 pub mod rebuild;
 pub mod relay;
+pub mod secrets;
 pub mod tls;
 pub mod verify;
