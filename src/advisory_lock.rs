@@ -21,7 +21,7 @@ impl SessionLock {
     pub async fn try_take(pool: &PgPool, lock: i64) -> anyhow::Result<Option<Self>> {
         let taking = async {
             let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-            let taken: bool = sqlx::query_scalar("select pg_try_advisory_lock($1)")
+            let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
                 .bind(lock)
                 .fetch_one(&mut connection)
                 .await?;

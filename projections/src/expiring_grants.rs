@@ -24,8 +24,8 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "expiring_grants",
-    columns: "grant_id uuid primary key, account_id uuid not null, expires_at timestamptz not null, \
-        position bigint not null",
+    columns: "grant_id uuid PRIMARY KEY, account_id uuid NOT NULL, expires_at timestamptz NOT NULL, \
+        position bigint NOT NULL",
     indexes: &["(expires_at)"],
 };
 
@@ -42,8 +42,8 @@ struct ExpiringGrant {
 /// most `limit` (1 to `MAX_PAGE`). A grant that was spent before it expired is among them once.
 pub async fn accounts_due(pool: &PgPool, now: DateTime<Utc>, limit: u32) -> Result<Vec<Uuid>, ReadError> {
     let limit = i64::from(limit.clamp(1, page::MAX_PAGE));
-    let due = "select account_id from expiring_grants where expires_at <= $1 \
-               group by account_id order by min(expires_at) limit $2";
+    let due = "SELECT account_id FROM expiring_grants WHERE expires_at <= $1 \
+               GROUP BY account_id ORDER BY min(expires_at) LIMIT $2";
     Ok(sqlx::query_scalar(due).bind(now).bind(limit).fetch_all(pool).await?)
 }
 
@@ -95,7 +95,7 @@ impl Projection for ExpiringGrants {
                 return Ok(());
             }
             let expired: Vec<Uuid> = self.expired.into_iter().collect();
-            let statement = format!("delete from {table} where grant_id = any($1)");
+            let statement = format!("DELETE FROM {table} WHERE grant_id = any($1)");
             sqlx::query(&statement).bind(expired).execute(connection).await?;
             Ok(())
         }

@@ -53,7 +53,7 @@ pub struct HttpSettings {
         long,
         env = "CODEXAPI_METRICS_LISTEN",
         value_name = "ADDRESS:PORT",
-        default_value = "127.0.0.1:9090"
+        default_value = "127.0.0.1:9464"
     )]
     pub metrics_listen: SocketAddr,
     /// The address customers reach the service by, as https://host without a path; by default the listening address
@@ -160,7 +160,7 @@ impl NatsUrl {
 
     /// The URL as given, password included, for those who must pass it on.
     pub fn reveal(&self) -> &str {
-        self.0.as_ref()
+        self.0.as_url_str()
     }
 }
 

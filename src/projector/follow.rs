@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::feed::{BATCH, Feed, FeedBatch, entries};
+use crate::crash_points;
 use crate::event_log::read::{self, SHARD};
 
 /// Pause after a failure, doubled each time up to the longest.
@@ -75,6 +76,7 @@ impl<F: Feed> Follower<F> {
         if let Applied::Hole { .. } = applied {
             self.catch_up().await?;
         }
+        crash_points::reached(crash_points::PROJECTED);
         if let Err(error) = batch.acknowledge().await {
             self.note_feed(Some(format!("{error:#}")));
         }

@@ -101,7 +101,7 @@ impl Building {
         let batch = std::mem::replace(&mut self.batch, (self.model.batch)());
         let mut transaction = pool.begin().await?;
         // A version that is lost with the server is not active, and the swap's own commit is durable.
-        sqlx::query("set local synchronous_commit = off").execute(&mut *transaction).await?;
+        sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         batch.write(&mut transaction, self.version).await?;
         apply::move_checkpoint(&mut transaction, self.model, self.version, position).await?;
         transaction.commit().await?;

@@ -8,5 +8,5 @@ mod sealed;
 mod token;
 
 pub use keys::{NotAKey, SealingKey, TokenDigestKey};
-pub use sealed::{Sealer, open_sealed, store_sealed};
+pub use sealed::{Sealer, forget_sealed, open_sealed, store_sealed};
 pub use token::{NotAToken, Token, TokenDigest};

@@ -95,6 +95,16 @@ pub async fn open_sealed(pool: &PgPool, sealer: &Sealer, key_id: KeyId) -> anyho
     .transpose()
 }
 
+/// Drops the copy of a token that was never issued.
+pub async fn forget_sealed(pool: &PgPool, key_id: KeyId) -> anyhow::Result<()> {
+    sqlx::query("delete from sealed_tokens where key_id = $1")
+        .bind(key_id.0)
+        .execute(pool)
+        .await
+        .context("dropping a sealed token")?;
+    Ok(())
+}
+
 fn cipher(key: &SealingKey) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(key.bytes().into())
 }

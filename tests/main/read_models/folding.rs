@@ -8,7 +8,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
 use super::history::{History, Step, account};
-use super::{Server, apply_to_all, clear, entries, tables};
+use super::{apply_to_all, clear, database, entries, tables};
 
 /// Each case folds a whole history twice.
 const CASES: u32 = 24;
@@ -32,8 +32,7 @@ pub(super) fn full_history() -> Vec<RecordedEvent> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_cut_into_any_batches_give_the_same_tables() {
-    let server = Server::start().await;
-    let pool = server.database("batches").await;
+    let (_database, pool) = database().await;
     let handle = tokio::runtime::Handle::current();
     let inputs = (steps(), prop::collection::vec((1..40_usize, 0..10_usize), 1..20));
     let check = move || {
@@ -73,8 +72,7 @@ async fn in_batches(pool: &sqlx::PgPool, events: &[RecordedEvent], cuts: &[(usiz
 
 #[tokio::test]
 async fn a_batch_that_comes_again_changes_nothing_and_a_hole_is_refused() {
-    let server = Server::start().await;
-    let pool = server.database("again").await;
+    let (_database, pool) = database().await;
     let events = full_history();
     let (first, rest) = events.split_at(100);
     let (skipped, later) = rest.split_at(50);
@@ -96,8 +94,7 @@ async fn a_batch_that_comes_again_changes_nothing_and_a_hole_is_refused() {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_decoded_stops_its_own_read_models_just_before_it() {
-    let server = Server::start().await;
-    let pool = server.database("unreadable").await;
+    let (_database, pool) = database().await;
     let events = full_history();
     let mut batch = entries(&events[..20]);
     let bad = events[20].position;
@@ -120,8 +117,7 @@ async fn an_event_that_cannot_be_decoded_stops_its_own_read_models_just_before_i
 
 #[tokio::test]
 async fn every_sum_agrees_with_the_events_it_comes_from() {
-    let server = Server::start().await;
-    let pool = server.database("sums").await;
+    let (_database, pool) = database().await;
     let events = full_history();
     apply_to_all(&pool, &events, 0).await;
     let tables = tables(&pool).await;

@@ -15,8 +15,8 @@ use codexapi_aggregates::wallet::events::{
 };
 use uuid::Uuid;
 
-/// 2026-10-24T20:00:00Z: the clocks of Europe change within hours, so days of 25 hours occur.
-const BEGINNING: Timestamp = Timestamp(1_793_044_800_000_000);
+/// 2026-10-03T00:00:00Z: within a month of it the clocks change on Lord Howe, in Europe and in America.
+const BEGINNING: Timestamp = Timestamp(1_790_985_600_000_000);
 
 /// Accounts that a history has.
 pub const ACCOUNTS: u8 = 3;

@@ -6,50 +6,19 @@ mod projecting;
 mod queries;
 mod zones;
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
-
-use codexapi::embedded::{EmbeddedPostgres, EmbeddedPostgresOptions};
 use codexapi_aggregates::event::RecordedEvent;
 use codexapi_projections::apply::{Applied, apply};
-use codexapi_projections::{Entry, READ_MODELS, versions};
+use codexapi_projections::{Entry, READ_MODELS};
 use serde_json::{Map, Value};
 use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use tempfile::TempDir;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+use crate::harness::TestDatabase;
 
-/// A private Postgres; each schema of it stands for a database of its own.
-struct Server {
-    options: PgConnectOptions,
-    // Stopped before its folder is removed.
-    _postgres: EmbeddedPostgres,
-    _folder: TempDir,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let mut folder = tempfile::Builder::new();
-        let folder = folder.permissions(Permissions::from_mode(0o711)).tempdir().expect("temporary folder");
-        let mut options = EmbeddedPostgresOptions::new(folder.path().join("postgres"));
-        options.shared_buffers_mb = 32;
-        let postgres = EmbeddedPostgres::start(options).await.expect("started");
-        let options = postgres.database_url("postgres").parse().expect("an address");
-        Self { options, _postgres: postgres, _folder: folder }
-    }
-
-    /// An empty, migrated database with every read model installed.
-    async fn database(&self, name: &str) -> PgPool {
-        let bare = PgPool::connect_with(self.options.clone()).await.expect("connected");
-        sqlx::query(&format!("create database {name}")).execute(&bare).await.expect("created");
-        bare.close().await;
-        let options = self.options.clone().database(name);
-        let pool = PgPoolOptions::new().max_connections(12).connect_with(options).await.expect("connected");
-        MIGRATIONS.run(&pool).await.expect("migrated");
-        versions::install(&pool).await.expect("installed");
-        pool
-    }
+/// An empty database, and the pool to it.
+async fn database() -> (TestDatabase, PgPool) {
+    let database = TestDatabase::new().await;
+    let pool = database.pool.clone();
+    (database, pool)
 }
 
 /// Every row of every read model, as JSON, in an order of its own.
@@ -57,7 +26,7 @@ async fn tables(pool: &PgPool) -> Value {
     let mut tables = Map::new();
     for table in READ_MODELS.iter().flat_map(|model| model.tables) {
         let name = table.name;
-        let statement = format!("select coalesce(jsonb_agg(t order by to_jsonb(t)), '[]') from {name} t");
+        let statement = format!("SELECT coalesce(jsonb_agg(t ORDER BY to_jsonb(t)), '[]') FROM {name} t");
         tables.insert(name.into(), sqlx::query_scalar(&statement).fetch_one(pool).await.expect("rows"));
     }
     Value::Object(tables)
@@ -66,9 +35,9 @@ async fn tables(pool: &PgPool) -> Value {
 /// Empties every read model and puts its checkpoint back to the start.
 async fn clear(pool: &PgPool) {
     for table in READ_MODELS.iter().flat_map(|model| model.tables) {
-        sqlx::query(&format!("truncate {}", table.version(1))).execute(pool).await.expect("cleared");
+        sqlx::query(&format!("TRUNCATE {}", table.version(1))).execute(pool).await.expect("cleared");
     }
-    sqlx::query("update projection_checkpoints set position = 0").execute(pool).await.expect("reset");
+    sqlx::query("UPDATE projection_checkpoints SET position = 0").execute(pool).await.expect("reset");
 }
 
 fn entries(events: &[RecordedEvent]) -> Vec<Entry> {

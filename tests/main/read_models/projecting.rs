@@ -20,12 +20,11 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use crate::harness::wait_for;
+
 use super::folding::full_history;
 use super::history::account;
-use super::{Server, apply_to_all, tables};
-
-/// Only a failure waits this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::{apply_to_all, database, tables};
 
 /// An event's aggregate, type and payload.
 fn parts(event: &AnyEvent) -> (&'static str, String, String) {
@@ -47,7 +46,7 @@ async fn append(pool: &PgPool, events: &[RecordedEvent]) {
     let parts: Vec<_> = events.iter().map(|event| parts(&event.event)).collect();
     let none: Vec<String> = vec![];
     sqlx::query(
-        "select append_events('test', $1, $2, $3, $4, $5, array_fill('1'::text, array[cardinality($1)]), $6, $7, \
+        "SELECT append_events('test', $1, $2, $3, $4, $5, array_fill('1'::text, array[cardinality($1)]), $6, $7, \
          array_fill(sha256(''), array[cardinality($1)]), array_fill(now(), array[cardinality($1)]), \
          $8, $8, $8, '{}'::bytea[], '{}'::boolean[], $8)",
     )
@@ -71,19 +70,18 @@ async fn log(pool: &PgPool) -> Vec<RecordedEvent> {
 }
 
 /// What a fold of the whole log gives, in a database of its own.
-async fn folded(server: &Server, name: &str, pool: &PgPool) -> Value {
-    let fresh = server.database(name).await;
+async fn folded(pool: &PgPool) -> Value {
+    let (_database, fresh) = database().await;
     apply_to_all(&fresh, &log(pool).await, 0).await;
     tables(&fresh).await
 }
 
 async fn wait_until_at_head(projector: &Projector) {
-    let at_head = async {
-        while projector.lags().await.expect("lags").iter().any(|lag| lag.positions() > 0) {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, at_head).await.expect("read models reach the log's head");
+    wait_for("read models at the log's head", async || {
+        let lags = projector.lags().await.expect("lags");
+        lags.iter().all(|lag| lag.positions() == 0).then_some(())
+    })
+    .await;
 }
 
 /// A feed that loses most of what it is given, repeats some, and is away now and then: JetStream at
@@ -123,8 +121,7 @@ impl Feed for BadFeed {
 
 #[tokio::test]
 async fn read_models_equal_the_log_whatever_the_feed_loses() {
-    let server = Server::start().await;
-    let pool = server.database("feeds").await;
+    let (_database, pool) = database().await;
     let (appended, seen) = watch::channel(0);
     let projector = Projector::new(pool.clone(), seen.clone());
     let stop = CancellationToken::new();
@@ -145,13 +142,12 @@ async fn read_models_equal_the_log_whatever_the_feed_loses() {
         stop.cancel();
     };
     tokio::join!(projector.run(feed, stop.clone()), writing);
-    assert_eq!(tables(&pool).await, folded(&server, "feeds_folded", &pool).await);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
 #[tokio::test]
 async fn a_second_projector_stands_by_and_takes_over() {
-    let server = Server::start().await;
-    let pool = server.database("standby").await;
+    let (_database, pool) = database().await;
     let (_appended, seen) = watch::channel(0);
     let (first, second) =
         (Projector::new(pool.clone(), seen.clone()), Projector::new(pool.clone(), seen.clone()));
@@ -168,7 +164,7 @@ async fn a_second_projector_stands_by_and_takes_over() {
         stop_second.cancel();
     };
     tokio::join!(first.run(feed, stop_first.clone()), second.run(feed, stop_second.clone()), writing);
-    assert_eq!(tables(&pool).await, folded(&server, "standby_folded", &pool).await);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
 /// Runs a rebuild for so many polls and drops it there; whether it came to its end.
@@ -196,8 +192,7 @@ async fn rebuild_killed_after(pool: &PgPool, polls: u32) -> bool {
 
 #[tokio::test]
 async fn a_rebuild_killed_anywhere_changes_nothing_and_can_be_repeated() {
-    let server = Server::start().await;
-    let pool = server.database("killed").await;
+    let (_database, pool) = database().await;
     append(&pool, &full_history()).await;
     apply_to_all(&pool, &log(&pool).await, 0).await;
     let live = tables(&pool).await;
@@ -216,8 +211,7 @@ async fn a_rebuild_killed_anywhere_changes_nothing_and_can_be_repeated() {
 
 #[tokio::test]
 async fn reads_never_fail_while_read_models_are_rebuilt_under_load() {
-    let server = Server::start().await;
-    let pool = server.database("load").await;
+    let (_database, pool) = database().await;
     let (appended, seen) = watch::channel(0);
     let projector = Projector::new(pool.clone(), seen.clone());
     let feed = |model: &'static ReadModel| LogFeed::new(pool.clone(), model, seen.clone());
@@ -254,17 +248,16 @@ async fn reads_never_fail_while_read_models_are_rebuilt_under_load() {
         stop.cancel();
     };
     tokio::join!(projector.run(feed, stop.clone()), reading, working);
-    assert_eq!(tables(&pool).await, folded(&server, "load_folded", &pool).await);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
 #[tokio::test]
 async fn a_rebuild_mends_rows_that_were_changed_by_hand() {
-    let server = Server::start().await;
-    let pool = server.database("mended").await;
+    let (_database, pool) = database().await;
     append(&pool, &full_history()).await;
     apply_to_all(&pool, &log(&pool).await, 0).await;
     let right = tables(&pool).await;
-    sqlx::query("update wallet_balances_1 set balance_micro = balance_micro + 1")
+    sqlx::query("UPDATE wallet_balances_1 SET balance_micro = balance_micro + 1")
         .execute(&pool)
         .await
         .expect("done");

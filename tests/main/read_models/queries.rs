@@ -7,12 +7,11 @@ use codexapi_projections::{MAX_PAGE, api_keys, margin, movements, open_holds, qu
 
 use super::folding::full_history;
 use super::history::account;
-use super::{Server, apply_to_all};
+use super::{apply_to_all, database};
 
 #[tokio::test]
 async fn pages_show_every_row_once_and_newest_first() {
-    let server = Server::start().await;
-    let pool = server.database("pages").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let account = account(0).0;
     let all = movements::page(&pool, account, None, MAX_PAGE).await.expect("read").rows;
@@ -32,8 +31,7 @@ async fn pages_show_every_row_once_and_newest_first() {
 
 #[tokio::test]
 async fn a_customers_generations_are_paged_within_a_time() {
-    let server = Server::start().await;
-    let pool = server.database("generations").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let account_id = account(1).0;
     let all =
@@ -62,8 +60,7 @@ async fn a_customers_generations_are_paged_within_a_time() {
 
 #[tokio::test]
 async fn the_queue_names_why_and_what_resolved_it() {
-    let server = Server::start().await;
-    let pool = server.database("queue").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let entries = queue::page(&pool, false, None, MAX_PAGE).await.expect("read").rows;
     for reason in [QueueReason::HoldExpired, QueueReason::UsageRejected, QueueReason::ProviderIdRepeated] {
@@ -83,8 +80,7 @@ async fn the_queue_names_why_and_what_resolved_it() {
 
 #[tokio::test]
 async fn a_key_is_found_by_its_digest_and_says_whether_it_is_revoked() {
-    let server = Server::start().await;
-    let pool = server.database("keys").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let key = |digest: &'static str| api_keys::by_digest(&pool, digest);
     assert!(!key("digest-0").await.expect("read").expect("a key").is_active());
@@ -98,8 +94,7 @@ async fn a_key_is_found_by_its_digest_and_says_whether_it_is_revoked() {
 
 #[tokio::test]
 async fn lapsed_holds_are_those_that_are_old_or_of_a_dead_node() {
-    let server = Server::start().await;
-    let pool = server.database("holds").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let open = open_holds::page(&pool, None, MAX_PAGE).await.expect("read").rows;
     let long_ago = DateTime::UNIX_EPOCH;
@@ -115,15 +110,14 @@ async fn lapsed_holds_are_those_that_are_old_or_of_a_dead_node() {
 
 #[tokio::test]
 async fn the_margin_is_what_is_left_of_charges_after_reversals_and_providers() {
-    let server = Server::start().await;
-    let pool = server.database("margin").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let day = |text: &str| text.parse().expect("a day");
     let days =
         margin::daily(&pool, chrono_tz::Tz::UTC, day("2026-10-01"), day("2026-12-31")).await.expect("read");
     let margin: i64 = days.iter().map(|day| day.sums.margin_micro().0).sum();
     let expected: i64 = sqlx::query_scalar(
-        "select sum(charged_micro - reversed_micro - provider_cost_micro)::bigint from generations",
+        "SELECT sum(charged_micro - reversed_micro - provider_cost_micro)::bigint FROM generations",
     )
     .fetch_one(&pool)
     .await

@@ -11,7 +11,7 @@ use codexapi_projections::usage::{Breakdown, daily};
 
 use super::folding::full_history;
 use super::history::{History, Step, account};
-use super::{Server, apply_to_all};
+use super::{apply_to_all, database};
 
 const ZONES: [Tz; 8] = [
     Tz::UTC,
@@ -45,20 +45,19 @@ fn counted(events: &[RecordedEvent], zone: Tz) -> BTreeMap<NaiveDate, (i64, i64)
     days
 }
 
-/// Generations every few minutes from late October into November, over the changes of clocks.
+/// Generations all day from early October into November, over the changes of clocks.
 fn autumn() -> Vec<RecordedEvent> {
     let grant = Step { kind: 0, account: 0, amount: u16::MAX, minutes: 0 };
     let hold = |n: u16| Step { kind: 1, account: 0, amount: 1 + n % 50, minutes: 0 };
-    let settle = |n: u16| Step { kind: 4, account: 0, amount: n, minutes: 7 };
+    let settle = |n: u16| Step { kind: 4, account: 0, amount: n, minutes: 23 };
     let pairs = (0..1_900).flat_map(|n| [hold(n), settle(n)]);
     History::of(&std::iter::once(grant).chain(pairs).collect::<Vec<_>>()).events
 }
 
 #[tokio::test]
 async fn a_days_usage_is_what_the_events_of_that_local_day_add_up_to() {
-    let server = Server::start().await;
-    for (name, events) in [("full", full_history()), ("autumn", autumn())] {
-        let pool = server.database(name).await;
+    for events in [full_history(), autumn()] {
+        let (_database, pool) = database().await;
         apply_to_all(&pool, &events, 0).await;
         for zone in ZONES {
             let expected = counted(&events, zone);
@@ -80,8 +79,7 @@ async fn a_days_usage_is_what_the_events_of_that_local_day_add_up_to() {
 
 #[tokio::test]
 async fn a_days_parts_add_up_to_the_day() {
-    let server = Server::start().await;
-    let pool = server.database("parts").await;
+    let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let (from, to, zone) = (day("2026-10-01"), day("2026-12-31"), Tz::Asia__Kathmandu);
     let whole = daily(&pool, account(1).0, zone, from, to, Breakdown::Total).await.expect("read");

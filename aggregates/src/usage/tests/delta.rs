@@ -180,8 +180,7 @@ fn oracle_already_billed(billed: &[Billed], items: &[u64], fixed: u64) -> u64 {
         }
     }
     let Some(mark) = longest else { return 0 };
-    let shrunk = if mark.fixed > fixed { mark.fixed - fixed } else { 0 };
-    if mark.input_tokens > shrunk { mark.input_tokens - shrunk } else { 0 }
+    mark.input_tokens.saturating_sub(mark.fixed.saturating_sub(fixed))
 }
 
 fn digests(items: &[u64], fixed_tokens: u64) -> InputPrefix {

@@ -48,6 +48,7 @@ fn a_balance_below_what_is_needed_is_refused_with_both_numbers() {
 #[test]
 fn what_running_requests_have_set_aside_makes_the_next_one_wait() {
     let mut story = Story::begin().granted(1, 100).held(1, 60);
+    story.terms.leak_floor_micro = micro(1_000_000);
     assert_eq!(story.act(hold(2, 41)), Err(WalletRefusal::MustWait { open_holds: 1 }));
     assert!(story.act(hold(2, 40)).is_ok());
 }
