@@ -20,6 +20,8 @@ CREATE TABLE events (
     metadata       jsonb       NOT NULL,
     -- SHA-256 over the stream's previous hash and everything above but position and xid.
     hash           bytea       NOT NULL CHECK (octet_length(hash) = 32),
+    -- SHA-256 of the canonical payload alone: tells an edited payload from edited metadata.
+    payload_digest bytea       NOT NULL CHECK (octet_length(payload_digest) = 32),
     recorded_at    timestamptz NOT NULL,
     -- The double-spend guard: two writers cannot both write a stream's next event.
     CONSTRAINT events_pkey PRIMARY KEY (aggregate_type, aggregate_id, sequence),
@@ -89,9 +91,10 @@ BEGIN
 
     WITH inserted AS (
         INSERT INTO public.events (event_id, aggregate_type, aggregate_id, sequence, event_type,
-                                   event_version, payload, metadata, hash, recorded_at)
+                                   event_version, payload, metadata, hash, payload_digest, recorded_at)
         SELECT e.event_id, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type,
-               e.event_version, e.payload::jsonb, e.metadata::jsonb, e.hash, e.recorded_at
+               e.event_version, e.payload::jsonb, e.metadata::jsonb, e.hash,
+               sha256(convert_to(e.payload, 'UTF8')), e.recorded_at
         FROM unnest(p_event_ids, p_aggregate_types, p_aggregate_ids, p_sequences, p_event_types,
                     p_event_versions, p_payloads, p_metadata, p_hashes, p_recorded_at)
              WITH ORDINALITY AS e(event_id, aggregate_type, aggregate_id, sequence, event_type,

@@ -1,1 +1,142 @@
+//! Read models: tables that answer what customers and operators ask, folded from the event log.
+//!
+//! A read model promises to equal a fold of the log from its start to its checkpoint, however the
+//! events were cut into batches, redelivered or rebuilt. Three rules give that: the checkpoint
+//! moves in the transaction that writes the rows; a batch that does not continue from the
+//! checkpoint is refused as a hole; and folding reads nothing but the events and the read model's
+//! own tables (no clock, no other read model, which may be further on or further back).
+//!
+//! One file per read model: its rows, how it folds events, its queries.
 
+pub mod accounts;
+pub mod api_keys;
+pub mod apply;
+pub mod balances;
+pub mod checkpoint;
+pub mod expiring_grants;
+pub mod generations;
+pub mod margin;
+pub mod movements;
+pub mod open_holds;
+pub mod page;
+pub mod queue;
+mod rows;
+pub mod usage;
+pub mod versions;
+
+use codexapi_aggregates::event::RecordedEvent;
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub use page::{MAX_PAGE, Page};
+pub use rows::ReadError;
+
+/// A read model: what it is called, where it lives, what it reads, how it folds.
+pub struct ReadModel {
+    /// The name of its checkpoint, of its metric label, and what `rebuild` calls it.
+    pub name: &'static str,
+    /// Raised with every change of its rows or its folding; the tables then want a rebuild.
+    pub revision: i32,
+    /// The aggregates whose events it reads; it moves past all others unread.
+    pub aggregates: &'static [&'static str],
+    pub tables: &'static [Table],
+    /// An empty batch.
+    pub batch: fn() -> Box<dyn Projection>,
+}
+
+/// One table of a read model; `<name>_<version>` holds the rows and the view `<name>` is what is read.
+pub struct Table {
+    pub name: &'static str,
+    /// Columns and constraints, as in `create table`.
+    pub columns: &'static str,
+    /// Each further index, as after `create index on <table>`.
+    pub indexes: &'static [&'static str],
+}
+
+/// Every read model there is.
+pub static READ_MODELS: [&ReadModel; 8] = [
+    &balances::READ_MODEL,
+    &movements::READ_MODEL,
+    &generations::READ_MODEL,
+    &queue::READ_MODEL,
+    &api_keys::READ_MODEL,
+    &accounts::READ_MODEL,
+    &open_holds::READ_MODEL,
+    &expiring_grants::READ_MODEL,
+];
+
+/// The read model called `name`, or that keeps a table called `name`.
+pub fn read_model(name: &str) -> Option<&'static ReadModel> {
+    let named = |model: &&&ReadModel| model.name == name || model.tables.iter().any(|t| t.name == name);
+    READ_MODELS.iter().find(named).copied()
+}
+
+/// A batch of events folded in memory, on its way into the tables.
+pub trait Projection: Send {
+    /// Takes in one event; events come in the log's order.
+    ///
+    /// # Errors
+    /// The event cannot be what it claims to be. The batch is as it was before.
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), FoldError>;
+
+    /// Writes what was folded into the tables of `version`, in a few statements whatever the
+    /// number of events. The caller's transaction also moves the checkpoint.
+    fn write<'a>(
+        self: Box<Self>,
+        connection: &'a mut PgConnection,
+        version: i32,
+    ) -> BoxFuture<'a, Result<(), WriteError>>;
+}
+
+/// An event of the log on its way to the read models.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    Event(Box<RecordedEvent>),
+    /// This build cannot decode it. It stops the read models of its aggregate and no other.
+    Unreadable {
+        position: i64,
+        aggregate_type: String,
+        error: String,
+    },
+}
+
+impl Entry {
+    pub fn position(&self) -> i64 {
+        match self {
+            Self::Event(event) => event.position,
+            Self::Unreadable { position, .. } => *position,
+        }
+    }
+}
+
+impl From<RecordedEvent> for Entry {
+    fn from(event: RecordedEvent) -> Self {
+        Self::Event(Box::new(event))
+    }
+}
+
+/// An event that cannot be folded; the read model stops before it, because going on would make
+/// every later row wrong without a sign.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error("event {position} stands in stream {stream:?}, which is not an account id")]
+    NotAnAccount { position: i64, stream: String },
+    #[error("event {position} counts {value} of {field}, which no generation can have")]
+    OutOfRange { position: i64, field: &'static str, value: u64 },
+    #[error("event {position} has the time {micros}, which is not a date")]
+    NotATime { position: i64, micros: i64 },
+    #[error("event {position} of {aggregate_type} cannot be decoded: {error}")]
+    Unreadable { position: i64, aggregate_type: String, error: String },
+}
+
+/// Why a folded batch could not be written. Nothing of it is in the tables.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("a row cannot be put into JSON: {0}")]
+    Row(#[from] serde_json::Error),
+    #[error("{kind} of {} that the log has not told of before: {ids:?}", ids.len())]
+    Unknown { kind: &'static str, ids: Vec<Uuid> },
+}

@@ -18,7 +18,7 @@ const TAIL_BYTES: i64 = 4_096;
 /// The kernel's lock, not the file's existence, is what holds: a crash leaves the file but no lock.
 #[derive(Debug)]
 pub struct FolderLock {
-    _file: File,
+    file: File,
 }
 
 impl FolderLock {
@@ -52,7 +52,15 @@ impl FolderLock {
         file.set_len(0)
             .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
             .with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child being forked just now holds a copy of it until it runs its program.
+        // Should unlocking fail, closing frees the folder a moment later.
+        let _freed_when_closed = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

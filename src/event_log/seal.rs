@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::EventLog;
 use super::read::{self, SHARD};
 use crate::commands::CommandError;
+use crate::verify;
 
 /// How often the log is sealed, if anything but seals was appended.
 pub const SEAL_EVERY: Duration = Duration::from_secs(60);
@@ -91,6 +92,9 @@ pub async fn seal_now(log: &EventLog) -> anyhow::Result<Option<LogEvent>> {
         Ok(committed) => {
             let seal = committed.events.into_iter().next().context("a seal is one event")?;
             let LogEvent::Sealed { event_count, running_hash, .. } = &seal;
+            verify::note_stream_heads(log.pool(), up_to)
+                .await
+                .context("noting where the sealed streams end")?;
             tracing::info!(
                 up_to_position = up_to,
                 event_count,

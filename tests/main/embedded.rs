@@ -186,16 +186,6 @@ async fn nats_keeps_its_streams_over_a_crash_and_loses_them_when_wiped() {
 }
 
 #[tokio::test]
-async fn nats_refuses_who_does_not_know_the_password() {
-    let folder = folder();
-    let nats =
-        EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats"))).await.expect("started");
-    let stranger = format!("nats://127.0.0.1:{}", nats.port());
-    let refusal = async_nats::connect(stranger).await.expect_err("no password");
-    assert_eq!(refusal.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
-}
-
-#[tokio::test]
 async fn a_server_that_ends_by_itself_is_noticed() {
     let folder = folder();
     let mut nats =

@@ -1,0 +1,13 @@
+# Each target is one line; scripts/setup does the installing. rustup's cargo is assumed, nothing else.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: run test
+
+# Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
+run:
+	scripts/setup && cargo build --workspace --bins && exec $(TARGET)/debug/codexapi dev $(ARGS)
+
+# Every test: the rules, the promises against real servers, the real SDKs and CLIs.
+test:
+	scripts/setup --with-clients && cargo build --workspace --bins && cargo test --workspace && tests/clients/run

@@ -1,0 +1,286 @@
+//! The operator's queue: what the rules let pass but a person should look at.
+//!
+//! An entry is an event and why it needs eyes: a hold that expired (nobody knows what was used),
+//! usage the provider reported and nobody can believe, a provider's response id seen before. Later
+//! events resolve it: a late settle the expired hold, a reversal whatever is open of its generation.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::usage::{GenerationSettled, Payer, UsageEvent, UsageSource};
+use codexapi_aggregates::wallet::events::WalletEvent;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::rows::{self, account_of, time};
+use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, page};
+
+pub static READ_MODEL: ReadModel = ReadModel {
+    name: "operator_queue",
+    revision: 1,
+    aggregates: &["usage", "wallet"],
+    tables: &[TABLE, RESPONSES],
+    batch: || Box::<Queue>::default(),
+};
+
+const TABLE: Table = Table {
+    name: "operator_queue",
+    columns: "position bigint PRIMARY KEY, reasons text[] NOT NULL, generation_id uuid NOT NULL, \
+        account_id uuid, provider text, provider_response_id text, first_generation_id uuid, \
+        amount_micro bigint NOT NULL, provider_cost_micro bigint NOT NULL, at timestamptz NOT NULL, \
+        resolution text, resolved_at timestamptz",
+    indexes: &["(generation_id)", "(position) WHERE resolution IS NULL"],
+};
+
+/// Each provider's response ids, and the first generation that came with one.
+const RESPONSES: Table = Table {
+    name: "provider_responses",
+    columns: "provider text NOT NULL, provider_response_id text NOT NULL, generation_id uuid NOT NULL, \
+        PRIMARY KEY (provider, provider_response_id)",
+    indexes: &[],
+};
+
+/// Why an event needs eyes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueReason {
+    /// The provider may have billed us; the customer was not charged.
+    HoldExpired,
+    /// The report was negative, absurd or inconsistent; an estimate was charged.
+    UsageRejected,
+    /// The provider gave this response id before.
+    ProviderIdRepeated,
+}
+
+/// What resolved an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resolution {
+    /// The usage of an expired hold became known after all.
+    SettledLate,
+    /// The charge was taken back.
+    Reversed,
+}
+
+/// One entry of the queue; open while it has no resolution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueEntry {
+    /// The event's place in the log; the key of paging.
+    pub position: i64,
+    pub reasons: Vec<QueueReason>,
+    pub generation_id: Uuid,
+    /// Absent where the operator paid.
+    pub account_id: Option<Uuid>,
+    pub provider: Option<String>,
+    pub provider_response_id: Option<String>,
+    /// The generation that came with this provider's response id first.
+    pub first_generation_id: Option<Uuid>,
+    /// What was held, for an expired hold; else what was charged.
+    pub amount_micro: MicroUsd,
+    pub provider_cost_micro: MicroUsd,
+    pub at: DateTime<Utc>,
+    pub resolution: Option<Resolution>,
+    pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// The queue, newest first: open entries only, or all.
+pub async fn page(
+    pool: &PgPool,
+    open_only: bool,
+    before: Option<i64>,
+    limit: u32,
+) -> Result<Page<QueueEntry>, ReadError> {
+    let statement = if open_only {
+        "SELECT to_jsonb(q) FROM operator_queue q WHERE resolution IS NULL AND position < $1 \
+         ORDER BY position DESC LIMIT $2"
+    } else {
+        "SELECT to_jsonb(q) FROM operator_queue q WHERE position < $1 ORDER BY position DESC LIMIT $2"
+    };
+    let select = rows::select(statement).bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
+    let rows = rows::fetch_all(pool, TABLE.name, select).await?;
+    Ok(Page::of(rows, limit, |entry: &QueueEntry| entry.position))
+}
+
+/// How many entries are open.
+pub async fn open_count(pool: &PgPool) -> Result<i64, ReadError> {
+    let count = sqlx::query_scalar("SELECT count(*) FROM operator_queue WHERE resolution IS NULL");
+    Ok(count.fetch_one(pool).await?)
+}
+
+#[derive(Default)]
+struct Queue {
+    /// By position; those without a reason are dropped once it is known whether their id repeats.
+    entries: BTreeMap<i64, QueueEntry>,
+    settled_late: BTreeMap<Uuid, DateTime<Utc>>,
+    reversed: BTreeMap<Uuid, DateTime<Utc>>,
+}
+
+#[derive(Serialize)]
+struct ProviderResponse<'a> {
+    provider: &'a str,
+    provider_response_id: &'a str,
+    generation_id: Uuid,
+}
+
+impl Projection for Queue {
+    fn fold(&mut self, event: &RecordedEvent) -> Result<(), FoldError> {
+        match &event.event {
+            AnyEvent::Usage(UsageEvent::GenerationSettled(settled)) => {
+                self.entries.insert(event.position, settled_entry(event, settled)?);
+            }
+            AnyEvent::Usage(UsageEvent::ChargeReversed { generation_id, at, .. }) => {
+                self.reversed.insert(generation_id.0, time(event, *at)?);
+            }
+            AnyEvent::Wallet(WalletEvent::HoldExpired { generation_id, amount_micro, at, .. }) => {
+                let entry = QueueEntry {
+                    position: event.position,
+                    reasons: vec![QueueReason::HoldExpired],
+                    generation_id: generation_id.0,
+                    account_id: Some(account_of(event)?),
+                    provider: None,
+                    provider_response_id: None,
+                    first_generation_id: None,
+                    amount_micro: *amount_micro,
+                    provider_cost_micro: MicroUsd::ZERO,
+                    at: time(event, *at)?,
+                    resolution: None,
+                    resolved_at: None,
+                };
+                self.entries.insert(event.position, entry);
+            }
+            AnyEvent::Wallet(WalletEvent::UsageCharged { generation_id, late: true, at, .. }) => {
+                self.settled_late.insert(generation_id.0, time(event, *at)?);
+            }
+            AnyEvent::Usage(UsageEvent::GenerationOpened { .. })
+            | AnyEvent::Wallet(_)
+            | AnyEvent::Account(_)
+            | AnyEvent::Log(_)
+            | AnyEvent::Pricing(_) => {}
+        }
+        Ok(())
+    }
+
+    fn write<'a>(
+        mut self: Box<Self>,
+        connection: &'a mut PgConnection,
+        version: i32,
+    ) -> BoxFuture<'a, Result<(), WriteError>> {
+        async move {
+            self.find_repeated(&mut *connection, version).await?;
+            let table = TABLE.version(version);
+            let entries: Vec<QueueEntry> =
+                self.entries.into_values().filter(|entry| !entry.reasons.is_empty()).collect();
+            rows::insert(&mut *connection, &table, &entries, "").await?;
+            // A late settle comes before a reversal of what it settled, and the first resolution counts.
+            let expired = "AND 'hold_expired' = any(q.reasons)";
+            resolve(&mut *connection, &table, Resolution::SettledLate, &self.settled_late, expired).await?;
+            resolve(connection, &table, Resolution::Reversed, &self.reversed, "").await
+        }
+        .boxed()
+    }
+}
+
+impl Queue {
+    /// Remembers this batch's response ids and marks every entry whose id came with an earlier
+    /// generation, of this batch or before it.
+    async fn find_repeated(&mut self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
+        let first = self.remember_responses(connection, version).await?;
+        for entry in self.entries.values_mut() {
+            let (Some(provider), Some(id)) = (&entry.provider, &entry.provider_response_id) else { continue };
+            let first = first.get(&(provider.clone(), id.clone())).copied();
+            if let Some(first) = first.filter(|first| *first != entry.generation_id) {
+                entry.reasons.push(QueueReason::ProviderIdRepeated);
+                entry.first_generation_id = Some(first);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first generation of every response id in this batch.
+    async fn remember_responses(
+        &self,
+        connection: &mut PgConnection,
+        version: i32,
+    ) -> Result<BTreeMap<(String, String), Uuid>, WriteError> {
+        let mut seen = BTreeSet::new();
+        let responses: Vec<ProviderResponse<'_>> = self
+            .entries
+            .values()
+            .filter_map(|entry| {
+                let (provider, id) = (entry.provider.as_deref()?, entry.provider_response_id.as_deref()?);
+                let generation_id = entry.generation_id;
+                seen.insert((provider, id)).then_some(ProviderResponse {
+                    provider,
+                    provider_response_id: id,
+                    generation_id,
+                })
+            })
+            .collect();
+        if responses.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let table = RESPONSES.version(version);
+        rows::insert(&mut *connection, &table, &responses, "ON CONFLICT DO NOTHING").await?;
+        let statement = format!(
+            "SELECT provider, provider_response_id, r.generation_id FROM {table} r \
+             JOIN json_to_recordset($1::json) AS b (provider text, provider_response_id text) \
+             USING (provider, provider_response_id)"
+        );
+        let first: Vec<(String, String, Uuid)> =
+            sqlx::query_as(&statement).bind(serde_json::to_string(&responses)?).fetch_all(connection).await?;
+        Ok(first.into_iter().map(|(provider, id, generation)| ((provider, id), generation)).collect())
+    }
+}
+
+fn settled_entry(event: &RecordedEvent, settled: &GenerationSettled) -> Result<QueueEntry, FoldError> {
+    let reasons = match settled.usage_source {
+        UsageSource::Rejected => vec![QueueReason::UsageRejected],
+        UsageSource::Reported | UsageSource::Estimated => vec![],
+    };
+    Ok(QueueEntry {
+        position: event.position,
+        reasons,
+        generation_id: settled.generation_id.0,
+        account_id: match settled.payer {
+            Payer::Wallet { account_id } => Some(account_id.0),
+            Payer::Operator => None,
+        },
+        provider: Some(settled.provider.clone()),
+        provider_response_id: settled.provider_response_id.clone(),
+        first_generation_id: None,
+        amount_micro: settled.charged_micro,
+        provider_cost_micro: settled.provider_cost_micro,
+        at: time(event, settled.at)?,
+        resolution: None,
+        resolved_at: None,
+    })
+}
+
+async fn resolve(
+    connection: &mut PgConnection,
+    table: &str,
+    resolution: Resolution,
+    generations: &BTreeMap<Uuid, DateTime<Utc>>,
+    condition: &str,
+) -> Result<(), WriteError> {
+    if generations.is_empty() {
+        return Ok(());
+    }
+    let (ids, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = generations.iter().map(|(id, at)| (*id, *at)).unzip();
+    let resolution = match resolution {
+        Resolution::SettledLate => "settled_late",
+        Resolution::Reversed => "reversed",
+    };
+    let statement = format!(
+        "UPDATE {table} q SET resolution = $1, resolved_at = r.at \
+         FROM unnest($2::uuid[], $3::timestamptz[]) AS r (generation_id, at) \
+         WHERE q.generation_id = r.generation_id AND q.resolution IS NULL {condition}"
+    );
+    sqlx::query(&statement).bind(resolution).bind(ids).bind(times).execute(connection).await?;
+    Ok(())
+}

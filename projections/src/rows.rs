@@ -1,0 +1,103 @@
+//! Rows go to Postgres and come back as JSON, so that one struct is a table's row in both
+//! directions, with its enums and amounts typed, and any number of rows is one statement.
+
+use chrono::{DateTime, Utc};
+use codexapi_aggregates::event::RecordedEvent;
+use codexapi_aggregates::time::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{FoldError, WriteError};
+
+/// Rows per statement; bounds the text of one statement to a few megabytes.
+const ROWS_PER_STATEMENT: usize = 2_000;
+
+/// No generation has more tokens or calls. Sums of a batch of such counts fit an i64.
+const MAX_COUNT: u64 = 1_000_000_000_000;
+
+/// Why a query failed: the database, or a row that is not what this build expects.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("a row of {view} is not what this build expects: {error}")]
+    Row { view: &'static str, error: serde_json::Error },
+}
+
+/// Inserts rows whose fields are named like the table's columns; `on_conflict` ends the statement.
+pub(crate) async fn insert<R: Serialize>(
+    connection: &mut PgConnection,
+    table: &str,
+    rows: &[R],
+    on_conflict: &str,
+) -> Result<(), WriteError> {
+    let statement = format!(
+        "INSERT INTO {table} AS old SELECT * FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}"
+    );
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        sqlx::query(&statement).bind(serde_json::to_string(rows)?).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// `on conflict` that replaces some columns and adds to others.
+pub(crate) fn replacing_and_adding(key: &str, replaced: &[&str], added: &[&str]) -> String {
+    let replaced = replaced.iter().map(|column| format!("{column} = excluded.{column}"));
+    let added = added.iter().map(|column| format!("{column} = old.{column} + excluded.{column}"));
+    let set = replaced.chain(added).collect::<Vec<_>>().join(", ");
+    format!("ON CONFLICT ({key}) DO UPDATE SET {set}")
+}
+
+/// A statement whose one column is `to_jsonb(row)`, and its values.
+pub(crate) type Select<'q> =
+    sqlx::query::QueryScalar<'q, sqlx::Postgres, serde_json::Value, sqlx::postgres::PgArguments>;
+
+/// Prepares a statement whose one column is `to_jsonb(row)`.
+pub(crate) fn select(statement: &str) -> Select<'_> {
+    sqlx::query_scalar(statement)
+}
+
+pub(crate) async fn fetch_all<R: DeserializeOwned>(
+    pool: &PgPool,
+    view: &'static str,
+    select: Select<'_>,
+) -> Result<Vec<R>, ReadError> {
+    let rows = select.fetch_all(pool).await?;
+    rows.into_iter().map(|row| from_json(view, row)).collect()
+}
+
+pub(crate) async fn fetch_optional<R: DeserializeOwned>(
+    pool: &PgPool,
+    view: &'static str,
+    select: Select<'_>,
+) -> Result<Option<R>, ReadError> {
+    select.fetch_optional(pool).await?.map(|row| from_json(view, row)).transpose()
+}
+
+fn from_json<R: DeserializeOwned>(view: &'static str, row: serde_json::Value) -> Result<R, ReadError> {
+    serde_json::from_value(row).map_err(|error| ReadError::Row { view, error })
+}
+
+/// The account whose stream an event stands in.
+pub(crate) fn account_of(event: &RecordedEvent) -> Result<Uuid, FoldError> {
+    event
+        .aggregate_id
+        .parse()
+        .map_err(|_| FoldError::NotAnAccount { position: event.position, stream: event.aggregate_id.clone() })
+}
+
+/// A moment as the tables keep it.
+pub(crate) fn time(event: &RecordedEvent, at: Timestamp) -> Result<DateTime<Utc>, FoldError> {
+    DateTime::from_timestamp_micros(at.0)
+        .ok_or(FoldError::NotATime { position: event.position, micros: at.0 })
+}
+
+/// A count of tokens or calls as the tables keep it.
+pub(crate) fn count(event: &RecordedEvent, field: &'static str, value: u64) -> Result<i64, FoldError> {
+    match i64::try_from(value) {
+        Ok(count) if value <= MAX_COUNT => Ok(count),
+        _ => Err(FoldError::OutOfRange { position: event.position, field, value }),
+    }
+}
