@@ -25,7 +25,6 @@ pub mod rebuild;
 pub mod relay;
 pub mod secrets;
 pub mod schemas;
-pub mod secrets;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
