@@ -2,6 +2,8 @@
 
 pub mod accounts;
 pub mod advisory_lock;
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod commands;
 pub mod config;
@@ -12,12 +14,19 @@ pub mod event_log;
 pub mod feed;
 pub mod gateway;
 pub mod history;
+pub mod http;
+pub mod metrics;
 pub mod migrate;
 pub mod nats;
 pub mod pricing_seed;
+pub mod processes;
 pub mod projector;
 pub mod rebuild;
 pub mod relay;
 pub mod secrets;
+pub mod schemas;
+pub mod secrets;
+pub mod telemetry;
 pub mod tls;
+pub mod upstream;
 pub mod verify;

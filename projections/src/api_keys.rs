@@ -83,6 +83,15 @@ pub async fn of_account(
     Ok(Page::of(rows, limit, |key: &ApiKey| key.position))
 }
 
+/// The customer's System Token in force.
+pub async fn system_token(pool: &PgPool, account: Uuid) -> Result<Option<ApiKey>, ReadError> {
+    let select = rows::select(
+        "select to_jsonb(k) from api_keys k where account_id = $1 and kind = 'system_token' \
+         and revoked_at is null order by position desc limit 1",
+    );
+    rows::fetch_optional(pool, TABLE.name, select.bind(account)).await
+}
+
 /// The keys that belong to no customer, newest first, revoked ones included.
 pub async fn of_operator(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page<ApiKey>, ReadError> {
     let select = rows::select(

@@ -6,7 +6,9 @@
 //! and to be the latest that Postgres has.
 
 mod attempt;
+mod hold;
 mod once;
+mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,6 +72,14 @@ pub struct Committed<E> {
     pub sequence: i64,
     /// The first result of this idempotency key, given again.
     pub replayed: bool,
+}
+
+impl<E> Committed<E> {
+    /// The stream's part of a command of which the last event stands at `position`.
+    fn new(events: Vec<E>, position: i64, sequence: i64) -> Self {
+        let position = if events.is_empty() { 0 } else { position };
+        Self { events, position, sequence, replayed: false }
+    }
 }
 
 /// What a command left in two streams, together or not at all.

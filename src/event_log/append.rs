@@ -42,8 +42,8 @@ pub(super) struct Writer {
     node: String,
     appended: watch::Sender<i64>,
     connection: Option<Session>,
-    /// The server process that may still be at work on a batch whose connection was lost.
-    pub(super) orphan: Option<Backend>,
+    /// Server processes that may still be at work on a batch whose connection was lost.
+    pub(super) orphans: Vec<Backend>,
 }
 
 /// A server process, told apart from a later one of the same number.
@@ -73,7 +73,7 @@ impl Writer {
             .application_name("codexapi event log")
             .options([("synchronous_commit", "on"), ("statement_timeout", STATEMENT_TIMEOUT_MS)]);
         let node = node.to_string();
-        let writer = Self { options, cache, node, appended, connection: None, orphan: None };
+        let writer = Self { options, cache, node, appended, connection: None, orphans: vec![] };
         tokio::spawn(writer.run(queued));
     }
 
@@ -124,7 +124,7 @@ impl Writer {
     /// Drops a connection that failed; the server may still be at work for it.
     pub fn abandon_session(&mut self) {
         if let Some(session) = self.connection.take() {
-            self.orphan = Some(session.backend);
+            self.orphans.push(session.backend);
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Live {
 pub(crate) struct Progress {
     /// The last sequence known to be committed.
     pub committed: i64,
+    /// The last sequence that came by loading; what is committed beyond it, this process has written.
+    pub loaded: i64,
     pub dead: bool,
 }
 
@@ -76,6 +78,14 @@ impl Slot {
             let moved = sequence > progress.committed;
             progress.committed = progress.committed.max(sequence);
             moved
+        });
+    }
+
+    /// Notes that the stream was loaded up to `sequence`.
+    pub fn loaded(&self, sequence: i64) {
+        self.progress.send_modify(|progress| {
+            progress.loaded = sequence;
+            progress.committed = progress.committed.max(sequence);
         });
     }
 

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::append::{Backend, Writer};
+use super::append::Writer;
 use super::cache::Slot;
+use super::lookup::look_up;
 use super::queue::{Append, Outcome};
 use super::{idempotency, read};
 
@@ -28,11 +29,8 @@ const TRANSIENT_RETRIES: u32 = 3;
 
 const TRANSIENT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long a lost batch may take to be looked up.
+/// How long it may take to find out who stands in the way.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long Postgres waits for the server process of a lost connection to be gone, in milliseconds.
-const ORPHAN_GONE_WITHIN_MS: i64 = 4_000;
 
 /// Why a batch was not stored, or may not have been.
 #[derive(Debug)]
@@ -112,7 +110,7 @@ async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec
             }
             Err(Failure::Transient { .. }) if transient < TRANSIENT_RETRIES => {
                 transient += 1;
-                tokio::time::sleep(TRANSIENT_PAUSE * transient).await;
+                sleep(TRANSIENT_PAUSE * transient).await;
             }
             Err(Failure::Transient { context }) => {
                 answer_unavailable(writer, batch, &context, false);
@@ -153,7 +151,7 @@ fn answer_committed(writer: &Writer, batch: Vec<Append>, positions: &[i64]) {
     }
 }
 
-fn answer_unavailable(writer: &Writer, batch: Vec<Append>, context: &str, outcome_unknown: bool) {
+pub(super) fn answer_unavailable(writer: &Writer, batch: Vec<Append>, context: &str, outcome_unknown: bool) {
     tracing::warn!(
         commands = batch.len(),
         context,
@@ -289,74 +287,4 @@ async fn cull_taken_keys(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append>
         }
     }
     kept
-}
-
-// Outcome unknown
-
-/// Finds out what was stored of a batch whose connection was lost, and answers accordingly.
-async fn look_up(writer: &mut Writer, batch: Vec<Append>, context: &str) {
-    // Nothing may be decided on these streams as they stand in the cache.
-    for (slot, _) in batch.iter().flat_map(|append| &append.slots) {
-        writer.cache.kill(slot);
-    }
-    let found = match timeout(LOOKUP_TIMEOUT, stored_positions(writer, &batch)).await {
-        Ok(found) => found,
-        Err(_) => Err(anyhow::anyhow!("no answer in time")),
-    };
-    match found {
-        Ok(found) => {
-            for append in batch {
-                let last = append.events.last().map(|event| event.event_id);
-                match last.and_then(|id| found.get(&id)) {
-                    Some(position) => {
-                        writer.announce(*position);
-                        append.answer(Outcome::Committed { position: *position });
-                    }
-                    None => append.answer(Outcome::DecideAnew),
-                }
-            }
-        }
-        Err(error) => {
-            writer.abandon_session();
-            answer_unavailable(writer, batch, &format!("{context}; looking it up: {error:#}"), true);
-        }
-    }
-}
-
-/// The positions of those events of the batch that are stored, by event id.
-async fn stored_positions(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashMap<uuid::Uuid, i64>> {
-    end_orphan(writer).await?;
-    let events: Vec<_> = batch.iter().flat_map(|append| &append.events).collect();
-    let rows: Vec<(uuid::Uuid, i64)> = sqlx::query_as(
-        "SELECT e.event_id, e.position
-         FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[]) AS a(type, id, sequence, event_id)
-         JOIN events e ON e.aggregate_type = a.type AND e.aggregate_id = a.id
-                      AND e.sequence = a.sequence AND e.event_id = a.event_id",
-    )
-    .bind(events.iter().map(|event| &*event.stream.aggregate_type).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| &*event.stream.aggregate_id).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.sequence).collect::<Vec<_>>())
-    .bind(events.iter().map(|event| event.event_id).collect::<Vec<_>>())
-    .fetch_all(writer.connection().await?)
-    .await?;
-    Ok(rows.into_iter().collect())
-}
-
-/// Makes sure that the server process of the lost connection is gone: it could still commit after the
-/// look-up, and what it stored would then be decided a second time.
-async fn end_orphan(writer: &mut Writer) -> anyhow::Result<()> {
-    let Some(Backend { pid, started }) = writer.orphan.clone() else { return Ok(()) };
-    let connection = writer.connection().await?;
-    let still_there: bool = sqlx::query_scalar(
-        "SELECT COALESCE(bool_or(NOT pg_terminate_backend(pid, $3)), false)
-         FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2",
-    )
-    .bind(pid)
-    .bind(started)
-    .bind(ORPHAN_GONE_WITHIN_MS)
-    .fetch_one(connection)
-    .await?;
-    anyhow::ensure!(!still_there, "the server process of the lost connection does not end");
-    writer.orphan = None;
-    Ok(())
 }

@@ -10,6 +10,7 @@ pub mod chain;
 mod conflict;
 pub mod idempotency;
 pub(crate) mod load;
+mod lookup;
 mod queue;
 pub mod read;
 pub mod seal;
@@ -27,7 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub(crate) use cache::{Live, Slot, StreamKey};
+pub(crate) use cache::{Live, Progress, Slot, StreamKey};
 pub use idempotency::IdempotencyKey;
 pub(crate) use idempotency::{NewKey, WrittenRange};
 pub(crate) use queue::{Append, NewEvent, Outcome};

@@ -4,6 +4,7 @@ mod business;
 mod embedded;
 mod event_log;
 mod harness;
+mod http;
 mod read_models;
 mod relay;
 mod verify;

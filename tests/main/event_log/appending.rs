@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use codexapi::clock;
 use codexapi::commands::{Call, CommandError};
+use codexapi::event_log::read::{self, SHARD};
 use codexapi::event_log::{BATCH_EVENTS, EventLog, EventLogOptions, QUEUE_CAPACITY};
 use futures::future::join_all;
 
@@ -86,7 +87,7 @@ async fn a_refusal_on_uncommitted_state_is_not_given_before_that_commits() {
         let log = log.clone();
         async move { debit(&log, "p", 10).await }
     });
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     let mut refused = tokio::spawn({
         let log = log.clone();
         async move { debit(&log, "p", 1).await }
@@ -108,7 +109,7 @@ async fn a_refusal_on_state_that_was_not_committed_is_decided_again() {
         let log = log.clone();
         async move { debit(&log, "p", 10).await }
     });
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     let second = tokio::spawn({
         let log = log.clone();
         async move { debit(&log, "p", 5).await }
@@ -198,12 +199,14 @@ async fn a_stream_with_queued_events_is_not_evicted() {
         tokio::spawn(async move { credit(&log, &format!("p{}", command % 30), 1).await })
     });
     let commands: Vec<_> = commands.collect();
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     blocked.rollback().await.expect("unblocked");
     for command in commands {
         command.await.expect("no panic").expect("credited");
     }
-    // Evicted with events in the queue, a purse would have been loaded too old and have met a conflict.
+    // Evicted with events in the queue, a purse would have been loaded too old, and the conflict would
+    // have left a hole in the positions.
+    assert_eq!(read::head(&database.pool, SHARD).await.expect("read"), 60);
     for purse in 0..30 {
         assert_eq!(sequences(&database.pool, &format!("p{purse}")).await, [1, 2]);
         assert_eq!(balance(&log, &format!("p{purse}")).await, 2);
@@ -220,7 +223,7 @@ async fn a_full_queue_refuses_and_what_it_holds_is_stored() {
         let log = log.clone();
         async move { credit(&log, "p", 1).await }
     });
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     let commands = (0..QUEUE_CAPACITY + BATCH_EVENTS).map(|_| {
         let log = log.clone();
         tokio::spawn(async move { credit(&log, "p", 1).await })
@@ -253,7 +256,7 @@ async fn draining_answers_what_is_queued_and_takes_nothing_new() {
         let log = log.clone();
         async move { credit(&log, "p", 1).await }
     });
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     assert!(!log.drain(Duration::from_millis(50)).await, "drained although a command is queued");
     let late = credit(&log, "p", 1).await;
     assert!(matches!(late, Err(CommandError::Unavailable { outcome_unknown: false, .. })), "{late:?}");

@@ -40,7 +40,7 @@ async fn a_text_that_postgres_cannot_hold_fails_its_command_alone() {
         let log = log.clone();
         async move { credit(&log, "stuck", 1).await }
     });
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     // In one batch: some before, the offender, one that builds on it, some after.
     let mut commands = vec![];
     for (queued, (purse, note)) in [
@@ -96,7 +96,7 @@ async fn a_connection_killed_before_the_commit_loses_and_doubles_nothing() {
         let log = log.clone();
         async move { debit(&log, "p", 10).await }
     });
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     assert_eq!(kill_writers(&database.pool).await, 1);
     blocked.rollback().await.expect("unblocked");
     spending.await.expect("no panic").expect("spent once");

@@ -84,10 +84,10 @@ async fn a_key_taken_elsewhere_while_its_command_was_queued_leaves_the_others_al
     let blocked = block_appends(&database.pool).await;
     // Both nodes are past looking for the key before either can store it.
     let mut commands = vec![];
-    for (node, purse) in [(0, "p"), (1, "q")] {
+    for (node, purse) in ["p", "q"].into_iter().enumerate() {
         let log = nodes[node].clone();
         commands.push(tokio::spawn(async move { credit_once(&log, purse, "k", 5).await }));
-        wait_until_blocked(&database.pool).await;
+        wait_until_blocked(&database.pool, node + 1).await;
     }
     let others = (0..10).map(|other| {
         let log = nodes[other % 2].clone();

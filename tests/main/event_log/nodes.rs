@@ -105,7 +105,7 @@ async fn a_conflict_drops_what_builds_on_it_and_nothing_else() {
         let log = log.clone();
         async move { credit(&log, "z", 1).await.map(drop) }
     })];
-    wait_until_blocked(&database.pool).await;
+    wait_until_blocked(&database.pool, 1).await;
     // One by one, so that their order is known: a conflicts, a→b builds on it, b→c on that; d is apart.
     for (queued, (from, to)) in [("a", "b"), ("b", "c"), ("d", "d2")].into_iter().enumerate() {
         let log_of_task = log.clone();

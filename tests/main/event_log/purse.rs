@@ -7,7 +7,7 @@ use codexapi_aggregates::ids::NodeIncarnation;
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool, Row};
+use sqlx::{PgConnection, PgPool};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Purse {
@@ -160,25 +160,20 @@ pub async fn block_appends(pool: &PgPool) -> sqlx::Transaction<'static, sqlx::Po
     blocked
 }
 
-/// The server processes that wait for the log's lock.
-pub async fn blocked_writers(pool: &PgPool) -> Vec<i32> {
-    sqlx::query(
+/// How many writers wait for the log's lock.
+async fn blocked_writers(pool: &PgPool) -> usize {
+    let blocked = sqlx::query(
         "SELECT pid FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = 'codexapi event log'
            AND wait_event = 'advisory'",
-    )
-    .fetch_all(pool)
-    .await
-    .expect("read")
-    .iter()
-    .map(|row| row.get(0))
-    .collect()
+    );
+    blocked.fetch_all(pool).await.expect("read").len()
 }
 
-/// Waits until the writer is stuck in a commit.
-pub async fn wait_until_blocked(pool: &PgPool) -> i32 {
-    crate::harness::wait_for("the writer waits for the lock", async || blocked_writers(pool).await.pop())
-        .await
+/// Waits until the writers of `nodes` nodes are stuck in a commit.
+pub async fn wait_until_blocked(pool: &PgPool, nodes: usize) {
+    let blocked = async || (blocked_writers(pool).await == nodes).then_some(());
+    crate::harness::wait_for("the writer waits for the lock", blocked).await;
 }
 
 /// Waits until `count` commands are queued behind a stuck commit.
