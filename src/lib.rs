@@ -24,6 +24,7 @@ pub mod projector;
 pub mod rebuild;
 pub mod relay;
 pub mod schemas;
+pub mod secrets;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;
