@@ -11,7 +11,13 @@ use super::error::Problem;
 use crate::gateway::protocols::count::count_input_tokens;
 use crate::gateway::protocols::errors::ErrorKind;
 
-/// Counting reads the whole body with a tokenizer, which is no work for the threads that serve requests.
+/// The input tokens of a Messages request, counted here and free of charge.
+#[utoipa::path(
+    post, path = "/v1/messages/count_tokens", tag = "gateway",
+    request_body(content = serde_json::Value, content_type = "application/json"),
+    responses((status = 200, description = "`input_tokens`"), (status = 400, description = "Not a Messages request")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
     let body = match body {
         Ok(body) => body,
@@ -25,6 +31,7 @@ pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
             .into_response();
         }
     };
+    // A tokenizer over a whole body is no work for the threads that serve requests.
     match tokio::task::spawn_blocking(move || count_input_tokens(&body)).await {
         Ok(Ok(input_tokens)) => Json(json!({ "input_tokens": input_tokens })).into_response(),
         Ok(Err(bad)) => Problem::new(

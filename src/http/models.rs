@@ -19,6 +19,12 @@ const ANTHROPIC_VERSION: &str = "anthropic-version";
 const CREATED_SECS: i64 = 1_767_225_600;
 const CREATED_AT: &str = "2026-01-01T00:00:00Z";
 
+/// The models on sale, in OpenAI's form, or Anthropic's where `anthropic-version` is sent.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "gateway",
+    responses((status = 200, description = "The list")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let models = match app.gateway.models_on_sale().await {
         Ok(models) => models,
@@ -34,6 +40,13 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     Json(list).into_response()
 }
 
+/// One model on sale.
+#[utoipa::path(
+    get, path = "/v1/models/{model_id}", tag = "gateway",
+    params(("model_id" = String, Path, description = "The model's name, which may contain slashes")),
+    responses((status = 200, description = "The model"), (status = 404, description = "Not on sale here")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,
