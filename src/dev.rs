@@ -1,7 +1,11 @@
 //! `codexapi dev`: everything on one machine, started and explained by one command.
 
 pub mod banner;
+mod demo;
+mod run;
 pub mod secrets;
+
+pub use run::{DevArguments, run};
 
 use std::env;
 use std::path::PathBuf;

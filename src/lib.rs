@@ -1,6 +1,31 @@
 //! codexapi: a hosted gateway that sells metered access to coding models, with event-sourced money.
 
+pub mod accounts;
+pub mod advisory_lock;
+pub mod app;
+pub mod cli;
 pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod crash_points;
 pub mod dev;
 pub mod embedded;
+pub mod event_log;
+pub mod feed;
+pub mod gateway;
+pub mod history;
+pub mod http;
+pub mod metrics;
+pub mod migrate;
+pub mod nats;
+pub mod pricing_seed;
+pub mod processes;
+pub mod projector;
+pub mod rebuild;
+pub mod relay;
+pub mod schemas;
+pub mod secrets;
+pub mod telemetry;
 pub mod tls;
+pub mod upstream;
+pub mod verify;

@@ -1,1 +1,29 @@
-fn main() {}
+//! Parses the command line and calls.
+
+use std::process::ExitCode;
+
+use codexapi::cli::{Cli, CliError};
+use codexapi::tls;
+
+fn main() -> ExitCode {
+    let cli = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(CliError::Usage(error)) => error.exit(),
+        Err(CliError::Setting(error)) => {
+            eprintln!("codexapi: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("codexapi: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    tls::install_provider();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(cli.run())
+}

@@ -4,7 +4,10 @@
 //! in its command. That is what lets anyone replay the log and get the same numbers.
 
 pub mod account;
+pub mod any;
 pub mod event;
+#[cfg(test)]
+mod examples;
 pub mod ids;
 pub mod log;
 pub mod money;

@@ -94,3 +94,44 @@ impl Aggregate for LogSeals {
         *self = Self { up_to_position, event_count, running_hash };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::*;
+
+    fn sealed(after_position: i64, up_to_position: i64, event_count: i64) -> LogEvent {
+        LogEvent::Sealed { after_position, up_to_position, event_count, running_hash: "ab".into() }
+    }
+
+    async fn expect(
+        given: Vec<LogEvent>,
+        (after, up_to, events): (i64, i64, i64),
+        then: Result<Vec<LogEvent>, SealRefusal>,
+    ) {
+        let seal = (after, up_to, events, "ab".into());
+        let outcome = TestFramework::<LogSeals>::with(()).given(given).when_async(seal).await;
+        assert_eq!(outcome.inspect_result(), then);
+    }
+
+    #[tokio::test]
+    async fn each_seal_begins_where_the_one_before_ended() {
+        expect(vec![], (0, 10, 8), Ok(vec![sealed(0, 10, 8)])).await;
+        expect(vec![sealed(0, 10, 8)], (10, 12, 2), Ok(vec![sealed(10, 12, 10)])).await;
+    }
+
+    #[tokio::test]
+    async fn a_seal_neither_overlaps_nor_leaves_a_gap() {
+        for after in [9, 11, 0] {
+            let refusal = Err(SealRefusal::NotAdjacent { sealed: 10, after });
+            expect(vec![sealed(0, 10, 8)], (after, 20, 5), refusal).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_new_is_not_sealed() {
+        expect(vec![], (0, 0, 0), Err(SealRefusal::NothingNew { sealed: 0 })).await;
+        expect(vec![sealed(0, 10, 8)], (10, 10, 0), Err(SealRefusal::NothingNew { sealed: 10 })).await;
+    }
+}

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -50,6 +51,25 @@ impl fmt::Display for MicroUsd {
         let sign = if self.0 < 0 { "-" } else { "" };
         let magnitude = self.0.unsigned_abs();
         write!(f, "{sign}{}.{:06}", magnitude / 1_000_000, magnitude % 1_000_000)
+    }
+}
+
+/// Text that is not an exact amount of dollars.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an amount is decimal dollars with at most six decimals, such as 12.50")]
+pub struct NotAnAmount;
+
+/// Reads decimal dollars exactly: `12.5` is `MicroUsd(12_500_000)`. No sign, no exponent, no rounding.
+impl FromStr for MicroUsd {
+    type Err = NotAnAmount;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAmount> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !digits(whole) || !digits(decimals) || decimals.len() > 6 {
+            return Err(NotAnAmount);
+        }
+        format!("{whole}{decimals:0<6}").parse().map(Self).map_err(|_| NotAnAmount)
     }
 }
 
@@ -199,6 +219,17 @@ mod tests {
     fn amounts_read_as_dollars() {
         assert_eq!(MicroUsd(12_345_678).to_string(), "12.345678");
         assert_eq!(MicroUsd(-1).to_string(), "-0.000001");
+    }
+
+    #[test]
+    fn dollars_are_read_exactly_or_not_at_all() {
+        let read = |text: &str| text.parse::<MicroUsd>();
+        assert_eq!(read("5"), Ok(MicroUsd::dollars(5)));
+        assert_eq!(read("4.50"), Ok(MicroUsd(4_500_000)));
+        assert_eq!(read("0.000001"), Ok(MicroUsd(1)));
+        for bad in ["", ".", "5.", ".5", "-1", "+1", "1e3", "0.0000001", "1,5", "99999999999999999"] {
+            assert_eq!(read(bad), Err(NotAnAmount), "{bad}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum SettlementRefusal {
 }
 
 /// What a settlement came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settlement {
     pub charged_micro: MicroUsd,
     /// After the charge.
@@ -38,7 +38,8 @@ pub type BothStreams = (Vec<UsageEvent>, Vec<WalletEvent>, Settlement);
 /// Settles a customer's generation.
 ///
 /// # Errors
-/// Refused where the generation has no hold, or was settled for other usage, or reversed.
+/// Refused where the generation has no hold, or was settled for other usage, or reversed, or where
+/// its usage is absurd.
 pub fn settle(
     usage: &TokenUsage,
     wallet: &Wallet,
@@ -50,6 +51,7 @@ pub fn settle(
         let repeated = Settlement { charged_micro, balance_micro: wallet.balance(), repeated: true };
         return Ok((vec![], vec![], repeated));
     }
+    command.refuse_absurd_usage()?;
     let rated = usage.rate(command);
     let wallet_events = wallet.decide(WalletCommand {
         action: WalletAction::SettleHold(SettleHold {
@@ -75,11 +77,13 @@ pub fn settle(
 /// Settles an operator principal's generation: nobody is charged, the provider's cost is recorded.
 ///
 /// # Errors
-/// Refused where the generation was never opened, or was settled for other usage.
+/// Refused where the generation was never opened, or was settled for other usage, or where its usage
+/// is absurd.
 pub fn settle_operator(
     usage: &TokenUsage,
     command: &SettleGeneration,
 ) -> Result<Vec<UsageEvent>, SettlementRefusal> {
+    command.refuse_absurd_usage()?;
     let rated = usage.rate(command);
     Ok(usage.settle(command.clone(), rated, WalletShare::default())?)
 }
@@ -121,6 +125,7 @@ fn provider_failure(command: &SettleGeneration) -> ProviderFailure {
         (Outcome::UpstreamFailed, UsageSource::Estimated | UsageSource::Rejected) => {
             ProviderFailure::Unreported
         }
+        (Outcome::ToldFailed, _) => ProviderFailure::Unreported,
         (Outcome::Completed | Outcome::ClientLeft | Outcome::DrainLimit, _) => ProviderFailure::None,
     }
 }

@@ -22,8 +22,8 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "accounts",
-    columns: "account_id uuid primary key, person_id uuid not null, registered_at timestamptz not null, \
-        position bigint not null",
+    columns: "account_id uuid PRIMARY KEY, person_id uuid NOT NULL, registered_at timestamptz NOT NULL, \
+        position bigint NOT NULL",
     indexes: &["(position)", "(person_id)"],
 };
 
@@ -38,14 +38,14 @@ pub struct AccountRow {
 }
 
 pub async fn get(pool: &PgPool, account: Uuid) -> Result<Option<AccountRow>, ReadError> {
-    let select = rows::select("select to_jsonb(a) from accounts a where account_id = $1");
+    let select = rows::select("SELECT to_jsonb(a) FROM accounts a WHERE account_id = $1");
     rows::fetch_optional(pool, TABLE.name, select.bind(account)).await
 }
 
 /// Every customer, newest first.
 pub async fn page(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page<AccountRow>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(a) from accounts a where position < $1 order by position desc limit $2",
+        "SELECT to_jsonb(a) FROM accounts a WHERE position < $1 ORDER BY position DESC LIMIT $2",
     );
     let select = select.bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;

@@ -28,9 +28,9 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "api_keys",
-    columns: "key_id uuid primary key, account_id uuid, kind text not null, digest text not null, \
-        prefix text not null, issued_at timestamptz not null, revoked_at timestamptz, \
-        revocation_reason text, position bigint not null",
+    columns: "key_id uuid PRIMARY KEY, account_id uuid, kind text NOT NULL, digest text NOT NULL, \
+        prefix text NOT NULL, issued_at timestamptz NOT NULL, revoked_at timestamptz, \
+        revocation_reason text, position bigint NOT NULL",
     indexes: &["(digest)", "(account_id, position)", "(position)"],
 };
 
@@ -62,7 +62,7 @@ impl ApiKey {
 /// tell "revoked" from "unknown".
 pub async fn by_digest(pool: &PgPool, digest: &str) -> Result<Option<ApiKey>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(k) from api_keys k where digest = $1 order by revoked_at is not null, position limit 1",
+        "SELECT to_jsonb(k) FROM api_keys k WHERE digest = $1 ORDER BY revoked_at IS NOT NULL, position LIMIT 1",
     );
     rows::fetch_optional(pool, TABLE.name, select.bind(digest)).await
 }
@@ -75,19 +75,28 @@ pub async fn of_account(
     limit: u32,
 ) -> Result<Page<ApiKey>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(k) from api_keys k where account_id = $1 and position < $2 \
-         order by position desc limit $3",
+        "SELECT to_jsonb(k) FROM api_keys k WHERE account_id = $1 AND position < $2 \
+         ORDER BY position DESC LIMIT $3",
     );
     let select = select.bind(account).bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;
     Ok(Page::of(rows, limit, |key: &ApiKey| key.position))
 }
 
+/// The customer's System Token in force.
+pub async fn system_token(pool: &PgPool, account: Uuid) -> Result<Option<ApiKey>, ReadError> {
+    let select = rows::select(
+        "select to_jsonb(k) from api_keys k where account_id = $1 and kind = 'system_token' \
+         and revoked_at is null order by position desc limit 1",
+    );
+    rows::fetch_optional(pool, TABLE.name, select.bind(account)).await
+}
+
 /// The keys that belong to no customer, newest first, revoked ones included.
 pub async fn of_operator(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page<ApiKey>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(k) from api_keys k where account_id is null and position < $1 \
-         order by position desc limit $2",
+        "SELECT to_jsonb(k) FROM api_keys k WHERE account_id IS NULL AND position < $1 \
+         ORDER BY position DESC LIMIT $2",
     );
     let select = select.bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;
@@ -148,9 +157,9 @@ impl Projection for ApiKeys {
                 return Ok(());
             }
             let statement = format!(
-                "update {table} k set revoked_at = r.at, revocation_reason = r.reason \
-                 from json_to_recordset($1::json) as r (key_id uuid, at timestamptz, reason text) \
-                 where k.key_id = r.key_id and k.revoked_at is null"
+                "UPDATE {table} k SET revoked_at = r.at, revocation_reason = r.reason \
+                 FROM json_to_recordset($1::json) AS r (key_id uuid, at timestamptz, reason text) \
+                 WHERE k.key_id = r.key_id AND k.revoked_at IS NULL"
             );
             sqlx::query(&statement).bind(serde_json::to_string(&revoked)?).execute(connection).await?;
             Ok(())

@@ -54,7 +54,7 @@ pub async fn apply(
     let mut transaction = pool.begin().await?;
     // Shared, so that the two live versions of a swap are never taken for one another.
     let active: Option<versions::Active> = sqlx::query_as(
-        "select active_version as version, revision from projection_versions where projection = $1 for share",
+        "SELECT active_version AS version, revision FROM projection_versions WHERE projection = $1 FOR SHARE",
     )
     .bind(model.name)
     .fetch_optional(&mut *transaction)
@@ -126,7 +126,7 @@ pub async fn lock_checkpoint(
     version: i32,
 ) -> sqlx::Result<i64> {
     sqlx::query_scalar(
-        "select position from projection_checkpoints where projection = $1 and version = $2 for update",
+        "SELECT position FROM projection_checkpoints WHERE projection = $1 AND version = $2 FOR UPDATE",
     )
     .bind(model.name)
     .bind(version)
@@ -141,7 +141,7 @@ pub async fn move_checkpoint(
     version: i32,
     position: i64,
 ) -> sqlx::Result<()> {
-    sqlx::query("update projection_checkpoints set position = $3 where projection = $1 and version = $2")
+    sqlx::query("UPDATE projection_checkpoints SET position = $3 WHERE projection = $1 AND version = $2")
         .bind(model.name)
         .bind(version)
         .bind(position)

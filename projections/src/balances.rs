@@ -25,11 +25,11 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "wallet_balances",
-    columns: "account_id uuid primary key, balance_micro bigint not null, held_micro bigint not null, \
-        granted_micro bigint not null, expired_micro bigint not null, charged_micro bigint not null, \
-        reversed_micro bigint not null, covered_micro bigint not null, shortfall_micro bigint not null, \
-        insured_micro bigint not null, sequence bigint not null, position bigint not null, \
-        first_position bigint not null, updated_at timestamptz not null",
+    columns: "account_id uuid PRIMARY KEY, balance_micro bigint NOT NULL, held_micro bigint NOT NULL, \
+        granted_micro bigint NOT NULL, expired_micro bigint NOT NULL, charged_micro bigint NOT NULL, \
+        reversed_micro bigint NOT NULL, covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, \
+        insured_micro bigint NOT NULL, sequence bigint NOT NULL, position bigint NOT NULL, \
+        first_position bigint NOT NULL, updated_at timestamptz NOT NULL",
     indexes: &["(first_position)"],
 };
 
@@ -63,15 +63,15 @@ pub struct WalletBalance {
 
 /// The balance of one wallet; `None` where nothing was ever granted.
 pub async fn get(pool: &PgPool, account: Uuid) -> Result<Option<WalletBalance>, ReadError> {
-    let select = rows::select("select to_jsonb(b) from wallet_balances b where account_id = $1");
+    let select = rows::select("SELECT to_jsonb(b) FROM wallet_balances b WHERE account_id = $1");
     rows::fetch_optional(pool, TABLE.name, select.bind(account)).await
 }
 
 /// Every wallet, newest first.
 pub async fn page(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page<WalletBalance>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(b) from wallet_balances b where first_position < $1 \
-         order by first_position desc limit $2",
+        "SELECT to_jsonb(b) FROM wallet_balances b WHERE first_position < $1 \
+         ORDER BY first_position DESC LIMIT $2",
     );
     let select = select.bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use tokio::time::{Instant, sleep};
 
 /// How often a waiting reader looks.
@@ -20,12 +20,17 @@ pub struct Checkpoint {
 
 /// The checkpoint of what is read under `projection`; 0 where it is not installed.
 pub async fn position(pool: &PgPool, projection: &str) -> sqlx::Result<i64> {
+    position_in(pool, projection).await
+}
+
+/// The same, inside a transaction of the caller's.
+pub async fn position_in(executor: impl PgExecutor<'_>, projection: &str) -> sqlx::Result<i64> {
     let position = sqlx::query_scalar(
-        "select c.position from projection_versions v join projection_checkpoints c \
-         on c.projection = v.projection and c.version = v.active_version where v.projection = $1",
+        "SELECT c.position FROM projection_versions v JOIN projection_checkpoints c \
+         ON c.projection = v.projection AND c.version = v.active_version WHERE v.projection = $1",
     )
     .bind(projection)
-    .fetch_optional(pool)
+    .fetch_optional(executor)
     .await?;
     Ok(position.unwrap_or(0))
 }
@@ -33,8 +38,8 @@ pub async fn position(pool: &PgPool, projection: &str) -> sqlx::Result<i64> {
 /// The checkpoints of everything that is read.
 pub async fn all(pool: &PgPool) -> sqlx::Result<Vec<Checkpoint>> {
     sqlx::query_as(
-        "select c.projection, c.version, c.position from projection_versions v join projection_checkpoints c \
-         on c.projection = v.projection and c.version = v.active_version order by c.projection",
+        "SELECT c.projection, c.version, c.position FROM projection_versions v JOIN projection_checkpoints c \
+         ON c.projection = v.projection AND c.version = v.active_version ORDER BY c.projection",
     )
     .fetch_all(pool)
     .await

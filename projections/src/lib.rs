@@ -13,6 +13,7 @@ pub mod api_keys;
 pub mod apply;
 pub mod balances;
 pub mod checkpoint;
+pub mod expiring_grants;
 pub mod generations;
 pub mod margin;
 pub mod movements;
@@ -54,7 +55,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 7] = [
+pub static READ_MODELS: [&ReadModel; 8] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -62,6 +63,7 @@ pub static READ_MODELS: [&ReadModel; 7] = [
     &api_keys::READ_MODEL,
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
+    &expiring_grants::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

@@ -18,11 +18,11 @@ use crate::{ReadError, Table, WriteError};
 
 pub(crate) const TABLE: Table = Table {
     name: "margin_quarters",
-    columns: "quarter timestamptz not null, billed_model text not null, provider text not null, \
-        requests bigint not null, charged_micro bigint not null, reversed_micro bigint not null, \
-        covered_micro bigint not null, shortfall_micro bigint not null, insured_micro bigint not null, \
-        provider_cost_micro bigint not null, operator_cost_micro bigint not null, \
-        primary key (quarter, billed_model, provider)",
+    columns: "quarter timestamptz NOT NULL, billed_model text NOT NULL, provider text NOT NULL, \
+        requests bigint NOT NULL, charged_micro bigint NOT NULL, reversed_micro bigint NOT NULL, \
+        covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
+        provider_cost_micro bigint NOT NULL, operator_cost_micro bigint NOT NULL, \
+        PRIMARY KEY (quarter, billed_model, provider)",
     indexes: &[],
 };
 
@@ -84,12 +84,12 @@ pub async fn daily(
     from: NaiveDate,
     to: NaiveDate,
 ) -> Result<Vec<MarginDay>, ReadError> {
-    let sums = SUMS.map(|column| format!("sum({column})::bigint as {column}")).join(", ");
+    let sums = SUMS.map(|column| format!("sum({column})::bigint AS {column}")).join(", ");
     let statement = format!(
-        "select to_jsonb(d) from (select {DAY} as day, billed_model, provider, {sums} from margin_quarters \
-         where {IN_RANGE} group by 1, 2, 3 order by 1, 2, 3) d where $1"
+        "SELECT to_jsonb(d) FROM (SELECT {DAY} AS day, billed_model, provider, {sums} FROM margin_quarters \
+         WHERE {IN_RANGE} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3) d"
     );
-    let select = rows::select(&statement).bind(true).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
     rows::fetch_all(pool, TABLE.name, select).await
 }
 

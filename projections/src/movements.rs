@@ -26,10 +26,10 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "wallet_movements",
-    columns: "account_id uuid not null, position bigint not null, event_id uuid not null, kind text not null, \
-        amount_micro bigint not null, balance_micro bigint not null, generation_id uuid, model text, \
-        covered_micro bigint not null, shortfall_micro bigint not null, grant_id uuid, source text, \
-        expires_at timestamptz, reason text, at timestamptz not null, primary key (account_id, position)",
+    columns: "account_id uuid NOT NULL, position bigint NOT NULL, event_id uuid NOT NULL, kind text NOT NULL, \
+        amount_micro bigint NOT NULL, balance_micro bigint NOT NULL, generation_id uuid, model text, \
+        covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, grant_id uuid, source text, \
+        expires_at timestamptz, reason text, at timestamptz NOT NULL, PRIMARY KEY (account_id, position)",
     indexes: &[],
 };
 
@@ -78,8 +78,8 @@ pub async fn page(
     limit: u32,
 ) -> Result<Page<Movement>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(m) from wallet_movements m where account_id = $1 and position < $2 \
-         order by position desc limit $3",
+        "SELECT to_jsonb(m) FROM wallet_movements m WHERE account_id = $1 AND position < $2 \
+         ORDER BY position DESC LIMIT $3",
     );
     let select = select.bind(account).bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;

@@ -26,10 +26,10 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "open_holds",
-    columns: "generation_id uuid primary key, account_id uuid not null, key_id uuid not null, \
-        family text not null, model text not null, amount_micro bigint not null, worst_micro bigint not null, \
-        provider text not null, upstream_model text not null, attempt int not null, node uuid not null, \
-        placed_at timestamptz not null, position bigint not null",
+    columns: "generation_id uuid PRIMARY KEY, account_id uuid NOT NULL, key_id uuid NOT NULL, \
+        family text NOT NULL, model text NOT NULL, amount_micro bigint NOT NULL, worst_micro bigint NOT NULL, \
+        provider text NOT NULL, upstream_model text NOT NULL, attempt int NOT NULL, node uuid NOT NULL, \
+        placed_at timestamptz NOT NULL, position bigint NOT NULL",
     indexes: &["(account_id, position)", "(position)", "(node)", "(placed_at)"],
 };
 
@@ -63,8 +63,8 @@ pub async fn of_account(
     limit: u32,
 ) -> Result<Page<OpenHold>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(h) from open_holds h where account_id = $1 and position < $2 \
-         order by position desc limit $3",
+        "SELECT to_jsonb(h) FROM open_holds h WHERE account_id = $1 AND position < $2 \
+         ORDER BY position DESC LIMIT $3",
     );
     let select = select.bind(account).bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;
@@ -74,7 +74,7 @@ pub async fn of_account(
 /// Every open hold, newest first.
 pub async fn page(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page<OpenHold>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(h) from open_holds h where position < $1 order by position desc limit $2",
+        "SELECT to_jsonb(h) FROM open_holds h WHERE position < $1 ORDER BY position DESC LIMIT $2",
     );
     let select = select.bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;
@@ -91,8 +91,8 @@ pub async fn lapsed(
     limit: u32,
 ) -> Result<Vec<OpenHold>, ReadError> {
     let select = rows::select(
-        "select to_jsonb(h) from open_holds h where placed_at < $1 or node = any($2) \
-         order by position limit $3",
+        "SELECT to_jsonb(h) FROM open_holds h WHERE placed_at < $1 OR node = any($2) \
+         ORDER BY position LIMIT $3",
     );
     let limit = i64::from(limit.clamp(1, page::MAX_PAGE));
     rows::fetch_all(pool, TABLE.name, select.bind(placed_before).bind(dead).bind(limit)).await
@@ -100,7 +100,7 @@ pub async fn lapsed(
 
 /// Node incarnations that open holds name, so that a sweeper can ask which of them are dead.
 pub async fn nodes(pool: &PgPool) -> Result<Vec<Uuid>, ReadError> {
-    Ok(sqlx::query_scalar("select distinct node from open_holds").fetch_all(pool).await?)
+    Ok(sqlx::query_scalar("SELECT DISTINCT node FROM open_holds").fetch_all(pool).await?)
 }
 
 #[derive(Default)]
@@ -170,7 +170,7 @@ impl Projection for OpenHolds {
                 return Ok(());
             }
             let closed: Vec<Uuid> = self.closed.into_iter().collect();
-            let statement = format!("delete from {table} where generation_id = any($1)");
+            let statement = format!("DELETE FROM {table} WHERE generation_id = any($1)");
             sqlx::query(&statement).bind(closed).execute(connection).await?;
             Ok(())
         }

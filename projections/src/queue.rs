@@ -30,18 +30,18 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "operator_queue",
-    columns: "position bigint primary key, reasons text[] not null, generation_id uuid not null, \
+    columns: "position bigint PRIMARY KEY, reasons text[] NOT NULL, generation_id uuid NOT NULL, \
         account_id uuid, provider text, provider_response_id text, first_generation_id uuid, \
-        amount_micro bigint not null, provider_cost_micro bigint not null, at timestamptz not null, \
+        amount_micro bigint NOT NULL, provider_cost_micro bigint NOT NULL, at timestamptz NOT NULL, \
         resolution text, resolved_at timestamptz",
-    indexes: &["(generation_id)", "(position) where resolution is null"],
+    indexes: &["(generation_id)", "(position) WHERE resolution IS NULL"],
 };
 
 /// Each provider's response ids, and the first generation that came with one.
 const RESPONSES: Table = Table {
     name: "provider_responses",
-    columns: "provider text not null, provider_response_id text not null, generation_id uuid not null, \
-        primary key (provider, provider_response_id)",
+    columns: "provider text NOT NULL, provider_response_id text NOT NULL, generation_id uuid NOT NULL, \
+        PRIMARY KEY (provider, provider_response_id)",
     indexes: &[],
 };
 
@@ -96,10 +96,10 @@ pub async fn page(
     limit: u32,
 ) -> Result<Page<QueueEntry>, ReadError> {
     let statement = if open_only {
-        "select to_jsonb(q) from operator_queue q where resolution is null and position < $1 \
-         order by position desc limit $2"
+        "SELECT to_jsonb(q) FROM operator_queue q WHERE resolution IS NULL AND position < $1 \
+         ORDER BY position DESC LIMIT $2"
     } else {
-        "select to_jsonb(q) from operator_queue q where position < $1 order by position desc limit $2"
+        "SELECT to_jsonb(q) FROM operator_queue q WHERE position < $1 ORDER BY position DESC LIMIT $2"
     };
     let select = rows::select(statement).bind(before.unwrap_or(i64::MAX)).bind(page::rows_to_read(limit));
     let rows = rows::fetch_all(pool, TABLE.name, select).await?;
@@ -108,7 +108,7 @@ pub async fn page(
 
 /// How many entries are open.
 pub async fn open_count(pool: &PgPool) -> Result<i64, ReadError> {
-    let count = sqlx::query_scalar("select count(*) from operator_queue where resolution is null");
+    let count = sqlx::query_scalar("SELECT count(*) FROM operator_queue WHERE resolution IS NULL");
     Ok(count.fetch_one(pool).await?)
 }
 
@@ -177,7 +177,7 @@ impl Projection for Queue {
                 self.entries.into_values().filter(|entry| !entry.reasons.is_empty()).collect();
             rows::insert(&mut *connection, &table, &entries, "").await?;
             // A late settle comes before a reversal of what it settled, and the first resolution counts.
-            let expired = "and 'hold_expired' = any(q.reasons)";
+            let expired = "AND 'hold_expired' = any(q.reasons)";
             resolve(&mut *connection, &table, Resolution::SettledLate, &self.settled_late, expired).await?;
             resolve(connection, &table, Resolution::Reversed, &self.reversed, "").await
         }
@@ -225,11 +225,11 @@ impl Queue {
             return Ok(BTreeMap::new());
         }
         let table = RESPONSES.version(version);
-        rows::insert(&mut *connection, &table, &responses, "on conflict do nothing").await?;
+        rows::insert(&mut *connection, &table, &responses, "ON CONFLICT DO NOTHING").await?;
         let statement = format!(
-            "select provider, provider_response_id, r.generation_id from {table} r \
-             join json_to_recordset($1::json) as b (provider text, provider_response_id text) \
-             using (provider, provider_response_id)"
+            "SELECT provider, provider_response_id, r.generation_id FROM {table} r \
+             JOIN json_to_recordset($1::json) AS b (provider text, provider_response_id text) \
+             USING (provider, provider_response_id)"
         );
         let first: Vec<(String, String, Uuid)> =
             sqlx::query_as(&statement).bind(serde_json::to_string(&responses)?).fetch_all(connection).await?;
@@ -277,9 +277,9 @@ async fn resolve(
         Resolution::Reversed => "reversed",
     };
     let statement = format!(
-        "update {table} q set resolution = $1, resolved_at = r.at \
-         from unnest($2::uuid[], $3::timestamptz[]) as r (generation_id, at) \
-         where q.generation_id = r.generation_id and q.resolution is null {condition}"
+        "UPDATE {table} q SET resolution = $1, resolved_at = r.at \
+         FROM unnest($2::uuid[], $3::timestamptz[]) AS r (generation_id, at) \
+         WHERE q.generation_id = r.generation_id AND q.resolution IS NULL {condition}"
     );
     sqlx::query(&statement).bind(resolution).bind(ids).bind(times).execute(connection).await?;
     Ok(())

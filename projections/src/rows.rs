@@ -34,7 +34,7 @@ pub(crate) async fn insert<R: Serialize>(
     on_conflict: &str,
 ) -> Result<(), WriteError> {
     let statement = format!(
-        "insert into {table} as old select * from json_populate_recordset(null::{table}, $1::json) {on_conflict}"
+        "INSERT INTO {table} AS old SELECT * FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}"
     );
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         sqlx::query(&statement).bind(serde_json::to_string(rows)?).execute(&mut *connection).await?;
@@ -47,7 +47,7 @@ pub(crate) fn replacing_and_adding(key: &str, replaced: &[&str], added: &[&str])
     let replaced = replaced.iter().map(|column| format!("{column} = excluded.{column}"));
     let added = added.iter().map(|column| format!("{column} = old.{column} + excluded.{column}"));
     let set = replaced.chain(added).collect::<Vec<_>>().join(", ");
-    format!("on conflict ({key}) do update set {set}")
+    format!("ON CONFLICT ({key}) DO UPDATE SET {set}")
 }
 
 /// A statement whose one column is `to_jsonb(row)`, and its values.

@@ -25,14 +25,14 @@ pub const MAX_DAYS: u64 = 400;
 
 pub(crate) const TABLE: Table = Table {
     name: "usage_quarters",
-    columns: "account_id uuid not null, quarter timestamptz not null, key_id uuid not null, \
-        billed_model text not null, model text not null, family text not null, requests bigint not null, \
-        input_tokens bigint not null, cached_input_tokens bigint not null, \
-        cache_write_tokens bigint not null, cumulative_input_tokens bigint not null, \
-        already_billed_tokens bigint not null, output_tokens bigint not null, reasoning_tokens bigint not null, \
-        charged_micro bigint not null, reversed_micro bigint not null, covered_micro bigint not null, \
-        shortfall_micro bigint not null, insured_micro bigint not null, \
-        primary key (account_id, quarter, key_id, billed_model, model, family)",
+    columns: "account_id uuid NOT NULL, quarter timestamptz NOT NULL, key_id uuid NOT NULL, \
+        billed_model text NOT NULL, model text NOT NULL, family text NOT NULL, requests bigint NOT NULL, \
+        input_tokens bigint NOT NULL, cached_input_tokens bigint NOT NULL, \
+        cache_write_tokens bigint NOT NULL, cumulative_input_tokens bigint NOT NULL, \
+        already_billed_tokens bigint NOT NULL, output_tokens bigint NOT NULL, reasoning_tokens bigint NOT NULL, \
+        charged_micro bigint NOT NULL, reversed_micro bigint NOT NULL, covered_micro bigint NOT NULL, \
+        shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
+        PRIMARY KEY (account_id, quarter, key_id, billed_model, model, family)",
     indexes: &[],
 };
 
@@ -123,11 +123,11 @@ pub async fn daily(
         Breakdown::Key => "key_id::text",
     };
     let statement = format!(
-        "select to_jsonb(d) from (select {DAY} as day, {part} as part, {} from usage_quarters \
-         where account_id = $1 and {IN_RANGE} group by 1, 2 order by 1, 2) d",
+        "SELECT to_jsonb(d) FROM (SELECT {DAY} AS day, {part} AS part, {} FROM usage_quarters \
+         WHERE account_id = $4 AND {IN_RANGE} GROUP BY 1, 2 ORDER BY 1, 2) d",
         summed()
     );
-    let select = rows::select(&statement).bind(account).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to).bind(account);
     rows::fetch_all(pool, TABLE.name, select).await
 }
 
@@ -138,22 +138,22 @@ pub async fn totals_since(
     since: DateTime<Utc>,
 ) -> Result<UsageSums, ReadError> {
     let statement = format!(
-        "select to_jsonb(s) from (select {} from usage_quarters where account_id = $1 and quarter >= $2) s",
+        "SELECT to_jsonb(s) FROM (SELECT {} FROM usage_quarters WHERE account_id = $1 AND quarter >= $2) s",
         summed()
     );
     let select = rows::select(&statement).bind(account).bind(since);
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
 }
 
-/// The day a quarter-hour lies in, in zone `$2`.
-pub(crate) const DAY: &str = "(quarter at time zone $2)::date";
+/// The day a quarter-hour lies in, in zone `$1`.
+pub(crate) const DAY: &str = "(quarter AT TIME ZONE $1)::date";
 
-/// Quarter-hours of the days `$3` to `$4` in zone `$2`. The local day decides, because midnight may
+/// Quarter-hours of the days `$2` to `$3` in zone `$1`. The local day decides, because midnight may
 /// come twice or never where clocks change; the range in UTC beside it is what the index can use,
 /// and two days are more than any zone is off.
-pub(crate) const IN_RANGE: &str = "(quarter at time zone $2)::date between $3 and $4 \
-    and quarter >= ($3::date - 2)::timestamp at time zone 'UTC' \
-    and quarter < ($4::date + 3)::timestamp at time zone 'UTC'";
+pub(crate) const IN_RANGE: &str = "(quarter AT TIME ZONE $1)::date BETWEEN $2 AND $3 \
+    AND quarter >= ($2::date - 2)::timestamp AT TIME ZONE 'UTC' \
+    AND quarter < ($3::date + 3)::timestamp AT TIME ZONE 'UTC'";
 
 /// The first of at most `MAX_DAYS` days that end with `to`.
 pub(crate) fn first_day(from: NaiveDate, to: NaiveDate) -> NaiveDate {
@@ -162,7 +162,7 @@ pub(crate) fn first_day(from: NaiveDate, to: NaiveDate) -> NaiveDate {
 
 /// Sums of `bigint` are `numeric` to Postgres; an amount past the range of an i64 is an error.
 fn summed() -> String {
-    SUMS.map(|column| format!("coalesce(sum({column}), 0)::bigint as {column}")).join(", ")
+    SUMS.map(|column| format!("coalesce(sum({column}), 0)::bigint AS {column}")).join(", ")
 }
 
 /// The quarter-hours a batch touches, and what it adds to each.

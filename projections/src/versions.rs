@@ -37,13 +37,13 @@ impl Table {
 /// from several nodes at once; what exists is left alone.
 pub async fn install(pool: &PgPool) -> sqlx::Result<()> {
     let mut transaction = pool.begin().await?;
-    sqlx::query("select pg_advisory_xact_lock($1)").bind(INSTALL_LOCK).execute(&mut *transaction).await?;
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(INSTALL_LOCK).execute(&mut *transaction).await?;
     for model in READ_MODELS {
         if find_active(&mut transaction, model).await?.is_some() {
             continue;
         }
         sqlx::query(
-            "insert into projection_versions (projection, active_version, revision) values ($1, 1, $2)",
+            "INSERT INTO projection_versions (projection, active_version, revision) VALUES ($1, 1, $2)",
         )
         .bind(model.name)
         .bind(model.revision)
@@ -65,10 +65,10 @@ pub async fn active(pool: &PgPool, model: &ReadModel) -> sqlx::Result<Option<Act
 /// Makes the tables of a new version, empty, with a checkpoint at the log's start.
 pub async fn create(connection: &mut PgConnection, model: &ReadModel, version: i32) -> sqlx::Result<()> {
     for table in model.tables {
-        let statement = format!("create table {} ({})", table.version(version), table.columns);
+        let statement = format!("CREATE TABLE {} ({})", table.version(version), table.columns);
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
-    sqlx::query("insert into projection_checkpoints (projection, version, position) values ($1, $2, 0)")
+    sqlx::query("INSERT INTO projection_checkpoints (projection, version, position) VALUES ($1, $2, 0)")
         .bind(model.name)
         .bind(version)
         .execute(&mut *connection)
@@ -84,10 +84,10 @@ pub async fn create_indexes(
 ) -> sqlx::Result<()> {
     for table in model.tables {
         for index in table.indexes {
-            let statement = format!("create index on {} {index}", table.version(version));
+            let statement = format!("CREATE INDEX ON {} {index}", table.version(version));
             sqlx::query(&statement).execute(&mut *connection).await?;
         }
-        let analyze = format!("analyze {}", table.version(version));
+        let analyze = format!("ANALYZE {}", table.version(version));
         sqlx::query(&analyze).execute(&mut *connection).await?;
     }
     Ok(())
@@ -101,7 +101,7 @@ pub async fn activate(
     version: i32,
 ) -> sqlx::Result<()> {
     replace_views(transaction, model, version).await?;
-    sqlx::query("update projection_versions set active_version = $2, revision = $3 where projection = $1")
+    sqlx::query("UPDATE projection_versions SET active_version = $2, revision = $3 WHERE projection = $1")
         .bind(model.name)
         .bind(version)
         .bind(model.revision)
@@ -116,12 +116,12 @@ pub async fn lock_versions(
     model: &ReadModel,
 ) -> sqlx::Result<Active> {
     let active = sqlx::query_as(
-        "select active_version as version, revision from projection_versions where projection = $1 for update",
+        "SELECT active_version AS version, revision FROM projection_versions WHERE projection = $1 FOR UPDATE",
     )
     .bind(model.name)
     .fetch_one(&mut **transaction)
     .await?;
-    sqlx::query("select 1 from projection_checkpoints where projection = $1 order by version for update")
+    sqlx::query("SELECT 1 FROM projection_checkpoints WHERE projection = $1 ORDER BY version FOR UPDATE")
         .bind(model.name)
         .execute(&mut **transaction)
         .await?;
@@ -131,8 +131,8 @@ pub async fn lock_versions(
 /// The versions that are not read: what a swap left behind, or a rebuild that did not finish.
 pub async fn leftovers(pool: &PgPool, model: &ReadModel) -> sqlx::Result<Vec<i32>> {
     sqlx::query_scalar(
-        "select c.version from projection_checkpoints c join projection_versions v using (projection) \
-         where projection = $1 and c.version <> v.active_version order by c.version",
+        "SELECT c.version FROM projection_checkpoints c JOIN projection_versions v USING (projection) \
+         WHERE projection = $1 AND c.version <> v.active_version ORDER BY c.version",
     )
     .bind(model.name)
     .fetch_all(pool)
@@ -142,13 +142,13 @@ pub async fn leftovers(pool: &PgPool, model: &ReadModel) -> sqlx::Result<Vec<i32
 /// Drops a version that is not read. Fails rather than wait long for a statement that still reads it.
 pub async fn drop_version(pool: &PgPool, model: &ReadModel, version: i32) -> sqlx::Result<()> {
     let mut transaction = pool.begin().await?;
-    let timeout = format!("set local lock_timeout = {DROP_LOCK_TIMEOUT_MS}");
+    let timeout = format!("SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MS}");
     sqlx::query(&timeout).execute(&mut *transaction).await?;
     for table in model.tables {
-        let statement = format!("drop table if exists {}", table.version(version));
+        let statement = format!("DROP TABLE IF EXISTS {}", table.version(version));
         sqlx::query(&statement).execute(&mut *transaction).await?;
     }
-    sqlx::query("delete from projection_checkpoints where projection = $1 and version = $2")
+    sqlx::query("DELETE FROM projection_checkpoints WHERE projection = $1 AND version = $2")
         .bind(model.name)
         .bind(version)
         .execute(&mut *transaction)
@@ -158,7 +158,7 @@ pub async fn drop_version(pool: &PgPool, model: &ReadModel, version: i32) -> sql
 
 async fn find_active(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<Option<Active>> {
     sqlx::query_as(
-        "select active_version as version, revision from projection_versions where projection = $1",
+        "SELECT active_version AS version, revision FROM projection_versions WHERE projection = $1",
     )
     .bind(model.name)
     .fetch_optional(connection)
@@ -171,11 +171,11 @@ async fn replace_views(connection: &mut PgConnection, model: &ReadModel, version
     let changed = known.is_some_and(|active| active.revision != model.revision);
     for table in model.tables {
         if changed {
-            let statement = format!("drop view if exists {}", table.name);
+            let statement = format!("DROP VIEW IF EXISTS {}", table.name);
             sqlx::query(&statement).execute(&mut *connection).await?;
         }
         let statement =
-            format!("create or replace view {} as select * from {}", table.name, table.version(version));
+            format!("CREATE OR REPLACE VIEW {} AS SELECT * FROM {}", table.name, table.version(version));
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
     Ok(())

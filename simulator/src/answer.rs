@@ -12,8 +12,7 @@ use crate::directive::{Directive, Finish, ToolMarker, tool_markers};
 use crate::request::{Asked, Dialect};
 use crate::tokens;
 
-const GREETING: &str =
-    "Hello from the simulator. Every word of this answer is made up, yet counted.";
+const GREETING: &str = "Hello from the simulator. Every word of this answer is made up, yet counted.";
 const AFTER_TOOL: &str = "The tool has answered. The simulator is done.";
 const REASONING: &str = "Thinking about what to say.";
 const DEFAULT_DELTA: &str = "tok ";
@@ -97,14 +96,11 @@ impl Pieces {
 impl Answer {
     pub fn new(dialect: Dialect, asked: Asked, told: Directive) -> Self {
         let mut draft = draft(&asked, &told);
-        let output_tokens = told
-            .output_tokens
-            .unwrap_or_else(|| draft.iter().map(|block| block.tokens).sum::<u64>())
-            * asked.choices.max(1);
+        let output_tokens =
+            told.output_tokens.unwrap_or_else(|| draft.iter().map(|block| block.tokens).sum::<u64>())
+                * asked.choices.max(1);
         let limited = told.output_tokens.is_none()
-            && asked
-                .max_output_tokens
-                .is_some_and(|most| draft_reaches(&draft, most));
+            && asked.max_output_tokens.is_some_and(|most| draft_reaches(&draft, most));
         let output_tokens = match (limited, asked.max_output_tokens) {
             (true, Some(most)) => {
                 shorten(&mut draft, most);
@@ -123,14 +119,8 @@ impl Answer {
             None => Finish::Stop,
         };
         Answer {
-            id: told
-                .repeat_response_id
-                .clone()
-                .unwrap_or_else(|| new_id(dialect.id_prefix())),
-            model: told
-                .response_model
-                .clone()
-                .unwrap_or_else(|| asked.model.clone()),
+            id: told.repeat_response_id.clone().unwrap_or_else(|| new_id(dialect.id_prefix())),
+            model: told.response_model.clone().unwrap_or_else(|| asked.model.clone()),
             created_s: now_ms() / 1_000,
             billed: billed(&asked, &told, output_tokens, reasoning_tokens),
             blocks: draft,
@@ -172,12 +162,7 @@ impl Block {
             What::Text | What::Refusal => "msg_",
             What::Call { .. } => "call_",
         });
-        Block {
-            id,
-            what,
-            pieces,
-            tokens,
-        }
+        Block { id, what, pieces, tokens }
     }
 }
 
@@ -201,9 +186,7 @@ pub fn new_id(prefix: &str) -> String {
 }
 
 pub fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as u64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// The blocks, each with the tokens its text counts.
@@ -220,20 +203,10 @@ fn draft(asked: &Asked, told: &Directive) -> Vec<Block> {
         blocks.push(spoken(asked, told));
     }
     for call in calls {
-        let custom = asked
-            .tools
-            .iter()
-            .any(|tool| tool.name == call.name && tool.custom);
-        let arguments = if custom {
-            call.arguments
-        } else {
-            as_json_object(call.arguments)
-        };
+        let custom = asked.tools.iter().any(|tool| tool.name == call.name && tool.custom);
+        let arguments = if custom { call.arguments } else { as_json_object(call.arguments) };
         let tokens = tokens::of_text(&call.name) + tokens::of_text(&arguments);
-        let what = What::Call {
-            name: call.name,
-            custom,
-        };
+        let what = What::Call { name: call.name, custom };
         blocks.push(Block::new(what, chunks(&arguments), tokens));
     }
     blocks
@@ -247,10 +220,7 @@ fn spoken(asked: &Asked, told: &Directive) -> Block {
     if told.delta_count.is_some() || told.delta_text.is_some() {
         let count = told.delta_count.unwrap_or(1);
         let text = told.delta_text.as_deref().unwrap_or(DEFAULT_DELTA);
-        let pieces = Pieces::Repeated {
-            text: text.to_owned(),
-            count: count as usize,
-        };
+        let pieces = Pieces::Repeated { text: text.to_owned(), count: count as usize };
         return Block::new(what, pieces, count);
     }
     let text = match &told.text {
@@ -274,13 +244,7 @@ fn wanted_calls(asked: &Asked, told: &Directive) -> Vec<ToolMarker> {
         (None, Some(Finish::Tool)) => asked.tools.first().map(|tool| tool.name.clone()),
         (None, _) => None,
     };
-    wanted
-        .map(|name| ToolMarker {
-            name,
-            arguments: String::new(),
-        })
-        .into_iter()
-        .collect()
+    wanted.map(|name| ToolMarker { name, arguments: String::new() }).into_iter().collect()
 }
 
 /// A function takes a JSON object and nothing else.
@@ -333,9 +297,7 @@ fn spread(blocks: &mut [Block], output: u64, reasoning: u64) {
 }
 
 fn billed(asked: &Asked, told: &Directive, output_tokens: u64, reasoning_tokens: u64) -> Billed {
-    let input_tokens = told
-        .input_tokens
-        .unwrap_or_else(|| asked.input_tokens + told.input_parts());
+    let input_tokens = told.input_tokens.unwrap_or_else(|| asked.input_tokens + told.input_parts());
     Billed {
         input_tokens,
         uncached_input_tokens: input_tokens - told.input_parts(),
@@ -356,10 +318,5 @@ fn words(text: &str) -> Pieces {
 /// A text cut every few characters, as call arguments are streamed.
 fn chunks(text: &str) -> Pieces {
     let letters: Vec<char> = text.chars().collect();
-    Pieces::Each(
-        letters
-            .chunks(CALL_DELTA_CHARS)
-            .map(|chunk| chunk.iter().collect())
-            .collect(),
-    )
+    Pieces::Each(letters.chunks(CALL_DELTA_CHARS).map(|chunk| chunk.iter().collect()).collect())
 }

@@ -89,12 +89,7 @@ impl Ledger {
                     .with_context(|| format!("cannot append bills to {}", path.display()))
             })
             .transpose()?;
-        Ok(Ledger {
-            inner: Mutex::new(Inner {
-                file,
-                ..Inner::default()
-            }),
-        })
+        Ok(Ledger { inner: Mutex::new(Inner { file, ..Inner::default() }) })
     }
 
     /// Bills after number `after`, at most `limit`, oldest first.
@@ -115,12 +110,7 @@ impl Ledger {
     /// The bills of one response id: one, unless the id was told to repeat.
     pub fn of_response(&self, id: &str) -> Vec<Bill> {
         let inner = self.lock();
-        inner
-            .bills
-            .iter()
-            .filter(|bill| bill.id == id)
-            .cloned()
-            .collect()
+        inner.bills.iter().filter(|bill| bill.id == id).cloned().collect()
     }
 
     pub fn totals(&self) -> Totals {
@@ -211,18 +201,8 @@ impl Receipt {
             tag: answer.told.tag.clone(),
         };
         // An answer that is not streamed is made in full whether or not anyone waits.
-        let produced = if answer.asked.stream {
-            0
-        } else {
-            answer.billed.output_tokens
-        };
-        Receipt {
-            ledger,
-            answer,
-            draft: Some(draft),
-            produced,
-            delivered: 0,
-        }
+        let produced = if answer.asked.stream { 0 } else { answer.billed.output_tokens };
+        Receipt { ledger, answer, draft: Some(draft), produced, delivered: 0 }
     }
 
     pub fn produced(&mut self, tokens: u64) {

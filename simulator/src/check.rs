@@ -23,11 +23,7 @@ impl<'a> Fields<'a> {
 
     /// The full path of one of this object's fields.
     pub fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
     /// A field that is present and not null.
@@ -37,25 +33,19 @@ impl<'a> Fields<'a> {
 
     /// Refuses any key that is not in `allowed`.
     pub fn only(&self, allowed: &[&str]) -> Result<(), Refusal> {
-        match self
-            .object
-            .keys()
-            .find(|key| !allowed.contains(&key.as_str()))
-        {
+        match self.object.keys().find(|key| !allowed.contains(&key.as_str())) {
             Some(key) => Err(Refusal::Unknown(self.path_of(key))),
             None => Ok(()),
         }
     }
 
     pub fn need(&self, key: &str) -> Result<&'a Value, Refusal> {
-        self.get(key)
-            .ok_or_else(|| Refusal::Missing(self.path_of(key)))
+        self.get(key).ok_or_else(|| Refusal::Missing(self.path_of(key)))
     }
 
     pub fn need_string(&self, key: &str) -> Result<&'a str, Refusal> {
         self.need(key)?;
-        self.string(key)
-            .map(|found| found.expect("the field is present"))
+        self.string(key).map(|found| found.expect("the field is present"))
     }
 
     pub fn string(&self, key: &str) -> Result<Option<&'a str>, Refusal> {
@@ -76,8 +66,7 @@ impl<'a> Fields<'a> {
 
     pub fn need_object(&self, key: &str) -> Result<&'a Object, Refusal> {
         self.need(key)?;
-        self.object(key)
-            .map(|found| found.expect("the field is present"))
+        self.object(key).map(|found| found.expect("the field is present"))
     }
 
     /// A string that must be one of `values`; `allowed` says so in words.
@@ -88,11 +77,9 @@ impl<'a> Fields<'a> {
         allowed: &'static str,
     ) -> Result<Option<&'a str>, Refusal> {
         match self.string(key)? {
-            Some(got) if !values.contains(&got) => Err(Refusal::BadValue {
-                param: self.path_of(key),
-                allowed,
-                got: got.to_owned(),
-            }),
+            Some(got) if !values.contains(&got) => {
+                Err(Refusal::BadValue { param: self.path_of(key), allowed, got: got.to_owned() })
+            }
             found => Ok(found),
         }
     }
@@ -158,11 +145,7 @@ impl<'a> Fields<'a> {
     }
 
     pub fn wrong_type(&self, key: &str, expected: &'static str, got: &Value) -> Refusal {
-        Refusal::WrongType {
-            param: self.path_of(key),
-            expected,
-            got: kind_of(got),
-        }
+        Refusal::WrongType { param: self.path_of(key), expected, got: kind_of(got) }
     }
 
     fn typed<T>(
@@ -194,9 +177,7 @@ pub fn element<'a>(value: &'a Value, path: &str) -> Result<&'a Object, Refusal> 
 pub fn is_tool_name(name: &str, most: usize) -> bool {
     !name.is_empty()
         && name.len() <= most
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }
 
 fn kind_of(value: &Value) -> &'static str {

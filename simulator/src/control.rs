@@ -22,10 +22,7 @@ pub fn router() -> Router<Arc<State>> {
         .route("/_bills", get(list_bills).delete(reset))
         .route("/_bills/{id}", get(bills_of_response))
         .route("/_requests", get(counts))
-        .route(
-            "/_script",
-            get(read_script).post(extend_script).delete(clear_script),
-        )
+        .route("/_script", get(read_script).post(extend_script).delete(clear_script))
 }
 
 #[derive(Deserialize)]
@@ -40,20 +37,13 @@ struct Page {
 async fn list_bills(Shared(state): Shared<Arc<State>>, Query(page): Query<Page>) -> Response {
     let limit = page.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MOST_PER_PAGE);
     let bills = state.ledger.page(page.after, limit, page.tag.as_deref());
-    let next = bills
-        .last()
-        .filter(|_| bills.len() == limit)
-        .map(|bill| bill.n);
+    let next = bills.last().filter(|_| bills.len() == limit).map(|bill| bill.n);
     ok(json!({ "bills": bills, "next": next, "totals": state.ledger.totals() }))
 }
 
 async fn bills_of_response(Shared(state): Shared<Arc<State>>, Path(id): Path<String>) -> Response {
     let bills = state.ledger.of_response(&id);
-    let status = if bills.is_empty() {
-        StatusCode::NOT_FOUND
-    } else {
-        StatusCode::OK
-    };
+    let status = if bills.is_empty() { StatusCode::NOT_FOUND } else { StatusCode::OK };
     json_response(status, &json!({ "bills": bills }))
 }
 
@@ -79,10 +69,7 @@ async fn extend_script(Shared(state): Shared<Arc<State>>, body: Bytes) -> Respon
         one => serde_json::from_value::<Entry>(one).map(|entry| vec![entry]),
     });
     let added = match entries {
-        Ok(entries) => state
-            .script
-            .extend(entries)
-            .map_err(|refusal| format!("{refusal:?}")),
+        Ok(entries) => state.script.extend(entries).map_err(|refusal| format!("{refusal:?}")),
         Err(error) => Err(error.to_string()),
     };
     match added {

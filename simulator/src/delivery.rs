@@ -33,36 +33,21 @@ pub fn streamed(events: Events, answer: &Arc<Answer>, receipt: Receipt) -> Body 
         Some(true) => Some(0),
         _ => answer.told.stall_after,
     };
-    body(Delivery::new(
-        Box::new(frames),
-        &answer.told,
-        stall_after,
-        receipt,
-    ))
+    body(Delivery::new(Box::new(frames), &answer.told, stall_after, receipt))
 }
 
 /// The body of an answer given whole.
 pub fn whole(bytes: Bytes, answer: &Arc<Answer>, mut receipt: Receipt) -> Body {
     let told = &answer.told;
-    let plain = told.first_byte_delay_ms.is_none()
-        && told.cut_at_byte.is_none()
-        && told.clean_end_at_byte.is_none();
+    let plain =
+        told.first_byte_delay_ms.is_none() && told.cut_at_byte.is_none() && told.clean_end_at_byte.is_none();
     if plain {
         receipt.delivered(bytes.len());
         receipt.finish();
         return Body::from(bytes);
     }
-    let frame = Frame {
-        bytes,
-        mark: Mark::Final,
-        produced: Some(answer.billed.output_tokens),
-    };
-    body(Delivery::new(
-        Box::new(std::iter::once(frame)),
-        told,
-        None,
-        receipt,
-    ))
+    let frame = Frame { bytes, mark: Mark::Final, produced: Some(answer.billed.output_tokens) };
+    body(Delivery::new(Box::new(std::iter::once(frame)), told, None, receipt))
 }
 
 struct Frame {

@@ -192,10 +192,7 @@ impl Directive {
         if self.delta_count.is_some_and(|count| count > MOST_DELTAS) {
             return bad("delta_count is over 1000000");
         }
-        if self
-            .input_tokens
-            .is_some_and(|total| total < self.input_parts())
-        {
+        if self.input_tokens.is_some_and(|total| total < self.input_parts()) {
             return bad("cached_tokens and cache writes exceed input_tokens, which includes them");
         }
         if let (Some(output), Some(reasoning)) = (self.output_tokens, self.reasoning_tokens)
@@ -222,10 +219,7 @@ impl Directive {
 
     /// Input tokens that are cached or written to the cache.
     pub fn input_parts(&self) -> u64 {
-        [self.cached_tokens, self.cache_write_5m, self.cache_write_1h]
-            .into_iter()
-            .flatten()
-            .sum()
+        [self.cached_tokens, self.cache_write_5m, self.cache_write_1h].into_iter().flatten().sum()
     }
 }
 
@@ -241,16 +235,10 @@ fn tool_marker(rest: &str) -> Option<ToolMarker> {
     let (name, rest) = rest.split_at(name_end);
     let rest = rest.trim_start();
     if let Some(arguments) = json_prefix(rest) {
-        return Some(ToolMarker {
-            name: name.to_owned(),
-            arguments: arguments.to_owned(),
-        });
+        return Some(ToolMarker { name: name.to_owned(), arguments: arguments.to_owned() });
     }
     let end = rest.find("]]")?;
-    Some(ToolMarker {
-        name: name.to_owned(),
-        arguments: rest[..end].trim_end().to_owned(),
-    })
+    Some(ToolMarker { name: name.to_owned(), arguments: rest[..end].trim_end().to_owned() })
 }
 
 /// The JSON object at the beginning of `text`, as it is written there. Parsed
@@ -307,13 +295,7 @@ mod tests {
     #[test]
     fn several_tools_may_be_asked_for_with_and_without_arguments() {
         let found = tool_markers(r#"[[tool:a {"x":["]]"]}]] and [[tool:b]] [[tool:c raw text]]"#);
-        let pairs: Vec<_> = found
-            .iter()
-            .map(|tool| (tool.name.as_str(), tool.arguments.as_str()))
-            .collect();
-        assert_eq!(
-            pairs,
-            [("a", r#"{"x":["]]"]}"#), ("b", ""), ("c", "raw text")]
-        );
+        let pairs: Vec<_> = found.iter().map(|tool| (tool.name.as_str(), tool.arguments.as_str())).collect();
+        assert_eq!(pairs, [("a", r#"{"x":["]]"]}"#), ("b", ""), ("c", "raw text")]);
     }
 }

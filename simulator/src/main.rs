@@ -50,12 +50,7 @@ struct Arguments {
     bills: Option<PathBuf>,
 
     /// Refuse requests that do not carry this key; without it any key will do
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "CODEXAPI_SIMULATOR_API_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "KEY", env = "CODEXAPI_SIMULATOR_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
 }
 
@@ -68,15 +63,10 @@ async fn main() -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(arguments.listen)
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
-    let address = listener
-        .local_addr()
-        .context("cannot read the listening address")?;
+    let address = listener.local_addr().context("cannot read the listening address")?;
     let state = server::State::new(ledger, arguments.api_key);
 
-    println!(
-        "{}",
-        serde_json::json!({ "ready": true, "baseUrl": format!("http://{address}") })
-    );
+    println!("{}", serde_json::json!({ "ready": true, "baseUrl": format!("http://{address}") }));
     tokio::select! {
         served = server::serve(listener, state) => served.context("the listener failed"),
         stopped = stop_signal() => stopped,

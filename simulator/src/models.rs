@@ -29,10 +29,7 @@ pub fn check(model: &str) -> Result<(), Refusal> {
 /// The list, in Anthropic's shape for callers that name an Anthropic version.
 pub fn list(headers: &HeaderMap) -> Value {
     let anthropic = is_anthropic(headers);
-    let data: Vec<Value> = MODELS
-        .iter()
-        .map(|(id, owner)| describe(id, owner, anthropic))
-        .collect();
+    let data: Vec<Value> = MODELS.iter().map(|(id, owner)| describe(id, owner, anthropic)).collect();
     if anthropic {
         let (first, last) = (MODELS[0].0, MODELS[MODELS.len() - 1].0);
         json!({ "data": data, "has_more": false, "first_id": first, "last_id": last })

@@ -52,10 +52,7 @@ pub enum Refusal {
 
 impl Refusal {
     pub fn rule(param: impl Into<String>, message: impl Into<String>) -> Self {
-        Refusal::Rule {
-            param: param.into(),
-            message: message.into(),
-        }
+        Refusal::Rule { param: param.into(), message: message.into() }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -83,12 +80,9 @@ impl Refusal {
     pub fn body(&self, dialect: Dialect) -> Value {
         match dialect {
             Dialect::Messages => anthropic_error(self.anthropic_type(), &self.anthropic_message()),
-            Dialect::Responses | Dialect::Chat => openai_error(
-                self.openai_type(),
-                self.openai_code(),
-                self.param(),
-                &self.openai_message(),
-            ),
+            Dialect::Responses | Dialect::Chat => {
+                openai_error(self.openai_type(), self.openai_code(), self.param(), &self.openai_message())
+            }
         }
     }
 
@@ -126,16 +120,12 @@ impl Refusal {
             Refusal::Missing(_) => Some("missing_required_parameter"),
             Refusal::Unknown(_) => Some("unknown_parameter"),
             Refusal::WrongType { .. } => Some("invalid_type"),
-            Refusal::TooSmall { least, .. } => Some(number_code(
-                least,
-                "integer_below_min_value",
-                "decimal_below_min_value",
-            )),
-            Refusal::TooLarge { most, .. } => Some(number_code(
-                most,
-                "integer_above_max_value",
-                "decimal_above_max_value",
-            )),
+            Refusal::TooSmall { least, .. } => {
+                Some(number_code(least, "integer_below_min_value", "decimal_below_min_value"))
+            }
+            Refusal::TooLarge { most, .. } => {
+                Some(number_code(most, "integer_above_max_value", "decimal_above_max_value"))
+            }
             Refusal::Empty(_) => Some("empty_array"),
             Refusal::BadValue { .. } => Some("invalid_value"),
             Refusal::ModelNotFound(_) => Some("model_not_found"),
@@ -217,17 +207,15 @@ impl Refusal {
             Refusal::Unknown(param) => {
                 format!("{}: Extra inputs are not permitted", dotted(param))
             }
-            Refusal::WrongType {
-                param, expected, ..
-            } => format!("{}: Input should be {expected}", dotted(param)),
-            Refusal::TooSmall { param, least, .. } => format!(
-                "{}: Input should be greater than or equal to {least}",
-                dotted(param)
-            ),
-            Refusal::TooLarge { param, most, .. } => format!(
-                "{}: Input should be less than or equal to {most}",
-                dotted(param)
-            ),
+            Refusal::WrongType { param, expected, .. } => {
+                format!("{}: Input should be {expected}", dotted(param))
+            }
+            Refusal::TooSmall { param, least, .. } => {
+                format!("{}: Input should be greater than or equal to {least}", dotted(param))
+            }
+            Refusal::TooLarge { param, most, .. } => {
+                format!("{}: Input should be less than or equal to {most}", dotted(param))
+            }
             Refusal::Empty(param) => {
                 format!("{}: at least one item is required", dotted(param))
             }
@@ -259,9 +247,5 @@ fn dotted(param: &str) -> String {
 }
 
 fn number_code(bound: &str, integer: &'static str, decimal: &'static str) -> &'static str {
-    if bound.contains('.') {
-        decimal
-    } else {
-        integer
-    }
+    if bound.contains('.') { decimal } else { integer }
 }

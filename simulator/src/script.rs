@@ -44,9 +44,7 @@ impl Script {
         }
         let mut waiting = self.lock();
         if waiting.len() + entries.len() > MOST_ENTRIES {
-            return Err(Refusal::BadDirective(format!(
-                "the script holds at most {MOST_ENTRIES} entries"
-            )));
+            return Err(Refusal::BadDirective(format!("the script holds at most {MOST_ENTRIES} entries")));
         }
         waiting.extend(entries.into_iter().filter(|entry| entry.times > 0));
         Ok(waiting.len())
@@ -61,10 +59,7 @@ impl Script {
         let text = String::from_utf8_lossy(body);
         let at = waiting.iter().position(|entry| {
             entry.path.as_deref().is_none_or(|wanted| wanted == path)
-                && entry
-                    .matches
-                    .as_deref()
-                    .is_none_or(|wanted| text.contains(wanted))
+                && entry.matches.as_deref().is_none_or(|wanted| text.contains(wanted))
         })?;
         let entry = &mut waiting[at];
         entry.times -= 1;

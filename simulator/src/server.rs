@@ -79,35 +79,19 @@ fn router(state: Arc<State>) -> Router {
 
 type Received = Result<Bytes, BytesRejection>;
 
-async fn answer_responses(
-    Shared(state): Shared<Arc<State>>,
-    headers: HeaderMap,
-    body: Received,
-) -> Response {
+async fn answer_responses(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Received) -> Response {
     generate(&state, Dialect::Responses, RESPONSES, &headers, body).await
 }
 
-async fn answer_chat(
-    Shared(state): Shared<Arc<State>>,
-    headers: HeaderMap,
-    body: Received,
-) -> Response {
+async fn answer_chat(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Received) -> Response {
     generate(&state, Dialect::Chat, CHAT, &headers, body).await
 }
 
-async fn answer_messages(
-    Shared(state): Shared<Arc<State>>,
-    headers: HeaderMap,
-    body: Received,
-) -> Response {
+async fn answer_messages(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Received) -> Response {
     generate(&state, Dialect::Messages, MESSAGES, &headers, body).await
 }
 
-async fn count_tokens(
-    Shared(state): Shared<Arc<State>>,
-    headers: HeaderMap,
-    body: Received,
-) -> Response {
+async fn count_tokens(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Received) -> Response {
     let dialect = Dialect::Messages;
     let counted = received(&state, dialect, &headers, body).and_then(|(_, body)| {
         let asked = messages::count(&body, &headers)?;
@@ -115,10 +99,7 @@ async fn count_tokens(
         Ok(told.input_tokens.unwrap_or(asked.input_tokens))
     });
     let response = match counted {
-        Ok(tokens) => json_response(
-            StatusCode::OK,
-            &serde_json::json!({ "input_tokens": tokens }),
-        ),
+        Ok(tokens) => json_response(StatusCode::OK, &serde_json::json!({ "input_tokens": tokens })),
         Err(refusal) => refuse(&state, dialect, COUNT_TOKENS, &refusal),
     };
     finished(&state, dialect, COUNT_TOKENS, response)
@@ -139,8 +120,8 @@ async fn one_model(
     headers: HeaderMap,
 ) -> Response {
     let dialect = models_dialect(&headers);
-    let found = auth::check(dialect, &headers, state.api_key.as_deref())
-        .and_then(|()| models::one(&id, &headers));
+    let found =
+        auth::check(dialect, &headers, state.api_key.as_deref()).and_then(|()| models::one(&id, &headers));
     let response = match found {
         Ok(model) => json_response(StatusCode::OK, &model),
         Err(refusal) => refuse(&state, dialect, MODEL, &refusal),
@@ -148,18 +129,10 @@ async fn one_model(
     finished(&state, dialect, MODEL, response)
 }
 
-async fn no_such_path(
-    Shared(state): Shared<Arc<State>>,
-    method: http::Method,
-    uri: Uri,
-) -> Response {
+async fn no_such_path(Shared(state): Shared<Arc<State>>, method: http::Method, uri: Uri) -> Response {
     let message = format!("Invalid URL ({method} {})", uri.path());
     let body = openai_error("invalid_request_error", None, None, &message);
-    state.requests.refused(Refused {
-        path: "(other)",
-        status: StatusCode::NOT_FOUND.as_u16(),
-        message,
-    });
+    state.requests.refused(Refused { path: "(other)", status: StatusCode::NOT_FOUND.as_u16(), message });
     let response = json_response(StatusCode::NOT_FOUND, &body);
     finished(&state, Dialect::Responses, "(other)", response)
 }
@@ -218,19 +191,10 @@ fn read(dialect: Dialect, body: Object, headers: &HeaderMap) -> Result<Asked, Re
     }
 }
 
-async fn answer(
-    state: &State,
-    dialect: Dialect,
-    asked: Asked,
-    told: Directive,
-    origin: Origin,
-) -> Response {
+async fn answer(state: &State, dialect: Dialect, asked: Asked, told: Directive, origin: Origin) -> Response {
     if let Some(error) = &told.error {
         wait(told.header_delay_ms).await;
-        return with_told_headers(
-            error_response(error, told_error::status(error), dialect),
-            &told,
-        );
+        return with_told_headers(error_response(error, told_error::status(error), dialect), &told);
     }
     if let Some(error) = &told.error_in_200 {
         wait(told.header_delay_ms).await;
@@ -297,21 +261,13 @@ fn refuse(state: &State, dialect: Dialect, path: &'static str, refusal: &Refusal
     state.requests.refused(Refused {
         path,
         status: status.as_u16(),
-        message: body["error"]["message"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned(),
+        message: body["error"]["message"].as_str().unwrap_or_default().to_owned(),
     });
     json_response(status, &body)
 }
 
 /// Counts the request and names it, as every vendor's answer does.
-fn finished(
-    state: &State,
-    dialect: Dialect,
-    path: &'static str,
-    mut response: Response,
-) -> Response {
+fn finished(state: &State, dialect: Dialect, path: &'static str, mut response: Response) -> Response {
     state.requests.count(path, response.status().as_u16());
     let (header, prefix) = match dialect {
         Dialect::Messages => ("request-id", "req_"),
@@ -324,11 +280,7 @@ fn finished(
 }
 
 fn models_dialect(headers: &HeaderMap) -> Dialect {
-    if models::is_anthropic(headers) {
-        Dialect::Messages
-    } else {
-        Dialect::Responses
-    }
+    if models::is_anthropic(headers) { Dialect::Messages } else { Dialect::Responses }
 }
 
 pub fn json_response(status: StatusCode, body: &Value) -> Response {
@@ -338,9 +290,7 @@ pub fn json_response(status: StatusCode, body: &Value) -> Response {
 fn response(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert("content-type", HeaderValue::from_static(content_type));
+    response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
     response
 }
 

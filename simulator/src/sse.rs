@@ -39,53 +39,27 @@ pub type Events = Box<dyn Iterator<Item = Event> + Send>;
 
 impl Event {
     pub fn named(name: &'static str, data: Value) -> Self {
-        Event {
-            name: Some(name),
-            data: Data::Json(data),
-            mark: Mark::Plain,
-            produced: None,
-        }
+        Event { name: Some(name), data: Data::Json(data), mark: Mark::Plain, produced: None }
     }
 
     pub fn unnamed(data: Value) -> Self {
-        Event {
-            name: None,
-            data: Data::Json(data),
-            mark: Mark::Plain,
-            produced: None,
-        }
+        Event { name: None, data: Data::Json(data), mark: Mark::Plain, produced: None }
     }
 
     pub fn done() -> Self {
-        Event {
-            name: None,
-            data: Data::Done,
-            mark: Mark::Plain,
-            produced: None,
-        }
+        Event { name: None, data: Data::Done, mark: Mark::Plain, produced: None }
     }
 
     pub fn delta(self, produced: u64) -> Self {
-        Event {
-            mark: Mark::Delta,
-            produced: Some(produced),
-            ..self
-        }
+        Event { mark: Mark::Delta, produced: Some(produced), ..self }
     }
 
     pub fn last(self, produced: u64) -> Self {
-        Event {
-            mark: Mark::Final,
-            produced: Some(produced),
-            ..self
-        }
+        Event { mark: Mark::Final, produced: Some(produced), ..self }
     }
 
     pub fn failed(self) -> Self {
-        Event {
-            mark: Mark::Failed,
-            ..self
-        }
+        Event { mark: Mark::Failed, ..self }
     }
 
     /// The event's lines. A named event's data begins with its `type`, as both

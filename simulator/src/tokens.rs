@@ -25,15 +25,8 @@ const NOT_TEXT: &[&str] = &[
     "cache_control",
 ];
 
-const MEDIA_TYPES: &[&str] = &[
-    "input_image",
-    "input_file",
-    "input_audio",
-    "image_url",
-    "image",
-    "document",
-    "file",
-];
+const MEDIA_TYPES: &[&str] =
+    &["input_image", "input_file", "input_audio", "image_url", "image", "document", "file"];
 
 /// Tokens of a text: a quarter of its UTF-8 bytes, rounded up.
 pub fn of_text(text: &str) -> u64 {
@@ -89,8 +82,7 @@ mod tests {
     fn text_counts_a_quarter_of_its_bytes_rounded_up_once() {
         assert_eq!(of_text(""), 0);
         assert_eq!(of_text("abcde"), 2);
-        let halves =
-            json!([{ "role": "user", "content": "abc" }, { "role": "user", "content": "de" }]);
+        let halves = json!([{ "role": "user", "content": "abc" }, { "role": "user", "content": "de" }]);
         assert_eq!(of_values([&halves]), 2);
     }
 

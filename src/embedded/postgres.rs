@@ -46,6 +46,8 @@ pub struct EmbeddedPostgresOptions {
     pub max_connections: u32,
     pub shared_buffers_mb: u32,
     pub max_wal_size_mb: u32,
+    /// Further settings, each `name=value`; they overrule ours.
+    pub settings: Vec<String>,
 }
 
 impl EmbeddedPostgresOptions {
@@ -56,6 +58,7 @@ impl EmbeddedPostgresOptions {
             max_connections: 200,
             shared_buffers_mb: 256,
             max_wal_size_mb: 2_048,
+            settings: Vec::new(),
         }
     }
 }
@@ -271,7 +274,7 @@ impl EmbeddedPostgres {
         let cluster = cluster_folder(&self.options.data_dir);
         let mut command = self.command("postgres", &cluster);
         command.arg("-D").arg(&cluster).arg("-p").arg(self.port.to_string());
-        for setting in self.settings() {
+        for setting in self.settings().iter().chain(&self.options.settings) {
             command.arg("-c").arg(setting);
         }
         // SIGQUIT: the postmaster takes its backends with it and leaves at once; the log (WAL) has all that counts.

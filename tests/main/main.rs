@@ -1,3 +1,10 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
+mod business;
 mod embedded;
+mod event_log;
+mod harness;
+mod http;
+mod read_models;
+mod relay;
+mod verify;

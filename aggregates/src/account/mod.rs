@@ -2,6 +2,9 @@
 
 pub mod events;
 
+#[cfg(test)]
+mod tests;
+
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,9 @@
 pub mod rating;
 pub mod tariff;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use cqrs_es::event_sink::EventSink;
@@ -20,7 +23,12 @@ pub const BOOK_STREAM: &str = "book";
 /// The most models a book may hold; a limit on its state.
 pub const MAX_MODELS: usize = 200;
 
-/// Superseded cards kept per model; a hold carries its own quote, so none is needed to settle.
+/// The most models that may ever have been sold; their last versions are kept, because a model that
+/// returns must not give an old version's number to other prices.
+const MAX_MODELS_EVER: usize = 2_000;
+
+/// Cards kept per model, of which all but one may be yet to take effect. A hold carries its own
+/// quote, so no superseded card is needed to settle.
 const KEPT_CARDS: usize = 32;
 
 /// Rates are refused beyond this: micro-USD per million tokens, or per call ($100 000).
@@ -94,6 +102,8 @@ pub enum PricingRefusal {
         "cards take effect in order: {model} has one from {latest:?}, this one would start at {effective_at:?}"
     )]
     EffectiveBeforeLatest { model: String, latest: Timestamp, effective_at: Timestamp },
+    #[error("{model} has {most} cards that are yet to take effect")]
+    TooManyScheduled { model: String, most: usize },
     #[error("the book is full: {MAX_MODELS} models")]
     BookFull,
     #[error("{model} is not in the price book")]
@@ -107,6 +117,8 @@ pub enum PricingRefusal {
 pub struct PriceBook {
     /// Per model, by rising version.
     cards: BTreeMap<String, Vec<RateCard>>,
+    /// The last version of every model that was ever sold.
+    versions: BTreeMap<String, u32>,
 }
 
 impl PriceBook {
@@ -180,10 +192,9 @@ impl PriceBook {
                 let latest = latest.effective_at;
                 return Err(PricingRefusal::EffectiveBeforeLatest { model, latest, effective_at });
             }
-        } else if self.cards.len() >= MAX_MODELS {
-            return Err(PricingRefusal::BookFull);
         }
-        let version = latest.map_or(1, |card| card.version + 1);
+        self.refuse_without_room(&model, now)?;
+        let version = self.versions.get(&model).map_or(1, |version| version + 1);
         let card = RateCard {
             model,
             version,
@@ -197,6 +208,21 @@ impl PriceBook {
         Ok(vec![PricingEvent::RateCardPublished { card: Box::new(card), at: now }])
     }
 
+    fn refuse_without_room(&self, model: &str, now: Timestamp) -> Result<(), PricingRefusal> {
+        let is_new = !self.versions.contains_key(model);
+        let Some(cards) = self.cards.get(model) else {
+            let full = self.cards.len() >= MAX_MODELS || (is_new && self.versions.len() >= MAX_MODELS_EVER);
+            return if full { Err(PricingRefusal::BookFull) } else { Ok(()) };
+        };
+        // One place is for the card in force.
+        let most = KEPT_CARDS - 1;
+        let scheduled = cards.iter().filter(|card| card.effective_at > now).count();
+        if scheduled < most {
+            return Ok(());
+        }
+        Err(PricingRefusal::TooManyScheduled { model: model.into(), most })
+    }
+
     fn withdraw(&self, model: String, now: Timestamp) -> Result<Vec<PricingEvent>, PricingRefusal> {
         if !self.cards.contains_key(&model) {
             return Err(PricingRefusal::UnknownModel { model });
@@ -207,6 +233,7 @@ impl PriceBook {
     fn evolve(&mut self, event: PricingEvent) {
         match event {
             PricingEvent::RateCardPublished { card, .. } => {
+                self.versions.insert(card.model.clone(), card.version);
                 let cards = self.cards.entry(card.model.clone()).or_default();
                 cards.push(*card);
                 let surplus = cards.len().saturating_sub(KEPT_CARDS);

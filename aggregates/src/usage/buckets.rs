@@ -6,6 +6,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The most tokens a bucket may hold; a report beyond it is absurd, whatever the model's context.
+/// At the dearest rate a card may have, this many are still far from the range of micro-USD.
+pub const MAX_TOKENS: u64 = 1_000_000_000;
+
+/// The most calls a bucket may hold.
+pub const MAX_CALLS: u64 = 10_000;
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -33,11 +40,20 @@ pub struct Usage {
 impl Usage {
     /// Every input token the provider reported: the size of the context.
     pub fn total_input(&self) -> u64 {
-        self.input + self.cached_input + self.cache_write_5m + self.cache_write_1h
+        [self.cached_input, self.cache_write_5m, self.cache_write_1h]
+            .into_iter()
+            .fold(self.input, u64::saturating_add)
     }
 
     pub fn total_tokens(&self) -> u64 {
-        self.total_input() + self.output
+        self.total_input().saturating_add(self.output)
+    }
+
+    /// Whether no generation can have used this: a priced bucket is over its cap. The gateway also
+    /// holds it against the model's context.
+    pub fn is_absurd(&self) -> bool {
+        let tokens = [self.input, self.cached_input, self.cache_write_5m, self.cache_write_1h, self.output];
+        tokens.into_iter().any(|bucket| bucket > MAX_TOKENS) || self.web_search_calls > MAX_CALLS
     }
 
     /// The same usage less `already_billed` input tokens, taken off in the order cached, cache

@@ -79,6 +79,8 @@ pub enum Outcome {
     DrainLimit,
     /// The provider failed after output had begun.
     UpstreamFailed,
+    /// Settling was not durable in time: the client was told so and pays nothing.
+    ToldFailed,
 }
 
 /// Where the usage figures come from.

@@ -6,6 +6,9 @@ pub mod buckets;
 pub mod events;
 pub mod settle;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -51,6 +54,8 @@ pub enum UsageRefusal {
     NotOpen { generation_id: GenerationId },
     #[error("generation {generation_id} is opened already")]
     AlreadyOpen { generation_id: GenerationId },
+    #[error("usage of generation {generation_id} is beyond what any model could report")]
+    AbsurdUsage { generation_id: GenerationId },
 }
 
 // State
@@ -231,6 +236,7 @@ impl Aggregate for TokenUsage {
                 self.open(generation_id, key_id, attempt, now)?
             }
             UsageCommand::Settle(settle, share) => {
+                settle.refuse_absurd_usage()?;
                 let rated = self.rate(&settle);
                 self.settle(*settle, rated, share)?
             }

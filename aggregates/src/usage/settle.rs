@@ -59,6 +59,17 @@ pub struct SettleGeneration {
     pub now: Timestamp,
 }
 
+impl SettleGeneration {
+    /// Rates × capped tokens cannot leave the range of micro-USD, so nothing after this overflows.
+    ///
+    /// # Errors
+    /// `AbsurdUsage`, which the gateway should have replaced by an estimate.
+    pub fn refuse_absurd_usage(&self) -> Result<(), UsageRefusal> {
+        let generation_id = self.generation_id;
+        if self.usage.is_absurd() { Err(UsageRefusal::AbsurdUsage { generation_id }) } else { Ok(()) }
+    }
+}
+
 /// What a generation costs, before anyone has paid.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatedGeneration {
@@ -84,7 +95,8 @@ pub struct WalletShare {
 }
 
 impl TokenUsage {
-    /// Prices a generation against how far this conversation has been billed.
+    /// Prices a generation against how far this conversation has been billed. Absurd usage has been
+    /// refused before.
     pub fn rate(&self, command: &SettleGeneration) -> RatedGeneration {
         let already_billed = match (command.policy, &command.prefix) {
             (BillingPolicy::Delta, Some(prefix)) => self.already_billed(&command.quote.model, prefix),

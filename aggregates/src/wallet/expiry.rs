@@ -4,7 +4,7 @@
 //! need; only they can spend it, and the rest goes in the append that closes the last of them.
 
 use super::events::{ExpiryReason, WalletEvent};
-use super::{Decision, Wallet};
+use super::{Decision, Grant, Hold, Wallet};
 use crate::ids::{GenerationId, GrantId, NodeIncarnation};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
@@ -42,21 +42,36 @@ impl Wallet {
             .collect()
     }
 
-    /// What open holds placed before `expires_at` may still need of this grant, given what the
-    /// grants before it in spend order keep for them.
-    fn kept_of(&self, grant_id: GrantId, expires_at: Timestamp) -> MicroUsd {
-        let mut need: MicroUsd =
-            self.holds.values().filter(|hold| hold.placed_at < expires_at).map(|hold| hold.worst_micro).sum();
-        for grant in &self.grants {
-            let kept = grant.remaining_micro.min(need);
-            if grant.grant_id == grant_id {
-                return kept;
-            }
-            if grant.expired {
-                need -= kept;
-            }
-        }
-        MicroUsd::ZERO
+    /// What `grant_id`, at or past its expiry, keeps for the open holds placed before it.
+    fn kept_of(&self, grant_id: GrantId) -> MicroUsd {
+        let mut kept =
+            self.kept_by_each(|grant| grant.expired || grant.grant_id == grant_id, |h| h.worst_micro);
+        kept.find(|(grant, _)| grant.grant_id == grant_id).map_or(MicroUsd::ZERO, |(_, kept)| kept)
+    }
+
+    /// What expired grants keep for open holds together, each hold counted at `size`.
+    pub(super) fn kept_by_all(&self, size: fn(&Hold) -> MicroUsd) -> MicroUsd {
+        self.kept_by_each(|grant| grant.expired, size).map(|(_, kept)| kept).sum()
+    }
+
+    /// How much of each of the expiring grants open holds can take up, in spend order.
+    ///
+    /// A later expiry serves every hold that an earlier one serves, and more; so what earlier grants
+    /// keep comes off the need of later ones, but never more of it than their own holds can use.
+    fn kept_by_each(
+        &self,
+        is_expiring: impl Fn(&Grant) -> bool,
+        size: fn(&Hold) -> MicroUsd,
+    ) -> impl Iterator<Item = (&Grant, MicroUsd)> {
+        let mut kept_so_far = MicroUsd::ZERO;
+        let expiring = self.grants.iter().filter(|grant| grant.remaining_micro.is_positive());
+        expiring.filter(move |grant| is_expiring(grant)).map(move |grant| {
+            let is_served = |hold: &&Hold| grant.expires_at.is_some_and(|expiry| hold.placed_at < expiry);
+            let need: MicroUsd = self.holds.values().filter(is_served).map(size).sum();
+            let kept = grant.remaining_micro.min(need - kept_so_far);
+            kept_so_far += kept;
+            (grant, kept)
+        })
     }
 }
 
@@ -69,6 +84,7 @@ impl Decision<'_> {
         for grant_id in self.wallet.grants_past(self.now) {
             self.expire_grant(grant_id);
         }
+        self.expire_what_nothing_holds();
     }
 
     /// Expired credit that was kept for holds of which none is open any more.
@@ -102,6 +118,21 @@ impl Decision<'_> {
         for generation_id in lost {
             self.expire_hold(generation_id, ExpiryReason::NodeDead);
         }
+        self.expire_what_nothing_holds();
+    }
+
+    /// Credit has come back to `grant_ids`: those past their expiry keep of it what is held, as ever.
+    pub(super) fn expire_again(&mut self, grant_ids: &[GrantId]) {
+        for grant_id in grant_ids {
+            let wallet = self.wallet.as_ref();
+            let surplus = wallet.grant(*grant_id).is_some_and(|grant| {
+                grant.expires_at.is_some_and(|expires_at| expires_at <= self.now)
+                    && (!grant.expired || grant.remaining_micro > wallet.kept_of(*grant_id))
+            });
+            if surplus {
+                self.expire_grant(*grant_id);
+            }
+        }
     }
 
     fn expire_hold(&mut self, generation_id: GenerationId, reason: ExpiryReason) {
@@ -121,8 +152,7 @@ impl Decision<'_> {
     fn expire_grant(&mut self, grant_id: GrantId) {
         let wallet = self.wallet.as_ref();
         let Some(grant) = wallet.grant(grant_id) else { return };
-        let Some(expires_at) = grant.expires_at else { return };
-        let kept_micro = wallet.kept_of(grant_id, expires_at);
+        let kept_micro = wallet.kept_of(grant_id);
         let expired_micro = grant.remaining_micro - kept_micro;
         let event = WalletEvent::GrantExpired {
             grant_id,

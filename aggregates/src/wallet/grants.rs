@@ -15,7 +15,7 @@ pub const MAX_GRANT: MicroUsd = MicroUsd::dollars(1_000_000);
 pub const MAX_LIVE_GRANTS: usize = 1_000;
 
 /// Exhausted grants kept so that a reversal can still reach them.
-const EXHAUSTED_GRANTS_KEPT: usize = 100;
+pub(super) const EXHAUSTED_GRANTS_KEPT: usize = 100;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Grant {
@@ -25,6 +25,8 @@ pub struct Grant {
     pub remaining_micro: MicroUsd,
     pub expires_at: Option<Timestamp>,
     pub granted_at: Timestamp,
+    /// When it was last drawn on; the exhausted grant that has rested longest is forgotten first.
+    pub spent_at: Timestamp,
     /// Its expiry is recorded; what remains is kept for holds placed before it.
     pub expired: bool,
 }
@@ -70,10 +72,11 @@ impl Wallet {
         parts
     }
 
-    pub(super) fn take_from_grants(&mut self, parts: &[GrantPart]) {
+    pub(super) fn take_from_grants(&mut self, parts: &[GrantPart], at: Timestamp) {
         for part in parts {
             if let Some(grant) = self.grant_mut(part.grant_id) {
                 grant.remaining_micro -= part.amount_micro;
+                grant.spent_at = at;
             }
         }
         self.forget_oldest_exhausted();
@@ -96,7 +99,7 @@ impl Wallet {
             return;
         }
         let oldest =
-            exhausted.min_by_key(|grant| (grant.granted_at, grant.grant_id)).map(|grant| grant.grant_id);
+            exhausted.min_by_key(|grant| (grant.spent_at, grant.grant_id)).map(|grant| grant.grant_id);
         self.grants.retain(|grant| Some(grant.grant_id) != oldest);
     }
 }
@@ -145,6 +148,7 @@ impl Decision<'_> {
             return Err(WalletRefusal::UnknownGrant { grant_id: unknown.grant_id });
         }
         let amount_micro: MicroUsd = parts.iter().map(|part| part.amount_micro).sum();
+        let grant_ids: Vec<GrantId> = parts.iter().map(|part| part.grant_id).collect();
         let event = WalletEvent::ChargeReversed {
             generation_id,
             reason,
@@ -154,8 +158,8 @@ impl Decision<'_> {
             held_micro: self.wallet.held_micro,
             at: self.now,
         };
-        // Credit may go back to a grant that has expired meanwhile.
         self.emit(event);
+        self.expire_again(&grant_ids);
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use super::{Decision, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
 use crate::ids::{GenerationId, KeyId, NodeIncarnation};
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
-use crate::time::Timestamp;
+use crate::usage::buckets::MAX_TOKENS;
 use crate::usage::{Attempt, ClientFamily};
 
 /// Output that a balance must cover before a request is admitted, in tokens.
@@ -32,6 +32,16 @@ pub struct PlaceHold {
 }
 
 impl PlaceHold {
+    /// A limit of more than `MAX_TOKENS` is the client's to write and changes nothing: no balance
+    /// covers either. Capped, no product of it with a rate leaves the range of micro-USD.
+    fn capped(self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.min(MAX_TOKENS),
+            max_output_tokens: self.max_output_tokens.min(MAX_TOKENS),
+            ..self
+        }
+    }
+
     /// What the input will probably cost, fees per call included.
     fn input_micro(&self) -> MicroUsd {
         let rates = self.quote.billed.rates_for(self.input_tokens);
@@ -56,6 +66,7 @@ impl PlaceHold {
 
 impl Decision<'_> {
     pub(super) fn place_hold(&mut self, command: PlaceHold) -> Result<(), WalletRefusal> {
+        let command = command.capped();
         let generation_id = command.generation_id;
         let wallet = self.wallet.as_ref();
         if wallet.holds.contains_key(&generation_id) || wallet.expired_holds.contains_key(&generation_id) {
@@ -71,7 +82,7 @@ impl Decision<'_> {
             needed_output = needed_output.max(largest);
         }
         let requested = command.input_micro() + command.output_micro(needed_output);
-        let funds = wallet.funds(self.now);
+        let funds = wallet.funds();
         if funds.balance < requested {
             return Err(WalletRefusal::InsufficientCredit { available: funds.balance, requested });
         }
@@ -115,21 +126,16 @@ struct Funds {
 impl Wallet {
     /// Credit that has expired but is kept for older holds is theirs alone: it lightens what they
     /// press on the rest, and a new hold cannot have it.
-    fn funds(&self, now: Timestamp) -> Funds {
-        let unexpired = |grant: &&super::Grant| !grant.expired && grant.can_be_spent_by(now);
-        let balance: MicroUsd = self.grants.iter().filter(unexpired).map(|grant| grant.remaining_micro).sum();
-        let kept = self.grants.iter().filter(|grant| grant.expired && grant.remaining_micro.is_positive());
-        let Some(earliest_expiry) = kept.clone().filter_map(|grant| grant.expires_at).min() else {
+    fn funds(&self) -> Funds {
+        let unexpired = self.grants.iter().filter(|grant| !grant.expired);
+        let balance: MicroUsd = unexpired.map(|grant| grant.remaining_micro).sum();
+        if !self.keeps_expired_credit() {
             return Funds { balance, unheld: balance - self.held_micro, for_worst: balance };
-        };
-        let kept_micro: MicroUsd = kept.map(|grant| grant.remaining_micro).sum();
-        let entitled = self.holds.values().filter(|hold| hold.placed_at < earliest_expiry);
-        let entitled_held: MicroUsd = entitled.clone().map(|hold| hold.amount_micro).sum();
-        let entitled_worst: MicroUsd = entitled.map(|hold| hold.worst_micro).sum();
+        }
         Funds {
             balance,
-            unheld: balance - (self.held_micro - kept_micro.min(entitled_held)),
-            for_worst: balance + kept_micro.min(entitled_worst),
+            unheld: balance + self.kept_by_all(|hold| hold.amount_micro) - self.held_micro,
+            for_worst: balance + self.kept_by_all(|hold| hold.worst_micro),
         }
     }
 }

@@ -10,6 +10,9 @@ mod history;
 mod hold;
 mod settle;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -196,7 +199,6 @@ impl Wallet {
                 decision.reverse_charge(generation_id, reason, parts)?;
             }
         }
-        decision.expire_what_nothing_holds();
         Ok(decision.events)
     }
 
@@ -211,6 +213,7 @@ impl Wallet {
                     remaining_micro: *amount_micro,
                     expires_at: *expires_at,
                     granted_at: *at,
+                    spent_at: *at,
                     expired: false,
                 });
             }
@@ -255,11 +258,18 @@ impl Wallet {
             } => {
                 self.close_hold(*generation_id);
                 self.expired_holds.remove(generation_id);
-                self.take_from_grants(from);
+                self.take_from_grants(from, *at);
                 self.history.remember_charge(model, *output_tokens, *shortfall_micro, *insured_micro, *at);
             }
             WalletEvent::ChargeReversed { to, .. } => self.give_back_to_grants(to),
         }
+    }
+
+    /// The expired hold of a generation whose usage may still be settled at `now`.
+    fn expired_hold(&self, generation_id: GenerationId, now: Timestamp) -> Option<&Hold> {
+        let oldest = now.minus_secs(EXPIRED_HOLDS_KEPT_SECS);
+        let expired = self.expired_holds.get(&generation_id)?;
+        (expired.expired_at >= oldest).then_some(&expired.hold)
     }
 
     fn close_hold(&mut self, generation_id: GenerationId) -> Option<Hold> {
@@ -286,12 +296,18 @@ impl Decision<'_> {
         self.events.push(event);
     }
 
-    /// Emits an event after which only kept remainders can be left to expire.
+    /// Emits an event that no later step of this decision looks at.
     fn emit_last(&mut self, event: WalletEvent) {
+        self.events.push(event);
+    }
+
+    /// Emits an event that closes a hold, then the expiry of what was kept for it alone.
+    fn emit_closing(&mut self, event: WalletEvent) {
         if self.wallet.keeps_expired_credit() {
             self.emit(event);
+            self.expire_what_nothing_holds();
         } else {
-            self.events.push(event);
+            self.emit_last(event);
         }
     }
 }

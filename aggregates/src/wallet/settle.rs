@@ -32,12 +32,9 @@ impl Decision<'_> {
     pub(super) fn settle_hold(&mut self, command: SettleHold) -> Result<(), WalletRefusal> {
         let SettleHold { generation_id, cost_micro, output_tokens, model, provider_failure } = command;
         let wallet = self.wallet.as_ref();
-        let (hold, late) = match (wallet.holds.get(&generation_id), wallet.expired_holds.get(&generation_id))
-        {
-            (Some(hold), _) => (hold, false),
-            (None, Some(expired)) => (&expired.hold, true),
-            (None, None) => return Err(WalletRefusal::UnknownHold { generation_id }),
-        };
+        let open = wallet.holds.get(&generation_id).map(|hold| (hold, false));
+        let expired = || wallet.expired_hold(generation_id, self.now).map(|hold| (hold, true));
+        let (hold, late) = open.or_else(expired).ok_or(WalletRefusal::UnknownHold { generation_id })?;
         let insured = match provider_failure {
             ProviderFailure::None => false,
             ProviderFailure::Reported => wallet.history.is_insured(cost_micro, &self.terms, self.now),
@@ -63,7 +60,7 @@ impl Decision<'_> {
             held_micro: wallet.held_micro - still_held,
             at: self.now,
         };
-        self.emit_last(event);
+        self.emit_closing(event);
         Ok(())
     }
 
@@ -74,11 +71,9 @@ impl Decision<'_> {
         reason: ReleaseReason,
     ) -> Result<(), WalletRefusal> {
         let wallet = self.wallet.as_ref();
-        let still_held = match (wallet.holds.get(&generation_id), wallet.expired_holds.get(&generation_id)) {
-            (Some(hold), _) => hold.amount_micro,
-            (None, Some(_)) => MicroUsd::ZERO,
-            (None, None) => return Err(WalletRefusal::UnknownHold { generation_id }),
-        };
+        let open = wallet.holds.get(&generation_id).map(|hold| hold.amount_micro);
+        let expired = || wallet.expired_hold(generation_id, self.now).map(|_| MicroUsd::ZERO);
+        let still_held = open.or_else(expired).ok_or(WalletRefusal::UnknownHold { generation_id })?;
         let event = WalletEvent::HoldReleased {
             generation_id,
             reason,
@@ -86,7 +81,7 @@ impl Decision<'_> {
             held_micro: wallet.held_micro - still_held,
             at: self.now,
         };
-        self.emit_last(event);
+        self.emit_closing(event);
         Ok(())
     }
 }

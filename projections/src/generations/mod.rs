@@ -39,23 +39,23 @@ pub static READ_MODEL: ReadModel = ReadModel {
 
 const TABLE: Table = Table {
     name: "generations",
-    columns: "generation_id uuid primary key, position bigint not null, account_id uuid, key_id uuid not null, \
-        usage_stream text not null, sequence bigint not null, request_id text, \
-        family text not null, protocol text not null, model text not null, billed_model text not null, \
-        served_model text not null, provider text not null, provider_response_id text, \
-        outcome text not null, usage_source text not null, policy text not null, \
-        input_tokens bigint not null, cached_input_tokens bigint not null, \
-        cache_write_5m_tokens bigint not null, cache_write_1h_tokens bigint not null, \
-        cumulative_input_tokens bigint not null, already_billed_tokens bigint not null, \
-        output_tokens bigint not null, reasoning_tokens bigint not null, web_search_calls bigint not null, \
-        card_version bigint not null, mode text not null, lines jsonb not null, remainder_pico text not null, \
-        cost_micro bigint not null, charged_micro bigint not null, covered_micro bigint not null, \
-        shortfall_micro bigint not null, insured_micro bigint not null, \
-        provider_cost_micro bigint not null, attempts jsonb not null, \
-        held_ms bigint not null, first_byte_ms bigint, total_ms bigint not null, balance_micro bigint, \
-        settled_at timestamptz not null, reversed_at timestamptz, reversal_reason text, \
-        reversed_micro bigint not null",
-    indexes: &["(account_id, settled_at desc, position desc)", "(position)"],
+    columns: "generation_id uuid PRIMARY KEY, position bigint NOT NULL, account_id uuid, key_id uuid NOT NULL, \
+        usage_stream text NOT NULL, sequence bigint NOT NULL, request_id text, \
+        family text NOT NULL, protocol text NOT NULL, model text NOT NULL, billed_model text NOT NULL, \
+        served_model text NOT NULL, provider text NOT NULL, provider_response_id text, \
+        outcome text NOT NULL, usage_source text NOT NULL, policy text NOT NULL, \
+        input_tokens bigint NOT NULL, cached_input_tokens bigint NOT NULL, \
+        cache_write_5m_tokens bigint NOT NULL, cache_write_1h_tokens bigint NOT NULL, \
+        cumulative_input_tokens bigint NOT NULL, already_billed_tokens bigint NOT NULL, \
+        output_tokens bigint NOT NULL, reasoning_tokens bigint NOT NULL, web_search_calls bigint NOT NULL, \
+        card_version bigint NOT NULL, mode text NOT NULL, lines jsonb NOT NULL, remainder_pico text NOT NULL, \
+        cost_micro bigint NOT NULL, charged_micro bigint NOT NULL, covered_micro bigint NOT NULL, \
+        shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
+        provider_cost_micro bigint NOT NULL, attempts jsonb NOT NULL, \
+        held_ms bigint NOT NULL, first_byte_ms bigint, total_ms bigint NOT NULL, balance_micro bigint, \
+        settled_at timestamptz NOT NULL, reversed_at timestamptz, reversal_reason text, \
+        reversed_micro bigint NOT NULL",
+    indexes: &["(account_id, settled_at DESC, position DESC)", "(position)"],
 };
 
 /// One settled generation.
@@ -143,13 +143,13 @@ pub struct Filter {
 /// One generation of one customer.
 pub async fn get(pool: &PgPool, account: Uuid, generation: Uuid) -> Result<Option<Generation>, ReadError> {
     let select =
-        rows::select("select to_jsonb(g) from generations g where generation_id = $1 and account_id = $2");
+        rows::select("SELECT to_jsonb(g) FROM generations g WHERE generation_id = $1 AND account_id = $2");
     rows::fetch_optional(pool, TABLE.name, select.bind(generation).bind(account)).await
 }
 
 /// One generation, whoever paid; for the operator.
 pub async fn find(pool: &PgPool, generation: Uuid) -> Result<Option<Generation>, ReadError> {
-    let select = rows::select("select to_jsonb(g) from generations g where generation_id = $1");
+    let select = rows::select("SELECT to_jsonb(g) FROM generations g WHERE generation_id = $1");
     rows::fetch_optional(pool, TABLE.name, select.bind(generation)).await
 }
 
@@ -167,7 +167,7 @@ pub async fn page(
 ) -> Result<Page<Generation>, ReadError> {
     let settled_at: Option<DateTime<Utc>> = match before {
         Some(position) => {
-            sqlx::query_scalar("select settled_at from generations where position = $1 and account_id = $2")
+            sqlx::query_scalar("SELECT settled_at FROM generations WHERE position = $1 AND account_id = $2")
                 .bind(position)
                 .bind(account)
                 .fetch_optional(pool)
@@ -176,10 +176,10 @@ pub async fn page(
         None => None,
     };
     let select = rows::select(
-        "select to_jsonb(g) from generations g where account_id = $1 \
-         and settled_at >= coalesce($2, '-infinity') and settled_at < coalesce($3, 'infinity') \
-         and (settled_at, position) < (coalesce($4, 'infinity'), $5) \
-         order by settled_at desc, position desc limit $6",
+        "SELECT to_jsonb(g) FROM generations g WHERE account_id = $1 \
+         AND settled_at >= coalesce($2, '-infinity') AND settled_at < coalesce($3, 'infinity') \
+         AND (settled_at, position) < (coalesce($4, 'infinity'), $5) \
+         ORDER BY settled_at DESC, position DESC LIMIT $6",
     );
     let select = select
         .bind(account)
@@ -262,10 +262,10 @@ impl Generations {
             return Ok(vec![]);
         }
         let statement = format!(
-            "update {} g set reversed_at = r.at, reversal_reason = r.reason, reversed_micro = r.amount_micro \
-             from json_to_recordset($1::json) \
-                 as r (generation_id uuid, at timestamptz, reason text, amount_micro bigint) \
-             where g.generation_id = r.generation_id and g.reversed_at is null returning to_jsonb(g)",
+            "UPDATE {} g SET reversed_at = r.at, reversal_reason = r.reason, reversed_micro = r.amount_micro \
+             FROM json_to_recordset($1::json) \
+                 AS r (generation_id uuid, at timestamptz, reason text, amount_micro bigint) \
+             WHERE g.generation_id = r.generation_id AND g.reversed_at IS NULL RETURNING to_jsonb(g)",
             TABLE.version(version)
         );
         let reversals: Vec<&Reversal> = self.reversed.values().collect();

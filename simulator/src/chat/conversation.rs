@@ -5,14 +5,7 @@ use serde_json::Value;
 use crate::check::{self, Fields};
 use crate::refusal::Refusal;
 
-const ROLES: &[&str] = &[
-    "system",
-    "developer",
-    "user",
-    "assistant",
-    "tool",
-    "function",
-];
+const ROLES: &[&str] = &["system", "developer", "user", "assistant", "tool", "function"];
 const ROLES_IN_WORDS: &str = "'system', 'assistant', 'user', 'function', 'tool', and 'developer'";
 const PART_TYPES: &[&str] = &["text", "image_url", "input_audio", "file", "refusal"];
 const PARTS_IN_WORDS: &str = "'text', 'image_url', 'input_audio', 'refusal', and 'file'";
@@ -51,9 +44,7 @@ struct Reader {
 impl Reader {
     fn read(&mut self, message: Fields<'_>) -> Result<(), Refusal> {
         message.need("role")?;
-        let role = message
-            .choice("role", ROLES, ROLES_IN_WORDS)?
-            .unwrap_or_default();
+        let role = message.choice("role", ROLES, ROLES_IN_WORDS)?.unwrap_or_default();
         if role == "tool" {
             return self.answered(message);
         }
@@ -80,11 +71,7 @@ impl Reader {
             let definition_path = call.path_of(kind);
             let definition = Fields::new(call.need_object(kind)?, &definition_path);
             definition.need_string("name")?;
-            definition.need_string(if kind == "custom" {
-                "input"
-            } else {
-                "arguments"
-            })?;
+            definition.need_string(if kind == "custom" { "input" } else { "arguments" })?;
             self.last_had_calls = true;
         }
         let silent = self.last_had_calls

@@ -92,14 +92,9 @@ fn check_options(fields: Fields<'_>) -> Result<(), Refusal> {
     for key in ["logit_bias", "web_search_options", "prediction", "audio"] {
         fields.object(key)?;
     }
-    for key in [
-        "prompt_cache_key",
-        "reasoning_effort",
-        "safety_identifier",
-        "service_tier",
-        "user",
-        "verbosity",
-    ] {
+    for key in
+        ["prompt_cache_key", "reasoning_effort", "safety_identifier", "service_tier", "user", "verbosity"]
+    {
         fields.string(key)?;
     }
     fields.string_map("metadata")?;
@@ -120,9 +115,7 @@ fn check_stop(fields: Fields<'_>) -> Result<(), Refusal> {
         None | Some(Value::String(_)) => Ok(()),
         Some(Value::Array(stops)) if stops.len() > MOST_STOPS => Err(Refusal::rule(
             "stop",
-            format!(
-                "Invalid 'stop': array too long. Expected an array with maximum length {MOST_STOPS}."
-            ),
+            format!("Invalid 'stop': array too long. Expected an array with maximum length {MOST_STOPS}."),
         )),
         Some(Value::Array(stops)) if stops.iter().all(Value::is_string) => Ok(()),
         Some(other) => Err(fields.wrong_type("stop", "a string or an array of strings", other)),
@@ -180,19 +173,14 @@ fn read_tools(fields: Fields<'_>) -> Result<Vec<Tool>, Refusal> {
     let mut tools = Vec::new();
     for (at, value) in list.iter().enumerate() {
         let path = format!("tools[{at}]");
-        tools.push(read_tool(Fields::new(
-            check::element(value, &path)?,
-            &path,
-        ))?);
+        tools.push(read_tool(Fields::new(check::element(value, &path)?, &path))?);
     }
     Ok(tools)
 }
 
 fn read_tool(tool: Fields<'_>) -> Result<Tool, Refusal> {
     tool.need("type")?;
-    let kind = tool
-        .choice("type", &["function", "custom"], "'function' and 'custom'")?
-        .unwrap_or("function");
+    let kind = tool.choice("type", &["function", "custom"], "'function' and 'custom'")?.unwrap_or("function");
     let path = tool.path_of(kind);
     let definition = Fields::new(tool.need_object(kind)?, &path);
     let name = definition.need_string("name")?;
@@ -208,10 +196,7 @@ fn read_tool(tool: Fields<'_>) -> Result<Tool, Refusal> {
     definition.string("description")?;
     definition.object("parameters")?;
     definition.boolean("strict")?;
-    Ok(Tool {
-        name: name.to_owned(),
-        custom: kind == "custom",
-    })
+    Ok(Tool { name: name.to_owned(), custom: kind == "custom" })
 }
 
 fn read_tool_choice(fields: Fields<'_>, tools: &[Tool]) -> Result<Option<String>, Refusal> {
@@ -225,15 +210,9 @@ fn read_tool_choice(fields: Fields<'_>, tools: &[Tool]) -> Result<Option<String>
         ));
     }
     if choice.is_string() {
-        let mode = fields.choice(
-            "tool_choice",
-            &["none", "auto", "required"],
-            "'none', 'auto', and 'required'",
-        )?;
-        return Ok(tools
-            .first()
-            .filter(|_| mode == Some("required"))
-            .map(|tool| tool.name.clone()));
+        let mode =
+            fields.choice("tool_choice", &["none", "auto", "required"], "'none', 'auto', and 'required'")?;
+        return Ok(tools.first().filter(|_| mode == Some("required")).map(|tool| tool.name.clone()));
     }
     let choice = Fields::new(fields.need_object("tool_choice")?, "tool_choice");
     let kind = choice.need_string("type")?;

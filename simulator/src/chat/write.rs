@@ -72,9 +72,7 @@ fn error_event(told: &MidStreamError) -> Event {
         told.kind.as_deref().unwrap_or("server_error"),
         told.code.as_deref(),
         None,
-        told.message
-            .as_deref()
-            .unwrap_or("The simulator failed in mid-stream, as told."),
+        told.message.as_deref().unwrap_or("The simulator failed in mid-stream, as told."),
     ))
 }
 
@@ -114,8 +112,7 @@ fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
         let answer = Arc::clone(&answer);
         (0..choices).map(move |choice| {
             let delta = delta(&answer, at, piece);
-            Event::unnamed(chunk(&answer, choice, delta, Value::Null))
-                .delta(answer.produced(at, piece))
+            Event::unnamed(chunk(&answer, choice, delta, Value::Null)).delta(answer.produced(at, piece))
         })
     });
     Box::new(begin.into_iter().chain(deltas))
@@ -144,10 +141,7 @@ fn delta(answer: &Answer, at: usize, piece: usize) -> Value {
 }
 
 fn call_index(answer: &Answer, at: usize) -> usize {
-    answer.blocks[..at]
-        .iter()
-        .filter(|block| block.is_call())
-        .count()
+    answer.blocks[..at].iter().filter(|block| block.is_call()).count()
 }
 
 fn call(block: &Block, whole: String) -> Option<Value> {
@@ -171,11 +165,8 @@ fn message(answer: &Answer) -> Value {
             .collect();
         (!texts.is_empty()).then(|| texts.concat())
     };
-    let calls: Vec<Value> = answer
-        .blocks
-        .iter()
-        .filter_map(|block| call(block, block.pieces.whole()))
-        .collect();
+    let calls: Vec<Value> =
+        answer.blocks.iter().filter_map(|block| call(block, block.pieces.whole())).collect();
     let mut message = Map::new();
     message.insert("role".into(), json!("assistant"));
     message.insert("content".into(), json!(spoken(What::Text)));

@@ -43,10 +43,7 @@ pub fn read(fields: Fields<'_>, allowed: Allowed) -> Result<Conversation, Refusa
     fields.need("messages")?;
     let messages = fields.array("messages")?.map_or(&[][..], Vec::as_slice);
     if messages.is_empty() {
-        return Err(Refusal::rule(
-            "messages",
-            "messages: at least one message is required",
-        ));
+        return Err(Refusal::rule("messages", "messages: at least one message is required"));
     }
     let mut reader = Reader::default();
     for (at, message) in messages.iter().enumerate() {
@@ -60,11 +57,7 @@ pub fn read(fields: Fields<'_>, allowed: Allowed) -> Result<Conversation, Refusa
         }
         message.need("role")?;
         let role = if allowed.system {
-            message.choice(
-                "role",
-                &["user", "assistant", "system"],
-                "'user', 'assistant' or 'system'",
-            )?
+            message.choice("role", &["user", "assistant", "system"], "'user', 'assistant' or 'system'")?
         } else {
             message.choice("role", &["user", "assistant"], "'user' or 'assistant'")?
         };

@@ -69,11 +69,7 @@ pub fn read(body: Object, headers: &HeaderMap) -> Result<Asked, Refusal> {
     check_options(fields, max_output_tokens)?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let asked = read_common(&body, headers)?;
-    Ok(Asked {
-        stream,
-        max_output_tokens,
-        ..asked
-    })
+    Ok(Asked { stream, max_output_tokens, ..asked })
 }
 
 /// A `count_tokens` request.
@@ -132,12 +128,7 @@ fn check_options(fields: Fields<'_>, max_tokens: Option<u64>) -> Result<(), Refu
     for key in ["output_config", "context_management"] {
         fields.object(key)?;
     }
-    for (at, stop) in fields
-        .array("stop_sequences")?
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    for (at, stop) in fields.array("stop_sequences")?.into_iter().flatten().enumerate() {
         if !stop.is_string() {
             return Err(fields.wrong_type(&format!("stop_sequences[{at}]"), "a string", stop));
         }
@@ -187,18 +178,13 @@ fn read_tools(fields: Fields<'_>) -> Result<Vec<Tool>, Refusal> {
         if !check::is_tool_name(name, 128) {
             return Err(Refusal::rule(
                 tool.path_of("name"),
-                format!(
-                    "tools.{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
-                ),
+                format!("tools.{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"),
             ));
         }
         if tools.iter().any(|known| known.name == name) {
             return Err(Refusal::rule("tools", "tools: Tool names must be unique."));
         }
-        tools.push(Tool {
-            name: name.to_owned(),
-            custom: false,
-        });
+        tools.push(Tool { name: name.to_owned(), custom: false });
     }
     Ok(tools)
 }
@@ -209,11 +195,7 @@ fn read_tool_choice(fields: Fields<'_>, tools: &[Tool]) -> Result<Option<String>
     };
     let choice = Fields::new(choice, "tool_choice");
     choice.need("type")?;
-    let kind = choice.choice(
-        "type",
-        &["auto", "any", "tool", "none"],
-        "'auto', 'any', 'tool' or 'none'",
-    )?;
+    let kind = choice.choice("type", &["auto", "any", "tool", "none"], "'auto', 'any', 'tool' or 'none'")?;
     match kind {
         Some("any") => match tools.first() {
             Some(tool) => Ok(Some(tool.name.clone())),

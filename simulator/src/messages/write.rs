@@ -30,10 +30,8 @@ pub fn events(answer: &Arc<Answer>) -> Events {
     if let Some(usage) = usage::start(answer) {
         message["usage"] = usage;
     }
-    let opening = [
-        Event::named("message_start", json!({ "message": message })),
-        Event::named("ping", json!({})),
-    ];
+    let opening =
+        [Event::named("message_start", json!({ "message": message })), Event::named("ping", json!({}))];
     let blocks = {
         let answer = Arc::clone(answer);
         (0..answer.blocks.len()).flat_map(move |at| block_events(&answer, at))
@@ -52,14 +50,8 @@ pub fn events(answer: &Arc<Answer>) -> Events {
 /// The in-band form of a failure.
 fn error_event(told: &MidStreamError) -> Event {
     let kind = told.kind.as_deref().unwrap_or("overloaded_error");
-    let message = told
-        .message
-        .as_deref()
-        .unwrap_or("The simulator failed in mid-stream, as told.");
-    Event::named(
-        "error",
-        json!({ "error": { "type": kind, "message": message } }),
-    )
+    let message = told.message.as_deref().unwrap_or("The simulator failed in mid-stream, as told.");
+    Event::named("error", json!({ "error": { "type": kind, "message": message } }))
 }
 
 fn closing(answer: &Answer) -> Vec<Event> {
@@ -87,10 +79,8 @@ fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
     if block.what == What::WebSearch {
         return Box::new(search_events(block, index).into_iter());
     }
-    let begin = Event::named(
-        "content_block_start",
-        json!({ "index": index, "content_block": begun_block(block) }),
-    );
+    let begin =
+        Event::named("content_block_start", json!({ "index": index, "content_block": begun_block(block) }));
     let deltas = {
         let answer = Arc::clone(answer);
         (0..block.pieces.len()).map(move |piece| {
@@ -98,12 +88,8 @@ fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
             block_delta(index, delta(block, piece)).delta(answer.produced(at, piece))
         })
     };
-    let signature = (block.what == What::Reasoning).then(|| {
-        block_delta(
-            index,
-            json!({ "type": "signature_delta", "signature": signature(block) }),
-        )
-    });
+    let signature = (block.what == What::Reasoning)
+        .then(|| block_delta(index, json!({ "type": "signature_delta", "signature": signature(block) })));
     let stop = Event::named("content_block_stop", json!({ "index": index }));
     Box::new(once(begin).chain(deltas).chain(signature).chain(once(stop)))
 }
@@ -113,14 +99,8 @@ fn search_events(block: &Block, index: usize) -> Vec<Event> {
     call["input"] = json!({});
     let input = json!({ "query": QUERY }).to_string();
     vec![
-        Event::named(
-            "content_block_start",
-            json!({ "index": index, "content_block": call }),
-        ),
-        block_delta(
-            index,
-            json!({ "type": "input_json_delta", "partial_json": input }),
-        ),
+        Event::named("content_block_start", json!({ "index": index, "content_block": call })),
+        block_delta(index, json!({ "type": "input_json_delta", "partial_json": input })),
         Event::named("content_block_stop", json!({ "index": index })),
         Event::named(
             "content_block_start",
@@ -142,10 +122,7 @@ fn delta(block: &Block, piece: usize) -> Value {
 }
 
 fn block_delta(index: usize, delta: Value) -> Event {
-    Event::named(
-        "content_block_delta",
-        json!({ "index": index, "delta": delta }),
-    )
+    Event::named("content_block_delta", json!({ "index": index, "delta": delta }))
 }
 
 fn begun_block(block: &Block) -> Value {

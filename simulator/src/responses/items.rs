@@ -17,7 +17,8 @@ const PART_TYPES: &[&str] = &[
     "input_audio",
     "encrypted_content",
 ];
-const PARTS_IN_WORDS: &str = "'input_text', 'input_image', 'output_text', 'refusal', 'input_file', 'input_audio', and 'summary_text'";
+const PARTS_IN_WORDS: &str =
+    "'input_text', 'input_image', 'output_text', 'refusal', 'input_file', 'input_audio', and 'summary_text'";
 
 /// What the input says, as far as the answer depends on it.
 #[derive(Debug, Default)]
@@ -31,11 +32,7 @@ pub fn read_input(input: &Value, continued: bool) -> Result<Conversation, Refusa
     let fields_of_nothing = |value: &Value| Refusal::WrongType {
         param: "input".to_owned(),
         expected: "a string or an array",
-        got: if value.is_object() {
-            "an object"
-        } else {
-            "a scalar"
-        },
+        got: if value.is_object() { "an object" } else { "a scalar" },
     };
     let items = match input {
         Value::String(text) if text.is_empty() => {
@@ -45,10 +42,7 @@ pub fn read_input(input: &Value, continued: bool) -> Result<Conversation, Refusa
             ));
         }
         Value::String(text) => {
-            return Ok(Conversation {
-                last_user_text: text.clone(),
-                ends_in_tool_output: false,
-            });
+            return Ok(Conversation { last_user_text: text.clone(), ends_in_tool_output: false });
         }
         Value::Array(items) => items,
         other => return Err(fields_of_nothing(other)),
@@ -142,10 +136,9 @@ impl Reader {
 
     fn finish(self) -> Result<Conversation, Refusal> {
         match self.calls.iter().find(|(_, answered)| !answered) {
-            Some((call_id, _)) => Err(Refusal::rule(
-                "input",
-                format!("No tool output found for function call {call_id}."),
-            )),
+            Some((call_id, _)) => {
+                Err(Refusal::rule("input", format!("No tool output found for function call {call_id}.")))
+            }
             None => Ok(self.conversation),
         }
     }

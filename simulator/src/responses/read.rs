@@ -91,10 +91,7 @@ pub fn read(mut body: Object, headers: &HeaderMap) -> Result<Asked, Refusal> {
     let counted = ["instructions", "input", "tools"];
     let input_tokens = tokens::of_values(counted.iter().filter_map(|key| body.get(*key)));
     let client_ref = client_ref(&body, headers);
-    let echo = ECHOED
-        .iter()
-        .filter_map(|key| body.remove_entry(*key))
-        .collect();
+    let echo = ECHOED.iter().filter_map(|key| body.remove_entry(*key)).collect();
     Ok(Asked {
         model,
         stream,
@@ -130,13 +127,7 @@ fn check_options(fields: Fields<'_>) -> Result<bool, Refusal> {
     for key in ["reasoning", "text", "client_metadata", "prompt"] {
         fields.object(key)?;
     }
-    for key in [
-        "instructions",
-        "prompt_cache_key",
-        "safety_identifier",
-        "service_tier",
-        "user",
-    ] {
+    for key in ["instructions", "prompt_cache_key", "safety_identifier", "service_tier", "user"] {
         fields.string(key)?;
     }
     fields.choice("truncation", &["auto", "disabled"], "'auto' and 'disabled'")?;
@@ -188,10 +179,7 @@ fn read_tool(value: &Value, path: &str, tools: &mut Vec<Tool>) -> Result<(), Ref
             tool.object("parameters")?;
             tool.boolean("strict")?;
             tool.string("description")?;
-            tools.push(Tool {
-                name: name.to_owned(),
-                custom: kind == "custom",
-            });
+            tools.push(Tool { name: name.to_owned(), custom: kind == "custom" });
         }
         "namespace" => {
             for (at, nested) in tool.array("tools")?.into_iter().flatten().enumerate() {
@@ -209,15 +197,9 @@ fn read_tool_choice(fields: Fields<'_>, tools: &[Tool]) -> Result<Option<String>
         return Ok(None);
     };
     if choice.is_string() {
-        let mode = fields.choice(
-            "tool_choice",
-            &["none", "auto", "required"],
-            "'none', 'auto', and 'required'",
-        )?;
-        return Ok(tools
-            .first()
-            .filter(|_| mode == Some("required"))
-            .map(|tool| tool.name.clone()));
+        let mode =
+            fields.choice("tool_choice", &["none", "auto", "required"], "'none', 'auto', and 'required'")?;
+        return Ok(tools.first().filter(|_| mode == Some("required")).map(|tool| tool.name.clone()));
     }
     let choice = Fields::new(fields.need_object("tool_choice")?, "tool_choice");
     match choice.need_string("type")? {

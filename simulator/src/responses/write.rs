@@ -19,14 +19,8 @@ pub fn body(answer: &Answer) -> Value {
 /// Every event in OpenAI's order, numbered.
 pub fn events(answer: &Arc<Answer>) -> Events {
     let opening = [
-        Event::named(
-            "response.created",
-            json!({ "response": object(answer, "in_progress", json!([])) }),
-        ),
-        Event::named(
-            "response.in_progress",
-            json!({ "response": object(answer, "in_progress", json!([])) }),
-        ),
+        Event::named("response.created", json!({ "response": object(answer, "in_progress", json!([])) })),
+        Event::named("response.in_progress", json!({ "response": object(answer, "in_progress", json!([])) })),
     ];
     let blocks = {
         let answer = Arc::clone(answer);
@@ -47,20 +41,14 @@ pub fn events(answer: &Arc<Answer>) -> Events {
 /// The in-band form of a failure.
 fn error_event(answer: &Answer, told: &MidStreamError) -> Event {
     let code = told.code.as_deref().unwrap_or("server_error");
-    let message = told
-        .message
-        .as_deref()
-        .unwrap_or("The simulator failed in mid-stream, as told.");
+    let message = told.message.as_deref().unwrap_or("The simulator failed in mid-stream, as told.");
     match told.form {
         ErrorForm::Failed => {
             let mut response = object(answer, "failed", json!([]));
             response["error"] = json!({ "code": code, "message": message });
             Event::named("response.failed", json!({ "response": response }))
         }
-        ErrorForm::Error => Event::named(
-            "error",
-            json!({ "code": code, "message": message, "param": null }),
-        ),
+        ErrorForm::Error => Event::named("error", json!({ "code": code, "message": message, "param": null })),
     }
 }
 
@@ -75,11 +63,7 @@ fn numbered(events: Events) -> Events {
 }
 
 fn closing(answer: &Answer) -> Event {
-    let name = if is_incomplete(answer) {
-        "response.incomplete"
-    } else {
-        "response.completed"
-    };
+    let name = if is_incomplete(answer) { "response.incomplete" } else { "response.completed" };
     Event::named(name, json!({ "response": finished(answer) })).last(answer.billed.output_tokens)
 }
 
@@ -109,9 +93,7 @@ fn block_end(answer: &Answer, at: usize) -> Vec<Event> {
         What::Reasoning => Some(("response.reasoning_summary_text.done", "text")),
         What::Text => Some(("response.output_text.done", "text")),
         What::Refusal => Some(("response.refusal.done", "refusal")),
-        What::Call { custom: false, .. } => {
-            Some(("response.function_call_arguments.done", "arguments"))
-        }
+        What::Call { custom: false, .. } => Some(("response.function_call_arguments.done", "arguments")),
         What::Call { custom: true, .. } => Some(("response.custom_tool_call_input.done", "input")),
         What::WebSearch => None,
     };
@@ -139,11 +121,9 @@ fn part_event(block: &Block, at: usize, stage: Stage) -> Vec<Event> {
             "response.reasoning_summary_part.done",
             summary_part(block, stage),
         ),
-        What::Text | What::Refusal => (
-            "response.content_part.added",
-            "response.content_part.done",
-            content_part(block, stage),
-        ),
+        What::Text | What::Refusal => {
+            ("response.content_part.added", "response.content_part.done", content_part(block, stage))
+        }
         What::WebSearch if stage == Stage::Begun => {
             return [
                 "response.web_search_call.in_progress",
@@ -207,18 +187,10 @@ fn item(answer: &Answer, block: &Block, stage: Stage) -> Value {
         Stage::Done if is_incomplete(answer) => "incomplete",
         Stage::Done => "completed",
     };
-    let whole = if begun {
-        String::new()
-    } else {
-        block.pieces.whole()
-    };
+    let whole = if begun { String::new() } else { block.pieces.whole() };
     match &block.what {
         What::Reasoning => {
-            let summary = if begun {
-                json!([])
-            } else {
-                json!([summary_part(block, stage)])
-            };
+            let summary = if begun { json!([]) } else { json!([summary_part(block, stage)]) };
             let mut item = json!({ "id": id, "type": "reasoning", "summary": summary });
             if wants_encrypted_reasoning(answer) {
                 item["encrypted_content"] = json!(format!("sim-encrypted-{id}"));
@@ -238,10 +210,7 @@ fn item(answer: &Answer, block: &Block, stage: Stage) -> Value {
             "role": "assistant",
             "content": if begun { json!([]) } else { json!([content_part(block, stage)]) },
         }),
-        What::Call {
-            name,
-            custom: false,
-        } => json!({
+        What::Call { name, custom: false } => json!({
             "id": id,
             "type": "function_call",
             "status": status,
@@ -290,32 +259,19 @@ fn text_at(block: &Block, stage: Stage) -> String {
 
 fn wants_encrypted_reasoning(answer: &Answer) -> bool {
     answer.asked.echo.get("include").is_some_and(|include| {
-        include
-            .as_array()
-            .is_some_and(|list| list.contains(&json!("reasoning.encrypted_content")))
+        include.as_array().is_some_and(|list| list.contains(&json!("reasoning.encrypted_content")))
     })
 }
 
 fn is_incomplete(answer: &Answer) -> bool {
-    matches!(
-        answer.finish,
-        Finish::Length | Finish::Incomplete | Finish::ContentFilter
-    )
+    matches!(answer.finish, Finish::Length | Finish::Incomplete | Finish::ContentFilter)
 }
 
 /// The response object as it stands at the end.
 fn finished(answer: &Answer) -> Value {
-    let output: Vec<Value> = answer
-        .blocks
-        .iter()
-        .map(|block| item(answer, block, Stage::Done))
-        .collect();
+    let output: Vec<Value> = answer.blocks.iter().map(|block| item(answer, block, Stage::Done)).collect();
     let incomplete = is_incomplete(answer);
-    let status = if incomplete {
-        "incomplete"
-    } else {
-        "completed"
-    };
+    let status = if incomplete { "incomplete" } else { "completed" };
     let mut response = object(answer, status, json!(output));
     if incomplete {
         let reason = match answer.finish {
@@ -347,8 +303,7 @@ fn finished(answer: &Answer) -> Value {
 }
 
 fn object(answer: &Answer, status: &str, output: Value) -> Value {
-    let echo =
-        |key: &str, otherwise: Value| answer.asked.echo.get(key).cloned().unwrap_or(otherwise);
+    let echo = |key: &str, otherwise: Value| answer.asked.echo.get(key).cloned().unwrap_or(otherwise);
     json!({
         "id": answer.id,
         "object": "response",

@@ -17,9 +17,7 @@ async fn a_bill_says_what_was_served_and_to_whom() {
     for path in [RESPONSES, CHAT, MESSAGES] {
         for body in [small(path, &text), streamed(small(path, &text))] {
             let request = simulator.request(path).json(&body);
-            let request = request
-                .header("thread-id", "thread")
-                .header("authorization", "Bearer secret");
+            let request = request.header("thread-id", "thread").header("authorization", "Bearer secret");
             request.send().await.unwrap().text().await.unwrap();
         }
     }
@@ -46,9 +44,7 @@ async fn the_bill_is_there_when_the_answer_is() {
     let simulator = Simulator::start();
     for path in [RESPONSES, CHAT, MESSAGES] {
         let id = simulator.ask(path, "hello").await.json()["id"].clone();
-        let bills = simulator
-            .get(&format!("/_bills/{}", id.as_str().unwrap()))
-            .await;
+        let bills = simulator.get(&format!("/_bills/{}", id.as_str().unwrap())).await;
         assert_eq!(bills["bills"][0]["path"], path);
     }
 }
@@ -57,12 +53,7 @@ async fn the_bill_is_there_when_the_answer_is() {
 async fn a_client_that_leaves_is_billed_for_what_was_made_until_then() {
     let simulator = Simulator::start();
     for path in [RESPONSES, CHAT, MESSAGES] {
-        simulator
-            .client()
-            .delete(simulator.url("/_bills"))
-            .send()
-            .await
-            .unwrap();
+        simulator.client().delete(simulator.url("/_bills")).send().await.unwrap();
         let directive = json!({ "delta_count": 100_000, "chunk_delay_ms": 5, "input_tokens": 77 });
         let body = streamed(small(path, &told(&directive)));
         let mut response = simulator.send(path, body).await;
@@ -98,33 +89,20 @@ async fn bills_are_paged_by_number_and_filtered_by_tag() {
     let simulator = Simulator::start();
     for at in 0..5 {
         let tag = if at % 2 == 0 { "even" } else { "odd" };
-        simulator
-            .ask(CHAT, &told(&json!({ "tag": tag, "output_tokens": 10 })))
-            .await;
+        simulator.ask(CHAT, &told(&json!({ "tag": tag, "output_tokens": 10 }))).await;
     }
     let numbers = async |query: &str| -> (Vec<u64>, Value) {
         let page = simulator.get(&format!("/_bills?{query}")).await;
         let bills = page["bills"].as_array().unwrap().iter();
-        (
-            bills.map(|bill| bill["n"].as_u64().unwrap()).collect(),
-            page["next"].clone(),
-        )
+        (bills.map(|bill| bill["n"].as_u64().unwrap()).collect(), page["next"].clone())
     };
     assert_eq!(numbers("limit=2").await, (vec![1, 2], json!(2)));
     assert_eq!(numbers("limit=2&after=4").await, (vec![5], Value::Null));
     assert_eq!(numbers("tag=odd").await, (vec![2, 4], Value::Null));
     let totals = simulator.get("/_bills").await["totals"].clone();
-    assert_eq!(
-        (&totals["bills"], &totals["output_tokens"]),
-        (&json!(5), &json!(50))
-    );
+    assert_eq!((&totals["bills"], &totals["output_tokens"]), (&json!(5), &json!(50)));
 
-    simulator
-        .client()
-        .delete(simulator.url("/_bills"))
-        .send()
-        .await
-        .unwrap();
+    simulator.client().delete(simulator.url("/_bills")).send().await.unwrap();
     assert_eq!(simulator.get("/_bills").await["totals"]["bills"], 0);
     simulator.ask(CHAT, "hello").await;
     assert_eq!(numbers("").await.0, [1]);
@@ -143,10 +121,7 @@ async fn the_bills_file_gets_every_bill_and_outlives_the_process() {
         expected.extend(simulator.bills().await);
     }
     let text = std::fs::read_to_string(&file).unwrap();
-    let written: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let written: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(written, expected);
 }
 
@@ -167,10 +142,7 @@ async fn sigterm_stops_it_and_bills_what_was_under_way() {
     let simulator = Simulator::start_with(&["--bills", file.to_str().unwrap()]);
     let body = streamed(small(CHAT, &told(&json!({ "stall_forever": true }))));
     let response = simulator.send(CHAT, body).await;
-    let killed = Command::new("kill")
-        .arg(simulator.pid().to_string())
-        .status()
-        .unwrap();
+    let killed = Command::new("kill").arg(simulator.pid().to_string()).status().unwrap();
     assert!(killed.success());
     let status = simulator.wait_for_end();
     assert!(status.success());
@@ -189,8 +161,5 @@ async fn requests_are_counted_whatever_became_of_them() {
     assert_eq!(counts["total"], 2);
     assert_eq!(counts["by_path"][CHAT], 2);
     assert_eq!(counts["by_status"], json!({ "200": 1, "400": 1 }));
-    assert_eq!(
-        counts["refusals"][0]["message"],
-        "Missing required parameter: 'model'."
-    );
+    assert_eq!(counts["refusals"][0]["message"], "Missing required parameter: 'model'.");
 }

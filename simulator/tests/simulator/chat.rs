@@ -28,28 +28,19 @@ async fn usage_comes_in_one_extra_chunk_when_asked_for() {
     let simulator = Simulator::start();
     let mut body = streamed(small(
         CHAT,
-        &told(
-            &json!({ "input_tokens": 50, "cached_tokens": 20, "output_tokens": 9, "reasoning_tokens": 4 }),
-        ),
+        &told(&json!({ "input_tokens": 50, "cached_tokens": 20, "output_tokens": 9, "reasoning_tokens": 4 })),
     ));
     body["stream_options"] = json!({ "include_usage": true });
     let events = simulator.post(CHAT, body).await.events();
     let (before, usage) = (&events[..events.len() - 2], &events[events.len() - 2].1);
-    assert!(
-        before
-            .iter()
-            .all(|(_, chunk)| chunk["usage"] == Value::Null)
-    );
+    assert!(before.iter().all(|(_, chunk)| chunk["usage"] == Value::Null));
     assert!(before.iter().all(|(_, chunk)| chunk.get("usage").is_some()));
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"]["prompt_tokens"], 50);
     assert_eq!(usage["usage"]["completion_tokens"], 9);
     assert_eq!(usage["usage"]["total_tokens"], 59);
     assert_eq!(usage["usage"]["prompt_tokens_details"]["cached_tokens"], 20);
-    assert_eq!(
-        usage["usage"]["completion_tokens_details"]["reasoning_tokens"],
-        4
-    );
+    assert_eq!(usage["usage"]["completion_tokens_details"]["reasoning_tokens"], 4);
 }
 
 #[tokio::test]
@@ -73,13 +64,9 @@ async fn a_marked_tool_is_called_and_its_output_is_answered_in_words() {
     assert_eq!(choice["finish_reason"], "tool_calls");
     assert_eq!(choice["message"]["content"], Value::Null);
     let calls = choice["message"]["tool_calls"].as_array().unwrap();
-    let outputs = calls
-        .iter()
-        .map(|call| json!({ "role": "tool", "tool_call_id": call["id"], "content": "3" }));
-    let messages: Vec<Value> = [user, choice["message"].clone()]
-        .into_iter()
-        .chain(outputs)
-        .collect();
+    let outputs =
+        calls.iter().map(|call| json!({ "role": "tool", "tool_call_id": call["id"], "content": "3" }));
+    let messages: Vec<Value> = [user, choice["message"].clone()].into_iter().chain(outputs).collect();
     let body = json!({ "model": "m", "messages": messages, "tools": tools });
     let answer = simulator.post(CHAT, body).await.json();
     assert!(answer["choices"][0]["message"]["content"].is_string());
@@ -103,17 +90,9 @@ async fn limits_and_filters_show_in_the_finish_reason() {
     let limited = simulator.post(CHAT, body).await.json();
     assert_eq!(limited["choices"][0]["finish_reason"], "length");
     assert_eq!(limited["usage"]["completion_tokens"], 3);
-    let filtered = simulator
-        .ask(CHAT, &told(&json!({ "finish": "content_filter" })))
-        .await;
-    assert_eq!(
-        filtered.json()["choices"][0]["finish_reason"],
-        "content_filter"
-    );
-    let refused = simulator
-        .ask(CHAT, &told(&json!({ "finish": "refusal" })))
-        .await
-        .json();
+    let filtered = simulator.ask(CHAT, &told(&json!({ "finish": "content_filter" }))).await;
+    assert_eq!(filtered.json()["choices"][0]["finish_reason"], "content_filter");
+    let refused = simulator.ask(CHAT, &told(&json!({ "finish": "refusal" }))).await.json();
     assert!(refused["choices"][0]["message"]["refusal"].is_string());
 }
 

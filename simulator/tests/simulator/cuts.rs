@@ -20,10 +20,7 @@ async fn drain(mut response: reqwest::Response) -> (Vec<u8>, bool) {
 async fn a_cut_stream_gives_exactly_the_bytes_told_and_breaks_off() {
     let simulator = Simulator::start();
     let length = {
-        let body = streamed(small(
-            MESSAGES,
-            &told(&json!({ "delta_count": 3, "cut_at_byte": 99_999 })),
-        ));
+        let body = streamed(small(MESSAGES, &told(&json!({ "delta_count": 3, "cut_at_byte": 99_999 }))));
         drain(simulator.send(MESSAGES, body).await).await.0.len()
     };
     for at in [0, 1, 100, 500, length - 1, length] {
@@ -56,25 +53,15 @@ async fn a_whole_body_can_be_cut_too() {
     assert_eq!((bytes.len(), whole), (50, false));
     let bill = simulator.bill().await;
     assert_eq!(bill["status"], "cut");
-    assert_eq!(
-        bill["output_tokens"], 19,
-        "a whole answer is made before it is sent"
-    );
+    assert_eq!(bill["output_tokens"], 19, "a whole answer is made before it is sent");
 }
 
 #[tokio::test]
 async fn a_cut_stream_is_billed_as_far_as_it_was_made() {
     let simulator = Simulator::start();
-    let full = streamed(small(
-        CHAT,
-        &told(&json!({ "delta_count": 10, "tag": "full" })),
-    ));
+    let full = streamed(small(CHAT, &told(&json!({ "delta_count": 10, "tag": "full" }))));
     let whole = simulator.post(CHAT, full).await.text;
-    let fourth = whole
-        .match_indices("tok ")
-        .nth(3)
-        .expect("a fourth delta")
-        .0;
+    let fourth = whole.match_indices("tok ").nth(3).expect("a fourth delta").0;
     let directive = json!({ "delta_count": 10, "cut_at_byte": fourth, "tag": "cut" });
     let body = streamed(small(CHAT, &told(&directive)));
     drain(simulator.send(CHAT, body).await).await;

@@ -27,12 +27,7 @@ async fn the_header_the_marker_and_the_script_all_steer() {
     simulator.script(json!({ "directive": directive })).await;
     simulator.ask(CHAT, "hello").await;
     simulator.ask(CHAT, "hello").await;
-    let tags: Vec<Value> = simulator
-        .bills()
-        .await
-        .iter()
-        .map(|bill| bill["tag"].clone())
-        .collect();
+    let tags: Vec<Value> = simulator.bills().await.iter().map(|bill| bill["tag"].clone()).collect();
     assert_eq!(tags, [json!("t"), json!("t"), json!("t"), Value::Null]);
 }
 
@@ -46,11 +41,7 @@ async fn a_script_entry_waits_for_the_request_it_matches() {
     simulator.script(entries).await;
     let text = async |path: &str, text: &str| {
         let body = simulator.ask(path, text).await.json();
-        let pointer = if path == CHAT {
-            "/choices/0/message/content"
-        } else {
-            "/content/0/text"
-        };
+        let pointer = if path == CHAT { "/choices/0/message/content" } else { "/content/0/text" };
         body.pointer(pointer).unwrap().as_str().unwrap().to_owned()
     };
     assert!(text(CHAT, "hay").await.starts_with("Hello"));
@@ -76,11 +67,7 @@ async fn an_invalid_directive_is_refused_wherever_it_stands() {
         assert_eq!(reply.status, 400, "{directive}");
         assert_eq!(reply.json()["error"]["code"], "simulator_directive");
         let posted = simulator.client().post(simulator.url("/_script"));
-        let posted = posted
-            .json(&json!({ "directive": directive }))
-            .send()
-            .await
-            .unwrap();
+        let posted = posted.json(&json!({ "directive": directive })).send().await.unwrap();
         assert_eq!(posted.status(), 400, "{directive}");
     }
 }
@@ -94,16 +81,10 @@ async fn an_error_before_the_answer_has_the_vendors_shape_and_no_bill() {
         assert_eq!(reply.status, 429);
         assert_eq!(reply.headers["retry-after"], "3");
         assert_eq!(reply.json()["error"]["message"], "slow down");
-        let kind = if path == MESSAGES {
-            "rate_limit_error"
-        } else {
-            "requests"
-        };
+        let kind = if path == MESSAGES { "rate_limit_error" } else { "requests" };
         assert_eq!(reply.json()["error"]["type"], kind);
     }
-    let overloaded = simulator
-        .ask(MESSAGES, &told(&json!({ "error": { "status": 529 } })))
-        .await;
+    let overloaded = simulator.ask(MESSAGES, &told(&json!({ "error": { "status": 529 } }))).await;
     assert_eq!(overloaded.json()["error"]["type"], "overloaded_error");
     assert_eq!(simulator.bills().await.len(), 0);
 }
@@ -124,24 +105,13 @@ async fn an_error_inside_a_200_has_no_bill() {
 async fn a_mid_stream_error_takes_each_dialects_form_and_bills_what_was_made() {
     let simulator = Simulator::start();
     let failed = json!({ "delta_count": 10, "mid_stream_error": { "after": 4, "code": "server_error", "message": "m" } });
-    let event = json!({ "delta_count": 10, "mid_stream_error": { "after": 4, "message": "m", "form": "error" } });
+    let event =
+        json!({ "delta_count": 10, "mid_stream_error": { "after": 4, "message": "m", "form": "error" } });
     let first = json!({ "delta_count": 10, "mid_stream_error": { "after": 0, "message": "m" } });
     let cases = [
-        (
-            RESPONSES,
-            &failed,
-            "response.failed",
-            "/response/error/message",
-            4,
-        ),
+        (RESPONSES, &failed, "response.failed", "/response/error/message", 4),
         (RESPONSES, &event, "error", "/message", 4),
-        (
-            RESPONSES,
-            &first,
-            "response.failed",
-            "/response/error/message",
-            0,
-        ),
+        (RESPONSES, &first, "response.failed", "/response/error/message", 0),
         (CHAT, &failed, "", "/error/message", 4),
         (MESSAGES, &failed, "error", "/error/message", 4),
         (MESSAGES, &first, "error", "/error/message", 0),
@@ -164,41 +134,23 @@ async fn the_usage_reported_can_be_false_while_the_bill_stays_true() {
     for path in ALL {
         let usage_of = async |report: Value| {
             let mut directive = json!({ "input_tokens": 70, "output_tokens": 8 });
-            directive
-                .as_object_mut()
-                .unwrap()
-                .extend(report.as_object().unwrap().clone());
+            directive.as_object_mut().unwrap().extend(report.as_object().unwrap().clone());
             let whole = simulator.ask(path, &told(&directive)).await.json();
             let streamed = terminal_usage(path, &stream(&simulator, path, &directive).await);
             for bill in simulator.bills().await {
-                assert_eq!(
-                    (&bill["input_tokens"], &bill["output_tokens"]),
-                    (&json!(70), &json!(8))
-                );
+                assert_eq!((&bill["input_tokens"], &bill["output_tokens"]), (&json!(70), &json!(8)));
             }
             (whole.get("usage").cloned(), streamed)
         };
-        let output = if path == CHAT {
-            "completion_tokens"
-        } else {
-            "output_tokens"
-        };
+        let output = if path == CHAT { "completion_tokens" } else { "output_tokens" };
         assert_eq!(usage_of(json!({ "usage": "absent" })).await, (None, None));
-        for (report, number) in [
-            ("zero", 0),
-            ("garbage", -7),
-            ("negative", -7),
-            ("absurd", i64::MAX),
-        ] {
+        for (report, number) in [("zero", 0), ("garbage", -7), ("negative", -7), ("absurd", i64::MAX)] {
             let (whole, streamed) = usage_of(json!({ "usage": report })).await;
             assert_eq!(whole.unwrap()[output], number);
             assert_eq!(streamed.unwrap()[output], number);
         }
         let (whole, streamed) = usage_of(json!({ "usage_json": { "odd": [1] } })).await;
-        assert_eq!(
-            (whole, streamed),
-            (Some(json!({ "odd": [1] })), Some(json!({ "odd": [1] })))
-        );
+        assert_eq!((whole, streamed), (Some(json!({ "odd": [1] })), Some(json!({ "odd": [1] }))));
     }
 }
 
@@ -206,10 +158,7 @@ async fn the_usage_reported_can_be_false_while_the_bill_stays_true() {
 fn terminal_usage(path: &str, reply: &Reply) -> Option<Value> {
     let events = reply.events();
     events.iter().rev().find_map(|(_, data)| match path {
-        RESPONSES => data
-            .pointer("/response/usage")
-            .filter(|usage| !usage.is_null())
-            .cloned(),
+        RESPONSES => data.pointer("/response/usage").filter(|usage| !usage.is_null()).cloned(),
         _ => data.get("usage").filter(|usage| !usage.is_null()).cloned(),
     })
 }
@@ -219,13 +168,8 @@ async fn deltas_come_in_the_number_and_with_the_text_told() {
     let simulator = Simulator::start();
     let directive = json!({ "delta_count": 25, "delta_text": "ab" });
     let reply = stream(&simulator, MESSAGES, &directive).await;
-    let texts = reply
-        .events()
-        .into_iter()
-        .filter(|(name, _)| name == "content_block_delta");
-    let texts: Vec<Value> = texts
-        .map(|(_, data)| data["delta"]["text"].clone())
-        .collect();
+    let texts = reply.events().into_iter().filter(|(name, _)| name == "content_block_delta");
+    let texts: Vec<Value> = texts.map(|(_, data)| data["delta"]["text"].clone()).collect();
     assert_eq!(texts, vec![json!("ab"); 25]);
     assert_eq!(simulator.bill().await["output_tokens"], 25);
 }
@@ -261,10 +205,9 @@ async fn a_response_id_can_be_repeated_and_model_and_headers_replaced() {
 #[tokio::test]
 async fn an_answer_that_stalls_sends_its_opening_and_nothing_more() {
     let simulator = Simulator::start();
-    for (directive, deltas) in [
-        (json!({ "stall_forever": true }), 0),
-        (json!({ "stall_after": 2, "delta_count": 9 }), 2),
-    ] {
+    for (directive, deltas) in
+        [(json!({ "stall_forever": true }), 0), (json!({ "stall_after": 2, "delta_count": 9 }), 2)]
+    {
         let body = streamed(small(RESPONSES, &told(&directive)));
         let mut response = simulator.send(RESPONSES, body).await;
         let mut text = String::new();
@@ -274,10 +217,7 @@ async fn an_answer_that_stalls_sends_its_opening_and_nothing_more() {
             text += std::str::from_utf8(&chunk).unwrap();
         }
         assert!(text.contains("response.content_part.added"));
-        assert_eq!(
-            text.matches("event: response.output_text.delta").count(),
-            deltas
-        );
+        assert_eq!(text.matches("event: response.output_text.delta").count(), deltas);
     }
 }
 
@@ -288,11 +228,9 @@ async fn delays_hold_back_headers_first_byte_and_deltas() {
     let waiting = async |directive: Value, is_stream: bool| {
         let body = small(CHAT, &told(&directive));
         let body = if is_stream { streamed(body) } else { body };
-        tokio::time::timeout(short, async {
-            simulator.send(CHAT, body).await.text().await.unwrap()
-        })
-        .await
-        .is_err()
+        tokio::time::timeout(short, async { simulator.send(CHAT, body).await.text().await.unwrap() })
+            .await
+            .is_err()
     };
     let long = 60_000;
     assert!(waiting(json!({ "header_delay_ms": long }), false).await);
@@ -300,13 +238,6 @@ async fn delays_hold_back_headers_first_byte_and_deltas() {
     assert!(waiting(json!({ "first_byte_delay_ms": long }), false).await);
     assert!(waiting(json!({ "first_byte_delay_ms": long }), true).await);
     assert!(waiting(json!({ "chunk_delay_ms": long }), true).await);
-    let headers = simulator.send(
-        CHAT,
-        streamed(small(CHAT, &told(&json!({ "first_byte_delay_ms": long })))),
-    );
-    assert_eq!(
-        headers.await.status(),
-        200,
-        "headers come before the first byte"
-    );
+    let headers = simulator.send(CHAT, streamed(small(CHAT, &told(&json!({ "first_byte_delay_ms": long })))));
+    assert_eq!(headers.await.status(), 200, "headers come before the first byte");
 }

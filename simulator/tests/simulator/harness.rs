@@ -42,24 +42,16 @@ impl Simulator {
             .expect("the simulator starts");
         let stdout = child.stdout.take().expect("its stdout is piped");
         let mut line = String::new();
-        BufReader::new(stdout)
-            .read_line(&mut line)
-            .expect("the simulator says that it is ready");
+        BufReader::new(stdout).read_line(&mut line).expect("the simulator says that it is ready");
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["ready"], true);
         let base_url = ready["baseUrl"].as_str().expect("a base URL").to_owned();
-        Simulator {
-            child,
-            base_url,
-            client: Client::new(),
-        }
+        Simulator { child, base_url, client: Client::new() }
     }
 
     /// A request with what every Anthropic request needs; OpenAI ignores it.
     pub fn request(&self, path: &str) -> RequestBuilder {
-        self.client
-            .post(format!("{}{path}", self.base_url))
-            .header("anthropic-version", "2023-06-01")
+        self.client.post(format!("{}{path}", self.base_url)).header("anthropic-version", "2023-06-01")
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -99,10 +91,7 @@ impl Simulator {
     }
 
     pub async fn bills(&self) -> Vec<Value> {
-        self.get("/_bills").await["bills"]
-            .as_array()
-            .expect("a list of bills")
-            .clone()
+        self.get("/_bills").await["bills"].as_array().expect("a list of bills").clone()
     }
 
     /// The only bill, which must be there already.
@@ -157,12 +146,8 @@ impl Reply {
         self.text
             .split_terminator("\n\n")
             .map(|event| {
-                let line = |start: &str| {
-                    event
-                        .lines()
-                        .find_map(|line| line.strip_prefix(start))
-                        .unwrap_or_default()
-                };
+                let line =
+                    |start: &str| event.lines().find_map(|line| line.strip_prefix(start)).unwrap_or_default();
                 let data = line("data: ");
                 let data = serde_json::from_str(data).unwrap_or_else(|_| json!(data));
                 (line("event: ").to_owned(), data)

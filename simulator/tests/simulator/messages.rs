@@ -7,9 +7,7 @@ use crate::harness::{MESSAGES, Simulator, small, streamed, told};
 #[tokio::test]
 async fn a_text_streams_in_anthropics_order() {
     let simulator = Simulator::start();
-    let reply = simulator
-        .post(MESSAGES, streamed(small(MESSAGES, "hello")))
-        .await;
+    let reply = simulator.post(MESSAGES, streamed(small(MESSAGES, "hello"))).await;
     assert!(reply.headers.contains_key("request-id"));
     assert_eq!(
         reply.event_names(),
@@ -35,9 +33,7 @@ async fn usage_is_split_over_the_start_and_the_cumulative_delta() {
         "input_tokens": 100, "cached_tokens": 30, "cache_write_5m": 20, "cache_write_1h": 10,
         "output_tokens": 9, "web_search_calls": 1,
     }));
-    let reply = simulator
-        .post(MESSAGES, streamed(small(MESSAGES, &text)))
-        .await;
+    let reply = simulator.post(MESSAGES, streamed(small(MESSAGES, &text))).await;
     let events = reply.events();
     assert_eq!(
         events[0].1["message"]["usage"],
@@ -72,14 +68,9 @@ async fn usage_can_be_split_in_other_ways() {
     let simulator = Simulator::start();
     let deltas = async |split: &str| -> Vec<Value> {
         let text = told(&json!({ "split_usage": split, "output_tokens": 8 }));
-        let reply = simulator
-            .post(MESSAGES, streamed(small(MESSAGES, &text)))
-            .await;
+        let reply = simulator.post(MESSAGES, streamed(small(MESSAGES, &text))).await;
         let events = reply.events().into_iter();
-        events
-            .filter(|(name, _)| name == "message_delta")
-            .map(|(_, data)| data)
-            .collect()
+        events.filter(|(name, _)| name == "message_delta").map(|(_, data)| data).collect()
     };
     let output_only = deltas("output_only").await;
     assert_eq!(output_only.len(), 1);
@@ -95,9 +86,7 @@ async fn usage_can_be_split_in_other_ways() {
 async fn thinking_is_signed_and_comes_first() {
     let simulator = Simulator::start();
     let text = told(&json!({ "reasoning_tokens": 5 }));
-    let reply = simulator
-        .post(MESSAGES, streamed(small(MESSAGES, &text)))
-        .await;
+    let reply = simulator.post(MESSAGES, streamed(small(MESSAGES, &text))).await;
     let deltas: Vec<String> = reply
         .events()
         .iter()
@@ -109,10 +98,7 @@ async fn thinking_is_signed_and_comes_first() {
     assert_eq!(kinds, ["thinking_delta", "signature_delta", "text_delta"]);
     let whole = simulator.ask(MESSAGES, &text).await.json();
     assert_eq!(whole["content"][0]["type"], "thinking");
-    assert_eq!(
-        whole["usage"]["output_tokens_details"]["thinking_tokens"],
-        5
-    );
+    assert_eq!(whole["usage"]["output_tokens_details"]["thinking_tokens"], 5);
 }
 
 #[tokio::test]
@@ -132,8 +118,7 @@ async fn a_marked_tool_is_used_and_its_result_is_answered_in_words() {
     let whole = simulator.post(MESSAGES, body).await.json();
     assert_eq!(whole["stop_reason"], "tool_use");
     assert_eq!(whole["content"][0]["input"], json!({ "command": "ls" }));
-    let result =
-        json!({ "type": "tool_result", "tool_use_id": whole["content"][0]["id"], "content": "a" });
+    let result = json!({ "type": "tool_result", "tool_use_id": whole["content"][0]["id"], "content": "a" });
     let messages = json!([
         user,
         { "role": "assistant", "content": whole["content"] },
@@ -149,18 +134,13 @@ async fn a_marked_tool_is_used_and_its_result_is_answered_in_words() {
 async fn counting_tokens_agrees_with_what_is_billed() {
     let simulator = Simulator::start();
     let text = "a text of some length, counted twice";
-    let body = json!({ "model": "m", "system": "be brief", "messages": [{ "role": "user", "content": text }] });
-    let counted = simulator
-        .post("/v1/messages/count_tokens", body.clone())
-        .await
-        .json();
+    let body =
+        json!({ "model": "m", "system": "be brief", "messages": [{ "role": "user", "content": text }] });
+    let counted = simulator.post("/v1/messages/count_tokens", body.clone()).await.json();
     let mut body = body;
     body["max_tokens"] = json!(100);
     simulator.post(MESSAGES, body).await;
-    assert_eq!(
-        counted["input_tokens"],
-        simulator.bill().await["input_tokens"]
-    );
+    assert_eq!(counted["input_tokens"], simulator.bill().await["input_tokens"]);
     assert_eq!(counted["input_tokens"], 11, "44 bytes at four a token");
 }
 

@@ -19,13 +19,8 @@ const TEXT_EVENTS: &[&str] = &[
 #[tokio::test]
 async fn a_text_streams_in_openais_order_with_rising_numbers() {
     let simulator = Simulator::start();
-    let reply = simulator
-        .post(RESPONSES, streamed(small(RESPONSES, "hello")))
-        .await;
-    assert_eq!(
-        reply.headers["content-type"],
-        "text/event-stream; charset=utf-8"
-    );
+    let reply = simulator.post(RESPONSES, streamed(small(RESPONSES, "hello"))).await;
+    assert_eq!(reply.headers["content-type"], "text/event-stream; charset=utf-8");
     assert_eq!(reply.headers["openai-model"], "m");
     assert!(reply.headers.contains_key("x-request-id"));
     assert_eq!(reply.event_names(), TEXT_EVENTS);
@@ -38,9 +33,7 @@ async fn a_text_streams_in_openais_order_with_rising_numbers() {
 #[tokio::test]
 async fn the_deltas_the_done_events_and_the_final_response_hold_the_same_text() {
     let simulator = Simulator::start();
-    let reply = simulator
-        .post(RESPONSES, streamed(small(RESPONSES, "hello")))
-        .await;
+    let reply = simulator.post(RESPONSES, streamed(small(RESPONSES, "hello"))).await;
     let events = reply.events();
     let text_of = |name: &str, key: &str| -> String {
         events
@@ -89,22 +82,12 @@ async fn reasoning_and_searches_come_before_the_text() {
     );
     let events = reply.events();
     let response = &events.last().unwrap().1["response"];
-    let kinds: Vec<&Value> = response["output"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| &item["type"])
-        .collect();
-    assert_eq!(
-        kinds,
-        ["reasoning", "web_search_call", "web_search_call", "message"]
-    );
+    let kinds: Vec<&Value> =
+        response["output"].as_array().unwrap().iter().map(|item| &item["type"]).collect();
+    assert_eq!(kinds, ["reasoning", "web_search_call", "web_search_call", "message"]);
     assert!(response["output"][0]["encrypted_content"].is_string());
     assert_eq!(response["tool_usage"]["web_search"]["num_requests"], 2);
-    assert_eq!(
-        response["usage"]["output_tokens_details"]["reasoning_tokens"],
-        7
-    );
+    assert_eq!(response["usage"]["output_tokens_details"]["reasoning_tokens"], 7);
 }
 
 #[tokio::test]
@@ -132,8 +115,7 @@ async fn a_marked_tool_is_called_and_its_output_is_answered_in_words() {
     assert_eq!(call["name"], "add");
     assert_eq!(call["arguments"], r#"{"a":1}"#);
 
-    let output =
-        json!({ "type": "function_call_output", "call_id": call["call_id"], "output": "2" });
+    let output = json!({ "type": "function_call_output", "call_id": call["call_id"], "output": "2" });
     let body = json!({ "model": "m", "input": [user, call, output], "tools": tools });
     let answer = simulator.post(RESPONSES, body).await.json();
     assert_eq!(answer["output"][0]["type"], "message");
@@ -143,13 +125,10 @@ async fn a_marked_tool_is_called_and_its_output_is_answered_in_words() {
 async fn a_custom_tool_gets_free_text() {
     let simulator = Simulator::start();
     let tools = json!([{ "type": "custom", "name": "apply_patch" }]);
-    let body = json!({ "model": "m", "input": "[[tool:apply_patch *** Begin]]", "tools": tools, "stream": true });
+    let body =
+        json!({ "model": "m", "input": "[[tool:apply_patch *** Begin]]", "tools": tools, "stream": true });
     let reply = simulator.post(RESPONSES, body).await;
-    assert!(
-        reply
-            .event_names()
-            .contains(&"response.custom_tool_call_input.done".to_owned())
-    );
+    assert!(reply.event_names().contains(&"response.custom_tool_call_input.done".to_owned()));
     let events = reply.events();
     let call = &events.last().unwrap().1["response"]["output"][0];
     assert_eq!(call["type"], "custom_tool_call");
@@ -167,11 +146,7 @@ async fn the_output_limit_ends_the_answer_as_incomplete() {
     assert_eq!(whole["usage"]["output_tokens"], 16);
     let stream = simulator.post(RESPONSES, streamed(body)).await;
     assert_eq!(stream.event_names().last().unwrap(), "response.incomplete");
-    let deltas = stream
-        .events()
-        .iter()
-        .filter(|(name, _)| name == "response.output_text.delta")
-        .count();
+    let deltas = stream.events().iter().filter(|(name, _)| name == "response.output_text.delta").count();
     assert_eq!(deltas, 16);
 }
 
@@ -205,8 +180,5 @@ async fn everything_codex_sends_is_accepted() {
     assert_eq!(reply.event_names(), TEXT_EVENTS);
     let bill = simulator.bill().await;
     assert_eq!(bill["client_ref"]["prompt_cache_key"], "thread");
-    assert!(
-        bill["input_tokens"].as_u64().unwrap() > 1_000,
-        "the image counts"
-    );
+    assert!(bill["input_tokens"].as_u64().unwrap() > 1_000, "the image counts");
 }

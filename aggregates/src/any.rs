@@ -1,0 +1,56 @@
+//! An aggregate of any type, for tools that fold streams without knowing beforehand what is in them.
+
+use cqrs_es::Aggregate;
+
+use crate::account::Account;
+use crate::event::AnyEvent;
+use crate::log::LogSeals;
+use crate::pricing::PriceBook;
+use crate::usage::TokenUsage;
+use crate::wallet::Wallet;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum AnyAggregate {
+    Account(Account),
+    Log(LogSeals),
+    Pricing(PriceBook),
+    Usage(TokenUsage),
+    Wallet(Box<Wallet>),
+}
+
+impl AnyAggregate {
+    /// The state before a stream's first event; `None` where no aggregate is called so.
+    pub fn new(aggregate_type: &str) -> Option<Self> {
+        Some(match aggregate_type {
+            Account::TYPE => Self::Account(Account::default()),
+            LogSeals::TYPE => Self::Log(LogSeals::default()),
+            PriceBook::TYPE => Self::Pricing(PriceBook::default()),
+            TokenUsage::TYPE => Self::Usage(TokenUsage::default()),
+            Wallet::TYPE => Self::Wallet(Box::default()),
+            _ => return None,
+        })
+    }
+
+    /// # Panics
+    /// For an event of another aggregate: a stream has one type.
+    pub fn apply(&mut self, event: AnyEvent) {
+        match (self, event) {
+            (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
+            (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
+            (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
+            (Self::Usage(state), AnyEvent::Usage(event)) => state.apply(event),
+            (Self::Wallet(state), AnyEvent::Wallet(event)) => state.apply(event),
+            (_, event) => unreachable!("{event:?} in the stream of another aggregate"),
+        }
+    }
+
+    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+        match self {
+            Self::Account(state) => serde_json::to_value(state),
+            Self::Log(state) => serde_json::to_value(state),
+            Self::Pricing(state) => serde_json::to_value(state),
+            Self::Usage(state) => serde_json::to_value(state),
+            Self::Wallet(state) => serde_json::to_value(state),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Given what a conversation was billed for and what is reported, which events follow.
+
+mod delta;
+mod generations;
+mod settling_both_streams;

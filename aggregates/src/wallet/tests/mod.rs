@@ -1,0 +1,13 @@
+//! Given what happened to a wallet and what is asked, which events follow.
+
+mod builders;
+mod expiring;
+mod granting;
+mod holding;
+mod kept_credit;
+mod oracle;
+mod overrun;
+mod properties;
+mod reversing;
+mod settling;
+mod stock_framework;

@@ -1,0 +1,140 @@
+//! Builds the whole service, for `main` and for tests alike, and runs it.
+
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use codexapi_aggregates::ids::NodeIncarnation;
+use codexapi_projections::versions;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Config, DatabaseSettings};
+use crate::event_log::{EventLog, EventLogOptions};
+use crate::gateway::admission::WaitingLimits;
+use crate::gateway::{DrainLimits, Gateway, GatewaySettings, SettlementLimits};
+use crate::http::auth::Authenticator;
+use crate::metrics::Metrics;
+use crate::nats::{Nats, NatsConfig, NatsNames};
+use crate::projector::Projector;
+use crate::relay::RelayProgress;
+use crate::upstream::Providers;
+use crate::{clock, migrate, pricing_seed};
+
+/// Silence after which a streaming client is sent a sign of life; the shortest idle limit of a known
+/// client is minutes.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Silence after which a provider's stream counts as failed.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(300);
+
+/// Everything a request may need. Built once, shared by all.
+pub struct App {
+    pub config: Config,
+    /// This run of this node.
+    pub incarnation: NodeIncarnation,
+    pub pool: PgPool,
+    pub log: EventLog,
+    pub auth: Authenticator,
+    pub projector: Projector,
+    pub metrics: Metrics,
+    pub gateway: Arc<Gateway>,
+    /// How far this node's relay is.
+    pub relay: watch::Sender<RelayProgress>,
+    nats: Nats,
+    /// Generations and what they leave to be done; they outlive their clients' connections.
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Connects, migrates, installs the read models, fills an empty price book. Starts nothing that works in the
+    /// background but the log's writer. NATS may be away.
+    ///
+    /// # Errors
+    /// Postgres is away or unsafe, or cannot be migrated.
+    pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
+        let pool = connect(&config.database).await?;
+        prepare(&pool).await?;
+        let incarnation = NodeIncarnation(clock::new_id());
+        let log = EventLog::open(pool.clone(), EventLogOptions::new(incarnation)).await?;
+        pricing_seed::fill_empty_book(&log, &config.catalog.prices)
+            .await
+            .context("filling the price book")?;
+        let names = NatsNames::new(&config.nats.prefix)?;
+        let nats = Nats::connect(&NatsConfig { url: config.nats.url.reveal().to_owned(), names }).await?;
+        let tasks = TaskTracker::new();
+        let providers = Providers::new(&config.catalog.providers)?;
+        let settings = gateway_settings(&config, incarnation);
+        let gateway = Arc::new(Gateway::new(log.clone(), providers, settings, tasks.clone()));
+        Ok(Arc::new(Self {
+            incarnation,
+            auth: Authenticator::new(&config.credentials, pool.clone()),
+            projector: Projector::new(pool.clone(), log.appended()),
+            metrics: Metrics::new(),
+            gateway,
+            relay: watch::Sender::default(),
+            nats,
+            tasks,
+            log,
+            pool,
+            config,
+        }))
+    }
+
+    pub fn nats_is_connected(&self) -> bool {
+        self.nats.is_connected()
+    }
+
+    /// Where customers reach this service, without a trailing slash.
+    pub fn public_url(&self) -> String {
+        let configured = self.config.http.public_url.clone();
+        configured.unwrap_or_else(|| format!("http://{}", self.config.http.listen))
+    }
+}
+
+/// A pool on the database of the event log.
+pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(settings.connections)
+        .connect_with(settings.url.options())
+        .await
+        .context("connecting to Postgres (DATABASE_URL)")
+}
+
+/// Brings schema and read models to what this build expects.
+pub async fn prepare(pool: &PgPool) -> anyhow::Result<()> {
+    migrate::migrate(pool).await?;
+    versions::install(pool).await.context("installing the read models")
+}
+
+fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    GatewaySettings {
+        node,
+        terms: config.wallet.terms(),
+        waiting: WaitingLimits {
+            longest: seconds(config.wait.wait_seconds),
+            per_wallet: count(config.wait.waiting_per_wallet),
+        },
+        drain: DrainLimits {
+            longest: seconds(config.drain.drain_seconds),
+            output_tokens: config.drain.drain_tokens.into(),
+            per_node: count(config.drain.draining_per_node),
+            per_wallet: count(config.drain.draining_per_wallet),
+            longest_unstreamed: seconds(config.drain.drain_whole_seconds),
+        },
+        settlement: SettlementLimits {
+            deadline: seconds(config.gateway.settle_seconds),
+            queue: count(config.gateway.settlement_queue),
+        },
+        keepalive: KEEPALIVE,
+        upstream_idle: UPSTREAM_IDLE,
+        // Derived, so that conversations and tokens are never keyed alike.
+        conversation_key: config.credentials.token_digest_key.mac(b"codexapi conversations v1"),
+    }
+}

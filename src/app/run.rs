@@ -1,0 +1,155 @@
+//! Running a built service: what starts, in which order, and how it ends.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::App;
+use crate::event_log::{idempotency, seal};
+use crate::feed::JetStreamFeed;
+use crate::processes::lease::Lease;
+use crate::processes::sweeper::{Sweeper, SweeperSettings};
+use crate::{clock, http, metrics, relay};
+
+/// How often idempotency keys that are not kept for ever are looked over.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How long such a key is kept.
+const KEYS_KEPT_SECS: i64 = 30 * 86_400;
+
+impl App {
+    /// Answers requests and follows the log until `stop`, then finishes what is running. `ready` is
+    /// told the address once requests are answered.
+    ///
+    /// # Errors
+    /// The node's name or a listener's address is taken, the node's name was taken over meanwhile, or
+    /// what was running did not end in time.
+    pub async fn serve(
+        self: &Arc<Self>,
+        stop: CancellationToken,
+        ready: impl FnOnce(SocketAddr),
+    ) -> anyhow::Result<()> {
+        let listener = bind("CODEXAPI_LISTEN", self.config.http.listen).await?;
+        let metrics_listener = bind("CODEXAPI_METRICS_LISTEN", self.config.http.metrics_listen).await?;
+        let address = listener.local_addr()?;
+        let (database, name) = (self.config.database.url.reveal(), &self.config.node.node_name);
+        let mut lease = Lease::take(self.pool.clone(), database, name, self.incarnation).await?;
+
+        // What the end of a generation needs goes on until the last generation has ended.
+        let background = CancellationToken::new();
+        let processes = self.start_processes(&background);
+        tracing::info!(%address, node = name, "listening");
+        ready(address);
+        let renew = Duration::from_secs(self.config.wallet.lease_renew_seconds.into());
+        let outcome = tokio::select! {
+            answered = self.answer(listener, metrics_listener, stop.clone()) => answered,
+            superseded = lease.keep(renew, background.clone()) => superseded.map_err(Into::into),
+        };
+        let finished = self.finish().await;
+        background.cancel();
+        processes.close();
+        processes.wait().await;
+        lease.end().await.context("ending the lease")?;
+        outcome.and(finished)
+    }
+
+    /// Answers requests until `stop`, and then those that are being answered, within the deadline.
+    async fn answer(
+        self: &Arc<Self>,
+        listener: TcpListener,
+        metrics_listener: TcpListener,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let stopped = stop.clone().cancelled_owned();
+        let requests = async {
+            axum::serve(listener, http::router(Arc::clone(self)))
+                .with_graceful_shutdown(stopped)
+                .await
+                .context("answering requests")
+        };
+        let both = async {
+            tokio::try_join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()))
+        };
+        let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(deadline).await;
+        };
+        tokio::select! {
+            ended = both => ended.map(drop),
+            () = too_late => Ok(tracing::warn!(?deadline, "some requests were cut off")),
+        }
+    }
+
+    /// Waits for running generations and for the log, within the deadline.
+    async fn finish(&self) -> anyhow::Result<()> {
+        let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
+        self.tasks.close();
+        let generations = tokio::time::timeout(deadline, self.tasks.wait()).await;
+        anyhow::ensure!(generations.is_ok(), "generations were still running after {deadline:?}");
+        anyhow::ensure!(self.log.drain(deadline).await, "commands were still unanswered after {deadline:?}");
+        Ok(())
+    }
+
+    fn start_processes(self: &Arc<Self>, stop: &CancellationToken) -> TaskTracker {
+        let processes = TaskTracker::new();
+        let (pool, log) = (self.pool.clone(), self.log.clone());
+        processes.spawn(relay::run(
+            pool.clone(),
+            self.nats.clone(),
+            log.appended(),
+            self.relay.clone(),
+            stop.clone(),
+        ));
+        processes.spawn({
+            let (app, stop) = (Arc::clone(self), stop.clone());
+            async move {
+                let feed = |model: &'static codexapi_projections::ReadModel| {
+                    JetStreamFeed::new(app.pool.clone(), app.nats.clone(), model.name)
+                };
+                app.projector.run(feed, stop).await;
+            }
+        });
+        let sweeper = Sweeper {
+            pool: pool.clone(),
+            log: log.clone(),
+            admission: self.gateway.admission().clone(),
+            settings: SweeperSettings {
+                interval: Duration::from_secs(self.config.wallet.sweep_seconds.into()),
+                lease_lapse: Duration::from_secs(self.config.wallet.lease_lapse_seconds.into()),
+                terms: self.config.wallet.terms(),
+            },
+        };
+        processes.spawn(sweeper.run(stop.clone()));
+        processes.spawn(seal::run(log, seal::SEAL_EVERY, stop.clone()));
+        processes.spawn(purge_keys(pool, stop.clone()));
+        processes
+    }
+}
+
+/// Forgets idempotency keys after 30 days; those of payments and grants are kept for ever.
+async fn purge_keys(pool: sqlx::PgPool, stop: CancellationToken) {
+    let purging = async {
+        let mut due = tokio::time::interval(PURGE_EVERY);
+        loop {
+            due.tick().await;
+            match idempotency::purge(&pool, clock::now().minus_secs(KEYS_KEPT_SECS)).await {
+                Ok(0) => {}
+                Ok(keys) => tracing::info!(keys, "forgot old idempotency keys"),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "old idempotency keys were not purged")
+                }
+            }
+        }
+    };
+    stop.run_until_cancelled(purging).await;
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+}

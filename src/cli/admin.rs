@@ -1,0 +1,382 @@
+//! `codexapi admin …`: the operator's commands, straight on the event log. They work while the service runs.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use codexapi_aggregates::account::{KeyKind, RevealReason, RevocationReason};
+use codexapi_aggregates::event::Metadata;
+use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
+use codexapi_aggregates::time::Timestamp;
+use codexapi_aggregates::wallet::events::GrantSource;
+use codexapi_projections::api_keys::{self, ApiKey};
+use codexapi_projections::{accounts as account_rows, balances};
+use serde_json::{Value, json};
+
+use super::output::Output;
+use super::words::variant;
+use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer, persons};
+use crate::config::prices::PriceList;
+use crate::config::{CredentialSettings, DatabaseSettings, WalletSettings};
+use crate::event_log::{EventLog, EventLogOptions};
+use crate::http::pricing::pricing_payload;
+use crate::{app, clock, pricing_seed};
+
+/// Rows listed at a time where the caller names no number.
+const DEFAULT_ROWS: u32 = 50;
+
+#[derive(Args)]
+pub struct AdminArguments {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Who you are; stands in the events this leaves
+    #[arg(long, global = true, default_value = "cli", value_name = "NAME")]
+    operator: String,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    credentials: CredentialSettings,
+    #[command(flatten)]
+    wallet: WalletSettings,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Subcommand)]
+enum Noun {
+    /// Customers: create, list, credit, keys, System Tokens
+    #[command(subcommand)]
+    Customer(CustomerVerb),
+    /// The operator's own keys, linked to no customer
+    #[command(subcommand)]
+    Key(OperatorKeyVerb),
+    /// The price book
+    #[command(subcommand)]
+    Pricing(PricingVerb),
+}
+
+#[derive(Subcommand)]
+enum CustomerVerb {
+    /// Register a customer and issue the System Token, which is printed
+    Create {
+        #[arg(long)]
+        name: Option<String>,
+        #[arg(long)]
+        email: Option<String>,
+    },
+    /// List customers, newest first, with their balances
+    List(ListArguments),
+    /// Grant credit, once per idempotency key
+    Credit {
+        account: AccountId,
+        /// Dollars, such as 10 or 2.50
+        dollars: MicroUsd,
+        /// top-up, admin, share-credit, gumroad, referral or promo
+        #[arg(long, default_value = "admin", value_parser = variant::<GrantSource>)]
+        source: GrantSource,
+        /// The same key with the same inputs grants once, however often it is sent
+        #[arg(long = "key", value_name = "IDEMPOTENCY_KEY")]
+        idempotency_key: String,
+        /// When what is left of it expires, such as 2027-01-31T00:00:00Z
+        #[arg(long)]
+        expires: Option<DateTime<Utc>>,
+    },
+    /// API keys of a customer
+    #[command(subcommand)]
+    Key(CustomerKeyVerb),
+    /// The System Token of a customer
+    #[command(subcommand)]
+    Token(TokenVerb),
+}
+
+#[derive(Subcommand)]
+enum CustomerKeyVerb {
+    /// Issue a key, which is printed
+    Issue { account: AccountId },
+    /// Revoke a key for ever
+    Revoke {
+        account: AccountId,
+        key: KeyId,
+        /// requested, rotated, compromised or account-closed
+        #[arg(long, default_value = "requested", value_parser = variant::<RevocationReason>)]
+        reason: RevocationReason,
+    },
+    /// List keys, newest first, revoked ones included
+    List {
+        account: AccountId,
+        #[command(flatten)]
+        page: ListArguments,
+    },
+    /// Show a key again; leaves an event with your name and the reason
+    Reveal {
+        account: AccountId,
+        key: KeyId,
+        /// delivery, support or investigation
+        #[arg(long, value_parser = variant::<RevealReason>)]
+        reason: RevealReason,
+    },
+}
+
+#[derive(Subcommand)]
+enum TokenVerb {
+    /// Issue a new System Token, which is printed; the one before stops working
+    Rotate { account: AccountId },
+    /// Show the System Token again; leaves an event with your name and the reason
+    Reveal {
+        account: AccountId,
+        /// delivery, support or investigation
+        #[arg(long, value_parser = variant::<RevealReason>)]
+        reason: RevealReason,
+    },
+}
+
+#[derive(Subcommand)]
+enum OperatorKeyVerb {
+    /// Issue a key, which is printed
+    Create {
+        /// admin opens the operator's routes; operator runs generations at the operator's cost
+        #[arg(long, value_parser = operator_key_kind)]
+        kind: KeyKind,
+    },
+    /// Revoke a key for ever
+    Revoke {
+        key: KeyId,
+        /// requested, rotated or compromised
+        #[arg(long, default_value = "requested", value_parser = variant::<RevocationReason>)]
+        reason: RevocationReason,
+    },
+    /// List keys, newest first, revoked ones included
+    List(ListArguments),
+}
+
+#[derive(Subcommand)]
+enum PricingVerb {
+    /// Publish every card of FILE that differs from the one in force
+    Publish {
+        file: PathBuf,
+        /// From when on, such as 2027-01-01T00:00:00Z; at once by default
+        #[arg(long)]
+        effective_at: Option<DateTime<Utc>>,
+    },
+    /// Show the prices in force
+    Show,
+}
+
+#[derive(Args)]
+struct ListArguments {
+    /// At most this many rows, 1 to 200
+    #[arg(long, default_value_t = DEFAULT_ROWS)]
+    limit: u32,
+    /// Rows before this position, for the next page
+    #[arg(long)]
+    before: Option<i64>,
+}
+
+/// What every verb works with.
+struct Desk {
+    log: EventLog,
+    credentials: CredentialSettings,
+    wallet: WalletSettings,
+    metadata: Metadata,
+    output: Output,
+}
+
+/// Does what was asked and prints what came of it.
+pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
+    let pool = app::connect(&arguments.database).await?;
+    let log = EventLog::open(pool, EventLogOptions::new(NodeIncarnation(clock::new_id()))).await?;
+    let desk = Desk {
+        log,
+        credentials: arguments.credentials,
+        wallet: arguments.wallet,
+        metadata: Metadata { actor: format!("operator:{}", arguments.operator), ..Metadata::default() },
+        output: if arguments.json { Output::Json } else { Output::Text },
+    };
+    match arguments.noun {
+        Noun::Customer(verb) => customer(&desk, verb).await,
+        Noun::Key(verb) => operator_key(&desk, verb).await,
+        Noun::Pricing(verb) => pricing(&desk, verb).await,
+    }
+}
+
+async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
+    match verb {
+        CustomerVerb::Create { name, email } => {
+            let new = NewCustomer { name, email, ..NewCustomer::default() };
+            let created =
+                accounts::create_customer(&desk.log, &desk.credentials, &desk.metadata, new).await?;
+            let token = created.system_token.token.reveal();
+            desk.output.record(&json!({ "account": created.account_id, "systemToken": token }));
+            Ok(())
+        }
+        CustomerVerb::List(page) => list_customers(desk, page).await,
+        CustomerVerb::Credit { account, dollars, source, idempotency_key, expires } => {
+            let expires_at = expires.map(|moment| Timestamp(moment.timestamp_micros()));
+            let grant = GrantCredit {
+                account_id: account,
+                source,
+                amount_micro: dollars,
+                expires_at,
+                idempotency_key,
+            };
+            let granted =
+                accounts::grant_credit(&desk.log, &desk.wallet.terms(), &desk.metadata, grant).await?;
+            desk.output.record(&json!({
+                "grant": granted.grant_id,
+                "balanceUsd": granted.balance_micro.to_string(),
+                "balanceMicro": granted.balance_micro,
+                "grantedBefore": granted.replayed,
+            }));
+            Ok(())
+        }
+        CustomerVerb::Key(verb) => customer_key(desk, verb).await,
+        CustomerVerb::Token(verb) => system_token(desk, verb).await,
+    }
+}
+
+async fn list_customers(desk: &Desk, page: ListArguments) -> anyhow::Result<()> {
+    let pool = desk.log.pool();
+    let page = account_rows::page(pool, page.before, page.limit).await?;
+    let ids: Vec<_> = page.rows.iter().map(|row| row.person_id).collect();
+    let persons = persons::by_ids(pool, &ids).await?;
+    let mut rows = Vec::new();
+    for row in page.rows {
+        let balance = balances::get(pool, row.account_id).await?;
+        let person = persons.get(&row.person_id);
+        rows.push(json!({
+            "account": row.account_id,
+            "name": person.and_then(|person| person.name.clone()),
+            "email": person.and_then(|person| person.email.clone()),
+            "balanceUsd": balance.map(|balance| balance.balance_micro.to_string()),
+            "registeredAt": row.registered_at,
+            "position": row.position,
+        }));
+    }
+    desk.output.table(&rows);
+    Ok(())
+}
+
+async fn customer_key(desk: &Desk, verb: CustomerKeyVerb) -> anyhow::Result<()> {
+    match verb {
+        CustomerKeyVerb::Issue { account } => issue(desk, Some(account), KeyKind::Api).await,
+        CustomerKeyVerb::Revoke { account, key, reason } => revoke(desk, Some(account), key, reason).await,
+        CustomerKeyVerb::List { account, page } => {
+            let page = api_keys::of_account(desk.log.pool(), account.0, page.before, page.limit).await?;
+            desk.output.table(&page.rows.iter().map(key_row).collect::<Vec<_>>());
+            Ok(())
+        }
+        CustomerKeyVerb::Reveal { account, key, reason } => reveal(desk, account, key, reason).await,
+    }
+}
+
+async fn system_token(desk: &Desk, verb: TokenVerb) -> anyhow::Result<()> {
+    match verb {
+        TokenVerb::Rotate { account } => issue(desk, Some(account), KeyKind::SystemToken).await,
+        TokenVerb::Reveal { account, reason } => {
+            let key = api_keys::system_token(desk.log.pool(), account.0)
+                .await?
+                .with_context(|| format!("account {account} has no System Token, or the read models lag"))?;
+            reveal(desk, account, KeyId(key.key_id), reason).await
+        }
+    }
+}
+
+async fn operator_key(desk: &Desk, verb: OperatorKeyVerb) -> anyhow::Result<()> {
+    match verb {
+        OperatorKeyVerb::Create { kind } => issue(desk, None, kind).await,
+        OperatorKeyVerb::Revoke { key, reason } => revoke(desk, None, key, reason).await,
+        OperatorKeyVerb::List(page) => {
+            let page = api_keys::of_operator(desk.log.pool(), page.before, page.limit).await?;
+            desk.output.table(&page.rows.iter().map(key_row).collect::<Vec<_>>());
+            Ok(())
+        }
+    }
+}
+
+async fn pricing(desk: &Desk, verb: PricingVerb) -> anyhow::Result<()> {
+    match verb {
+        PricingVerb::Publish { file, effective_at } => {
+            let text =
+                std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+            let prices =
+                PriceList::parse(&text).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", file.display()))?;
+            let effective_at = effective_at.map(|moment| Timestamp(moment.timestamp_micros()));
+            let cards = pricing_seed::publish(&desk.log, &desk.metadata, &prices, effective_at).await?;
+            let row =
+                |card: &pricing_seed::PublishedCard| json!({ "model": card.model, "version": card.version });
+            desk.output.table(&cards.iter().map(row).collect::<Vec<_>>());
+            Ok(())
+        }
+        PricingVerb::Show => {
+            let now = clock::now();
+            let payload =
+                desk.log.read(BOOK_STREAM, |book: &PriceBook| json!(pricing_payload(book, now))).await?;
+            match desk.output {
+                Output::Json => desk.output.record(&payload),
+                Output::Text => desk.output.table(&price_rows(&payload)),
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn issue(desk: &Desk, account: Option<AccountId>, kind: KeyKind) -> anyhow::Result<()> {
+    let IssuedKey { key_id, kind, token, .. } =
+        accounts::issue_key(&desk.log, &desk.credentials, &desk.metadata, account, kind).await?;
+    desk.output.record(&json!({ "key": key_id, "kind": kind.name(), "token": token.reveal() }));
+    Ok(())
+}
+
+async fn revoke(
+    desk: &Desk,
+    account: Option<AccountId>,
+    key: KeyId,
+    reason: RevocationReason,
+) -> anyhow::Result<()> {
+    accounts::revoke_key(&desk.log, &desk.metadata, account, key, reason).await?;
+    desk.output.record(&json!({ "key": key, "revoked": true }));
+    Ok(())
+}
+
+async fn reveal(desk: &Desk, account: AccountId, key: KeyId, reason: RevealReason) -> anyhow::Result<()> {
+    let (log, metadata) = (&desk.log, &desk.metadata);
+    let token = accounts::reveal_token(log, &desk.credentials, metadata, Some(account), key, reason).await?;
+    desk.output.record(&json!({ "key": key, "token": token.reveal() }));
+    Ok(())
+}
+
+fn key_row(key: &ApiKey) -> Value {
+    json!({
+        "key": key.key_id,
+        "kind": key.kind.name(),
+        "prefix": key.prefix,
+        "issuedAt": key.issued_at,
+        "revokedAt": key.revoked_at,
+        "position": key.position,
+    })
+}
+
+fn price_rows(payload: &Value) -> Vec<Value> {
+    let row = |prices: &Value| {
+        json!({
+            "model": prices["model"],
+            "inputUsd": prices["active"]["inputUsd"],
+            "cachedInputUsd": prices["active"]["cachedInputUsd"],
+            "outputUsd": prices["active"]["outputUsd"],
+            "billedInputUsd": prices["billed"]["inputUsd"],
+            "billedOutputUsd": prices["billed"]["outputUsd"],
+        })
+    };
+    payload["models"].as_array().map(|models| models.iter().map(row).collect()).unwrap_or_default()
+}
+
+fn operator_key_kind(text: &str) -> Result<KeyKind, String> {
+    match variant(text)? {
+        kind @ (KeyKind::Operator | KeyKind::Admin) => Ok(kind),
+        KeyKind::SystemToken | KeyKind::Api => Err("admin or operator".into()),
+    }
+}

@@ -1,0 +1,266 @@
+//! The command line: parse, then call. What commands do stands elsewhere.
+
+mod admin;
+mod output;
+mod words;
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use codexapi_aggregates::time::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi as _;
+
+use crate::app::{self, App};
+use crate::config::{
+    Config, DatabaseSettings, SettingError, WalletSettings, explain, secret_on_command_line,
+};
+use crate::http::openapi::ApiDocument;
+use crate::processes::lease;
+use crate::rebuild::{self, Progress};
+use crate::verify::{HoldTerms, VerifyOptions};
+use crate::{clock, dev, history, schemas, telemetry, verify};
+
+/// Where event schemas stand in the repository.
+const SCHEMA_FOLDER: &str = "schemas/events";
+
+/// A hosted gateway that sells metered access to coding models.
+///
+/// Every setting is an environment variable; `codexapi serve --help` lists them all.
+#[derive(Parser)]
+#[command(name = "codexapi", version, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the service against given Postgres and NATS
+    Serve(Box<Config>),
+    /// Bring the database to the schema this build expects, and install the read models
+    Migrate(DatabaseSettings),
+    /// Build read models anew from the event log, beside the live ones, and swap them in
+    Rebuild(RebuildArguments),
+    /// Check the whole log and everything folded from it; names the first difference
+    Verify(VerifyArguments),
+    /// Print an aggregate's history, or its state at a time
+    Events(EventsArguments),
+    /// Run everything on this machine: Postgres, NATS, a simulated provider, a demo customer
+    Dev(dev::DevArguments),
+    /// Write the schemas of every event's payload
+    Schemas(SchemaArguments),
+    /// Print the description of the HTTP API
+    Openapi,
+    /// What operators do: customers, credit, keys, prices
+    Admin(Box<admin::AdminArguments>),
+}
+
+#[derive(clap::Args)]
+struct RebuildArguments {
+    /// The read model's name, or `all`
+    name: String,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(clap::Args)]
+struct VerifyArguments {
+    /// Print one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    wallet: WalletSettings,
+}
+
+#[derive(clap::Args)]
+struct EventsArguments {
+    /// The stream, as aggregate/id such as wallet/0199…, or a customer's account id for its wallet
+    stream: history::StreamName,
+    /// Print the state as of then, such as 2026-11-22T10:00:00Z, instead of the history
+    #[arg(long, value_name = "TIME", conflicts_with = "json", value_parser = history::parse_time)]
+    at: Option<Timestamp>,
+    /// Print one JSON object per event
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+#[derive(clap::Args)]
+struct SchemaArguments {
+    /// Compare instead of writing, and fail where they differ
+    #[arg(long)]
+    check: bool,
+    /// The folder of schemas
+    #[arg(long, default_value = SCHEMA_FOLDER)]
+    folder: PathBuf,
+}
+
+/// Why the command line cannot be used.
+#[derive(Debug)]
+pub enum CliError {
+    /// A setting is missing or bad.
+    Setting(SettingError),
+    /// Anything else, help and version included; prints itself.
+    Usage(clap::Error),
+}
+
+impl Cli {
+    /// Parses `arguments`, the program's name first, and the environment.
+    ///
+    /// # Errors
+    /// The setting that is missing or bad, by its name; else the parser's own words.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, CliError> {
+        let command = Self::command();
+        let matches =
+            command.clone().try_get_matches_from(arguments).map_err(|error| settle(&command, error))?;
+        if let Some(secret) = secret_on_command_line(&command, &matches) {
+            return Err(CliError::Setting(secret));
+        }
+        let cli = Self::from_arg_matches(&matches).map_err(|error| settle(&command, error))?;
+        match cli.command {
+            Command::Serve(config) => {
+                let config = Box::new(config.checked().map_err(CliError::Setting)?);
+                Ok(Self { command: Command::Serve(config) })
+            }
+            _ => Ok(cli),
+        }
+    }
+
+    /// Does what was asked.
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(config) => serve(*config).await,
+            Command::Migrate(database) => app::prepare(&app::connect(&database).await?).await,
+            Command::Rebuild(arguments) => {
+                let models = rebuild::named(&arguments.name)?;
+                let pool = app::connect(&arguments.database).await?;
+                rebuild::rebuild(&pool, &models, &Progress::on_stderr()).await
+            }
+            Command::Verify(arguments) => verify_log(arguments).await,
+            Command::Events(EventsArguments { stream, at, json, database }) => {
+                let show = match (at, json) {
+                    (Some(at), _) => history::Show::StateAt(at),
+                    (None, true) => history::Show::JsonLines,
+                    (None, false) => history::Show::Text,
+                };
+                let pool = app::connect(&database).await?;
+                history::print(&pool, &stream, show, &mut std::io::stdout().lock()).await
+            }
+            Command::Dev(arguments) => {
+                let stop = CancellationToken::new();
+                tokio::spawn(stop_on_signal(stop.clone())?);
+                dev::run(arguments, stop).await
+            }
+            Command::Schemas(SchemaArguments { check: true, folder }) => {
+                let checked = schemas::check(&folder)?;
+                println!("{checked} schemas are those of the code");
+                Ok(())
+            }
+            Command::Schemas(SchemaArguments { check: false, folder }) => {
+                println!("{} schemas in {}", schemas::write(&folder)?, folder.display());
+                Ok(())
+            }
+            Command::Openapi => {
+                println!("{}", ApiDocument::openapi().to_pretty_json().context("writing the API document")?);
+                Ok(())
+            }
+            Command::Admin(arguments) => admin::run(*arguments).await,
+        }
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    telemetry::start(&config.log)?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    App::build(config).await?.serve(stop, |_| {}).await
+}
+
+/// Cancels `stop` at the first SIGTERM or Ctrl-C; a second one ends the process as it stands.
+fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    Ok(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(130);
+            }
+            tracing::info!("stopping");
+            stop.cancel();
+        }
+    })
+}
+
+/// Ends with an error where anything differs, so that a script can rely on the exit code.
+async fn verify_log(arguments: VerifyArguments) -> anyhow::Result<()> {
+    let pool = app::connect(&arguments.database).await?;
+    let holds = HoldTerms {
+        now: clock::now(),
+        max_age_secs: i64::from(arguments.wallet.hold_max_age_seconds),
+        sweep_secs: i64::from(arguments.wallet.sweep_seconds),
+        lapsed_leases: lease::dead_nodes(&pool).await?,
+    };
+    let options = VerifyOptions { progress: Box::new(verify_progress), ..VerifyOptions::new(holds) };
+    let report = verify::run(&pool, &options).await?;
+    let out = &mut std::io::stdout().lock();
+    if arguments.json {
+        verify::print_json(&report, out)?;
+    } else {
+        verify::print(&report, out)?;
+    }
+    anyhow::ensure!(report.difference.is_none(), "something is not as it was written");
+    Ok(())
+}
+
+/// A line that rewrites itself, for people who wait; nothing where nobody watches.
+fn verify_progress(progress: verify::Progress) {
+    if std::io::stderr().is_terminal() {
+        let of = if progress.of > 0 { format!(" of {}", progress.of) } else { String::new() };
+        eprint!("\r\x1b[K{}: {}{of}\r", progress.step, progress.done);
+    }
+}
+
+/// The error about a setting in our words, any other in the parser's.
+fn settle(command: &clap::Command, error: clap::Error) -> CliError {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => CliError::Usage(error),
+        _ => match explain(command, &error) {
+            Some(setting) => CliError::Setting(setting),
+            None => CliError::Usage(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        fn check(command: &clap::Command) {
+            for inner in command.get_subcommands() {
+                assert!(inner.get_about().is_some(), "{} has no help", inner.get_name());
+                check(inner);
+            }
+        }
+        check(&Cli::command());
+    }
+}

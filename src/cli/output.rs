@@ -1,0 +1,70 @@
+//! What commands print: aligned text for people, or one JSON document for scripts.
+
+use serde_json::Value;
+
+/// Chosen by `--json`.
+#[derive(Clone, Copy, Debug)]
+pub enum Output {
+    Text,
+    Json,
+}
+
+impl Output {
+    /// One thing, as `name  value` lines.
+    pub fn record(self, record: &Value) {
+        match self {
+            Self::Json => println!("{record}"),
+            Self::Text => print!("{}", lines(record)),
+        }
+    }
+
+    /// A list, as a table under its columns' names.
+    pub fn table(self, rows: &[Value]) {
+        match self {
+            Self::Json => println!("{}", Value::Array(rows.to_vec())),
+            Self::Text => print!("{}", table(rows)),
+        }
+    }
+}
+
+fn lines(record: &Value) -> String {
+    let Some(fields) = record.as_object() else { return format!("{}\n", cell(record)) };
+    let width = fields.keys().map(String::len).max().unwrap_or_default();
+    fields.iter().map(|(name, value)| format!("{name:<width$}  {}\n", cell(value))).collect()
+}
+
+fn table(rows: &[Value]) -> String {
+    let Some(first) = rows.first().and_then(Value::as_object) else { return "none\n".into() };
+    let names: Vec<String> = first.keys().cloned().collect();
+    let mut grid = vec![names.clone()];
+    grid.extend(rows.iter().map(|row| names.iter().map(|name| cell(&row[name])).collect()));
+    let width = |column: usize| grid.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let padded = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}"));
+        format!("{}\n", padded.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    grid.iter().map(line).collect()
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_an_empty_one_says_so() {
+        let rows = [json!({ "a": "long", "b": 1 }), json!({ "a": null, "b": 22 })];
+        assert_eq!(table(&rows), "a     b\nlong  1\n-     22\n");
+        assert_eq!(table(&[]), "none\n");
+    }
+}

@@ -1,0 +1,110 @@
+//! Holding a stream: its lock, with its state loaded and caught up.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
+
+use super::{CommandError, LiveAggregate};
+use crate::event_log::{EventLog, Live, READ_TIMEOUT, Slot, StreamKey, load};
+
+/// A stream whose lock is held and whose state is loaded.
+pub(super) struct Held {
+    pub slot: Arc<Slot>,
+    pub live: OwnedMutexGuard<Option<Live>>,
+}
+
+pub(super) fn stream_key<A: LiveAggregate>(id: &str) -> StreamKey {
+    StreamKey { aggregate_type: Cow::Borrowed(A::TYPE), aggregate_id: id.into() }
+}
+
+/// Locks in the order of the keys, so that two commands never wait for each other.
+pub(super) async fn hold_streams<A: LiveAggregate, B: LiveAggregate, R>(
+    log: &EventLog,
+    first_id: &str,
+    second_id: Option<&str>,
+    fresh: [bool; 2],
+) -> Result<(Held, Option<Held>), CommandError<R>> {
+    let first_key = stream_key::<A>(first_id);
+    let Some(second_id) = second_id else {
+        return Ok((hold::<A, R>(log, &first_key, fresh[0]).await?, None));
+    };
+    let second_key = stream_key::<B>(second_id);
+    assert_ne!(first_key, second_key, "a pair is of two streams");
+    if first_key < second_key {
+        let first = hold::<A, R>(log, &first_key, fresh[0]).await?;
+        let second = hold::<B, R>(log, &second_key, fresh[1]).await?;
+        Ok((first, Some(second)))
+    } else {
+        let second = hold::<B, R>(log, &second_key, fresh[1]).await?;
+        let first = hold::<A, R>(log, &first_key, fresh[0]).await?;
+        Ok((first, Some(second)))
+    }
+}
+
+pub(super) async fn hold<A: LiveAggregate, R>(
+    log: &EventLog,
+    key: &StreamKey,
+    fresh: bool,
+) -> Result<Held, CommandError<R>> {
+    loop {
+        let slot = log.inner.cache.slot(key);
+        let mut live = slot.lock().await;
+        if slot.progress().dead {
+            continue;
+        }
+        let all_committed = live.as_ref().is_none_or(|live| slot.progress().committed >= live.sequence);
+        // With events on their way, catching up must wait; if they collide, the slot dies anyway.
+        if live.is_none() || (all_committed && slot.take_stale()) {
+            slot.take_stale();
+            let known = live.take();
+            let loaded = if fresh && known.is_none() {
+                load::empty::<A>()
+            } else {
+                catch_up::<A, R>(log, key, known).await?
+            };
+            slot.loaded(loaded.sequence);
+            *live = Some(loaded);
+        }
+        return Ok(Held { slot, live });
+    }
+}
+
+async fn catch_up<A: LiveAggregate, R>(
+    log: &EventLog,
+    key: &StreamKey,
+    known: Option<Live>,
+) -> Result<Live, CommandError<R>> {
+    let loading = load::load::<A>(&log.inner.pool, key, known);
+    let error = match timeout(READ_TIMEOUT, loading).await {
+        Ok(Ok(live)) => return Ok(live),
+        Ok(Err(error)) => error,
+        Err(late) => anyhow::Error::new(late),
+    };
+    let error = error.context(format!("loading {} {}", key.aggregate_type, key.aggregate_id));
+    let away = error.chain().any(|cause| {
+        cause.is::<tokio::time::error::Elapsed>()
+            || cause.downcast_ref::<sqlx::Error>().is_some_and(|cause| {
+                !matches!(cause, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
+            })
+    });
+    Err(match away {
+        true => CommandError::Unavailable { context: format!("{error:#}").into(), outcome_unknown: false },
+        false => CommandError::Failed(error),
+    })
+}
+
+impl Held {
+    pub(super) fn live(&self) -> &Live {
+        self.live.as_ref().expect("a held stream is loaded")
+    }
+
+    pub(super) fn state<A: LiveAggregate>(&self) -> &A {
+        self.live().state.downcast_ref().expect("a stream is folded by one aggregate only")
+    }
+
+    pub(super) fn version(&self) -> (Arc<Slot>, i64) {
+        (Arc::clone(&self.slot), self.live().sequence)
+    }
+}

@@ -1,0 +1,106 @@
+//! Every setting of the service: one struct, read from environment variables, all of it checked before anything
+//! starts.
+//!
+//! A field's doc comment is at once its documentation and what `codexapi serve --help` prints. Files that settings
+//! name (providers, prices) are read and checked in the same step, so a `Config` that exists is a `Config` that
+//! works. Every value can also be given as a flag, except secrets: a command line is seen by everyone on the machine.
+
+pub mod catalog;
+pub mod credentials;
+mod explain;
+pub mod limits;
+pub mod prices;
+pub mod providers;
+pub mod servers;
+
+use std::ffi::OsString;
+
+use clap::builder::Resettable;
+use clap::{Args, Command, FromArgMatches};
+
+pub use catalog::CatalogSettings;
+pub use credentials::CredentialSettings;
+pub use explain::{SettingError, explain, secret_on_command_line};
+pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};
+pub use servers::{DatabaseSettings, HttpSettings, LogFormat, LogSettings, NatsSettings, NodeSettings};
+
+/// Everything `codexapi serve` can be told.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    #[command(flatten, next_help_heading = "Postgres: the event log and the read tables")]
+    pub database: DatabaseSettings,
+    #[command(flatten, next_help_heading = "NATS JetStream: feeds the projections")]
+    pub nats: NatsSettings,
+    #[command(flatten, next_help_heading = "HTTP")]
+    pub http: HttpSettings,
+    #[command(flatten, next_help_heading = "This node")]
+    pub node: NodeSettings,
+    #[command(flatten, next_help_heading = "Credentials")]
+    pub credentials: CredentialSettings,
+    #[command(flatten, next_help_heading = "Providers and prices")]
+    pub catalog: CatalogSettings,
+    #[command(flatten, next_help_heading = "Wallets: holds, leak limit, insurance")]
+    pub wallet: WalletSettings,
+    #[command(flatten, next_help_heading = "Requests that wait for a running one")]
+    pub wait: WaitSettings,
+    #[command(flatten, next_help_heading = "Generations whose client has left")]
+    pub drain: DrainSettings,
+    #[command(flatten, next_help_heading = "Requests and settlement")]
+    pub gateway: GatewaySettings,
+    #[command(flatten, next_help_heading = "Logging")]
+    pub log: LogSettings,
+}
+
+impl Config {
+    /// Reads settings from pairs of environment-variable name and value alone, whatever the environment of this
+    /// process holds. For tests and for `codexapi dev`.
+    ///
+    /// # Errors
+    /// The first setting that is missing, bad or unknown.
+    pub fn from_pairs<N, V>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self, SettingError>
+    where
+        N: AsRef<str>,
+        V: Into<OsString>,
+    {
+        let command = Self::augment_args(Command::new("codexapi").no_binary_name(true));
+        let mut arguments = Vec::new();
+        for (name, value) in pairs {
+            let flag = command
+                .get_arguments()
+                .find(|arg| arg.get_env().is_some_and(|env| env == name.as_ref()))
+                .and_then(|arg| arg.get_long())
+                .ok_or_else(|| SettingError::unknown(name.as_ref()))?;
+            let mut argument = OsString::from(format!("--{flag}="));
+            argument.push(value.into());
+            arguments.push(argument);
+        }
+        let named = command.clone();
+        command
+            .mut_args(|arg| arg.env(Resettable::Reset))
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| explain(&named, &error).unwrap_or_else(|| SettingError::other(&error)))?
+            .checked()
+    }
+
+    /// What one setting alone cannot show.
+    ///
+    /// # Errors
+    /// The setting that contradicts another.
+    pub fn checked(self) -> Result<Self, SettingError> {
+        let WalletSettings { lease_renew_seconds, lease_lapse_seconds, .. } = self.wallet;
+        if lease_lapse_seconds <= lease_renew_seconds {
+            return Err(SettingError {
+                setting: "CODEXAPI_LEASE_LAPSE_SECONDS".into(),
+                problem: format!(
+                    "is {lease_lapse_seconds}, but must be more than CODEXAPI_LEASE_RENEW_SECONDS, which is \
+                     {lease_renew_seconds}"
+                ),
+            });
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+//! Where things are: Postgres, NATS, our own listeners, this node's name, the log.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use sqlx::postgres::PgConnectOptions;
+use tracing_subscriber::EnvFilter;
+
+/// Which Postgres holds the event log.
+#[derive(Clone, Debug, Args)]
+pub struct DatabaseSettings {
+    /// The Postgres that holds the event log and the read tables, as postgres://user:password@host:port/database
+    #[arg(long = "database-url", env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub url: DatabaseUrl,
+    /// Connections to Postgres this node opens at most, from 4 to 500
+    #[arg(
+        long = "database-connections",
+        env = "CODEXAPI_DATABASE_CONNECTIONS",
+        value_name = "COUNT",
+        default_value_t = 32,
+        value_parser = clap::value_parser!(u32).range(4..=500)
+    )]
+    pub connections: u32,
+}
+
+/// Which NATS feeds the projections.
+#[derive(Clone, Debug, Args)]
+pub struct NatsSettings {
+    /// The NATS server with JetStream, as nats://user:password@host:port; it may be away, Postgres is the truth
+    #[arg(long = "nats-url", env = "NATS_URL", value_name = "URL", hide_env_values = true)]
+    pub url: NatsUrl,
+    /// What this deployment's stream and subjects begin with: 1 to 32 lower-case letters, digits, '-' or '_'
+    #[arg(
+        long = "nats-prefix",
+        env = "CODEXAPI_NATS_PREFIX",
+        value_name = "NAME",
+        default_value = "codexapi"
+    )]
+    #[arg(value_parser = nats_prefix)]
+    pub prefix: String,
+}
+
+/// Our own listeners.
+#[derive(Clone, Debug, Args)]
+pub struct HttpSettings {
+    /// The address the service listens on, as address:port
+    #[arg(long, env = "CODEXAPI_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// The address Prometheus scrapes, as address:port; it has no authentication, so keep it private
+    #[arg(
+        long,
+        env = "CODEXAPI_METRICS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:9464"
+    )]
+    pub metrics_listen: SocketAddr,
+    /// The address customers reach the service by, as https://host without a path; by default the listening address
+    #[arg(long, env = "CODEXAPI_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
+    pub public_url: Option<String>,
+    /// The largest request body, in bytes, from 65536 to 268435456
+    #[arg(
+        long,
+        env = "CODEXAPI_BODY_LIMIT_BYTES",
+        value_name = "BYTES",
+        default_value_t = 32 * 1024 * 1024,
+        value_parser = clap::value_parser!(u64).range(65_536..=268_435_456)
+    )]
+    pub body_limit_bytes: u64,
+    /// Seconds a reading request may take before it is answered 503, from 1 to 300
+    #[arg(
+        long,
+        env = "CODEXAPI_READ_TIMEOUT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u64).range(1..=300)
+    )]
+    pub read_timeout_seconds: u64,
+    /// Seconds that running requests may take to finish at shutdown, from 0 to 3600
+    #[arg(
+        long,
+        env = "CODEXAPI_SHUTDOWN_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u64).range(0..=3_600)
+    )]
+    pub shutdown_seconds: u64,
+}
+
+/// What this node is called.
+#[derive(Clone, Debug, Args)]
+pub struct NodeSettings {
+    /// This node's name: 1 to 63 letters, digits, '-', '_' or '.'. A restart under the same name takes over the
+    /// lease of the run before; two nodes must not share one
+    #[arg(long, env = "CODEXAPI_NODE_NAME", value_name = "NAME", default_value = "node-1", value_parser = node_name)]
+    pub node_name: String,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, Args)]
+pub struct LogSettings {
+    /// What is logged, as a tracing filter such as info or codexapi=debug,sqlx=warn
+    #[arg(long = "log", env = "CODEXAPI_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
+    pub filter: String,
+    /// How log lines are written
+    #[arg(long = "log-format", env = "CODEXAPI_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A checked Postgres URL; `Debug` shows no password.
+#[derive(Clone)]
+pub struct DatabaseUrl {
+    text: String,
+    options: PgConnectOptions,
+}
+
+impl DatabaseUrl {
+    pub fn options(&self) -> PgConnectOptions {
+        self.options.clone()
+    }
+
+    /// The URL as given, password included, for those who must pass it on.
+    pub fn reveal(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ours = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        // The library's own error would quote parts of the URL.
+        let options = text.parse().ok().filter(|_| ours).ok_or("not a postgres:// URL")?;
+        Ok(Self { text: text.into(), options })
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DatabaseUrl({}:{})", self.options.get_host(), self.options.get_port())
+    }
+}
+
+/// A checked NATS URL; `Debug` shows no password.
+#[derive(Clone)]
+pub struct NatsUrl(async_nats::ServerAddr);
+
+impl NatsUrl {
+    pub fn address(&self) -> async_nats::ServerAddr {
+        self.0.clone()
+    }
+
+    /// The URL as given, password included, for those who must pass it on.
+    pub fn reveal(&self) -> &str {
+        self.0.as_url_str()
+    }
+}
+
+impl FromStr for NatsUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let ours = text.starts_with("nats://") || text.starts_with("tls://");
+        text.parse().ok().filter(|_| ours).map(Self).ok_or("not a nats:// or tls:// URL")
+    }
+}
+
+impl fmt::Debug for NatsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NatsUrl({}:{})", self.0.host(), self.0.port())
+    }
+}
+
+fn nats_prefix(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    let fits = (1..=32).contains(&text.len()) && text.bytes().all(allowed);
+    if fits { Ok(text.into()) } else { Err("not such a name") }
+}
+
+fn node_name(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    let fits = (1..=63).contains(&text.len()) && text.bytes().all(allowed);
+    if fits { Ok(text.into()) } else { Err("not such a name") }
+}
+
+/// An http(s) origin without a trailing slash.
+fn public_url(text: &str) -> Result<String, &'static str> {
+    let url: reqwest::Url = text.parse().map_err(|_| "not a URL")?;
+    let plain = url.username().is_empty() && url.query().is_none() && url.path() == "/";
+    let web = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if plain && web { Ok(url.origin().ascii_serialization()) } else { Err("not such an address") }
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text).map(|_| text.into()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,140 @@
+use clap::CommandFactory;
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Serve {
+    #[command(flatten)]
+    config: Config,
+}
+
+fn required() -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", "postgres://u:hunter2@localhost/db".into()),
+        ("NATS_URL", "nats://u:hunter3@localhost:4222".into()),
+        ("CODEXAPI_TOKEN_DIGEST_KEY", "a1".repeat(32)),
+    ]
+}
+
+fn with(name: &'static str, value: &str) -> Result<Config, SettingError> {
+    let others = required().into_iter().filter(|(other, _)| *other != name);
+    Config::from_pairs(others.chain([(name, value.to_owned())]))
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = Config::from_pairs(required()).expect("enough");
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+    assert!(config.http.metrics_listen.ip().is_loopback());
+    assert_eq!(config.wallet.terms(), codexapi_aggregates::wallet::WalletTerms::default());
+    assert_eq!(config.catalog.prices, prices::PriceList::built_in());
+    assert!(config.catalog.providers.is_empty());
+    assert!(config.credentials.sealer().is_none());
+}
+
+#[test]
+fn each_required_setting_is_named_when_it_is_missing() {
+    for (name, _) in required() {
+        let pairs = required().into_iter().filter(|(other, _)| *other != name);
+        let refusal = Config::from_pairs(pairs).expect_err("incomplete");
+        assert_eq!(refusal.setting, name);
+        assert!(refusal.problem.starts_with("is not set. It is: "), "{refusal}");
+    }
+}
+
+#[test]
+fn each_setting_is_named_when_it_is_bad() {
+    let bad = [
+        ("DATABASE_URL", "mysql://localhost"),
+        ("NATS_URL", "localhost"),
+        ("CODEXAPI_LISTEN", "8080"),
+        ("CODEXAPI_METRICS_LISTEN", "everywhere"),
+        ("CODEXAPI_PUBLIC_URL", "https://host/path"),
+        ("CODEXAPI_NODE_NAME", "two words"),
+        ("CODEXAPI_TOKEN_DIGEST_KEY", "abc"),
+        ("CODEXAPI_SEALING_KEY", "xyz"),
+        ("CODEXAPI_STATIC_API_TOKENS", "short"),
+        ("CODEXAPI_STATIC_ADMIN_TOKENS", "short"),
+        ("CODEXAPI_NATS_PREFIX", "a.b"),
+        ("CODEXAPI_PROVIDERS_FILE", "/nowhere/providers.toml"),
+        ("CODEXAPI_PRICES_FILE", "/nowhere/prices.toml"),
+        ("CODEXAPI_LOG", "=="),
+        ("CODEXAPI_LOG_FORMAT", "xml"),
+        ("CODEXAPI_HOLD_MAX_AGE_SECONDS", "0"),
+        ("CODEXAPI_LEASE_RENEW_SECONDS", "0"),
+        ("CODEXAPI_LEASE_LAPSE_SECONDS", "x"),
+        ("CODEXAPI_SWEEP_SECONDS", "-1"),
+        ("CODEXAPI_LEAK_FLOOR_USD", "two"),
+        ("CODEXAPI_LEAK_BASIS_POINTS", "10001"),
+        ("CODEXAPI_INSURED_USD_PER_DAY", "1.0000001"),
+        ("CODEXAPI_BODY_LIMIT_BYTES", "1"),
+        ("CODEXAPI_SETTLEMENT_QUEUE", "0"),
+    ];
+    for (name, value) in bad {
+        let refusal = with(name, value).expect_err(name);
+        assert_eq!(refusal.setting, name);
+        assert!(refusal.problem.contains("It is: "), "{refusal}");
+    }
+}
+
+#[test]
+fn a_lease_must_outlive_its_renewals() {
+    let refusal =
+        Config::from_pairs(required().into_iter().chain([("CODEXAPI_LEASE_LAPSE_SECONDS", "5".to_owned())]))
+            .expect_err("as long as the renewal");
+    assert_eq!(refusal.setting, "CODEXAPI_LEASE_LAPSE_SECONDS");
+}
+
+#[test]
+fn an_unknown_setting_is_refused() {
+    let refusal = with("CODEXAPI_LISTNE", "127.0.0.1:1").expect_err("misspelt");
+    assert_eq!(refusal.setting, "CODEXAPI_LISTNE");
+}
+
+#[test]
+fn a_bad_secret_is_never_quoted() {
+    let secret = "hunter2hunter2hunter2hunter2,x";
+    let names =
+        ["CODEXAPI_SEALING_KEY", "CODEXAPI_TOKEN_DIGEST_KEY", "CODEXAPI_STATIC_API_TOKENS", "NATS_URL"];
+    for name in names {
+        let refusal = with(name, secret).expect_err(name).to_string();
+        assert!(!refusal.contains("hunter2"), "{refusal}");
+    }
+}
+
+#[test]
+fn debug_output_shows_no_secret() {
+    let token = "cdx-admin-averylongtokenindeed";
+    let config = with("CODEXAPI_STATIC_ADMIN_TOKENS", token).expect("good");
+    let shown = format!("{config:?}");
+    for secret in ["hunter2", "hunter3", "a1a1", token] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[test]
+fn the_help_lists_every_setting_with_its_variable() {
+    let help = Serve::command().render_long_help().to_string();
+    let command = Serve::command();
+    let settings: Vec<_> = command.get_arguments().filter(|arg| arg.get_id() != "help").collect();
+    assert!(settings.len() > 30, "only {} settings", settings.len());
+    for arg in settings {
+        let variable = arg.get_env().unwrap_or_else(|| panic!("{} has no variable", arg.get_id()));
+        assert!(help.contains(&*variable.to_string_lossy()), "{variable:?} is not in the help");
+        assert!(arg.get_help().is_some(), "{variable:?} is not documented");
+    }
+}
+
+#[test]
+fn a_secret_given_as_a_flag_is_refused() {
+    let command = Serve::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let digest_key = format!("--token-digest-key={}", "a1".repeat(32));
+    let arguments =
+        ["codexapi", "--database-url=postgres://localhost/db", "--nats-url=nats://localhost", &digest_key];
+    let matches = command.try_get_matches_from(arguments).expect("parsed");
+    let refusal = secret_on_command_line(&Serve::command(), &matches).expect("refused");
+    assert!(refusal.problem.contains("is a secret"), "{refusal}");
+    let config = Serve::from_arg_matches(&matches).expect("parsed").config;
+    assert_eq!(config.node.node_name, "node-1");
+}

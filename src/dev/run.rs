@@ -1,0 +1,207 @@
+//! Starting everything on this machine, and stopping it in order.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use codexapi_aggregates::usage::Protocol;
+use codexapi_projections::checkpoint;
+use serde_json::json;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::banner::Banner;
+use super::secrets::DevSecrets;
+use super::{default_data_dir, demo};
+use crate::app::App;
+use crate::config::Config;
+use crate::config::catalog::CatalogSettings;
+use crate::config::providers::{Provider, ProviderModel, Providers};
+use crate::embedded::{
+    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FolderLock, Simulator,
+    SimulatorOptions, free_port,
+};
+use crate::telemetry;
+
+const DATABASE: &str = "codexapi";
+
+/// The models the simulated provider serves, and the protocols it serves them in.
+const SIMULATED: [(&str, &[Protocol]); 3] = [
+    ("gpt-5.5", &[Protocol::Responses, Protocol::Chat]),
+    ("claude-opus-4-8", &[Protocol::Messages]),
+    ("deepseek-v4-pro", &[Protocol::Responses, Protocol::Chat, Protocol::Messages]),
+];
+
+/// How long the demo customer's token may take to be known to the read tables.
+const PROJECTED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What `codexapi dev` can be told.
+#[derive(Clone, Debug, Args)]
+pub struct DevArguments {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Where Postgres, NATS, the bills and the secrets are kept; the same folder continues where it stopped
+    #[arg(long = "data", value_name = "FOLDER", default_value_os_t = default_data_dir())]
+    data_dir: PathBuf,
+    /// Print one JSON line when ready, for scripts, instead of the explanation
+    #[arg(long)]
+    json: bool,
+    /// What is logged
+    #[arg(long, env = "CODEXAPI_LOG", value_name = "FILTER", default_value = "warn,codexapi=info")]
+    log: String,
+    #[command(flatten)]
+    catalog: CatalogSettings,
+}
+
+/// The servers around the service.
+struct Servers {
+    postgres: EmbeddedPostgres,
+    nats: EmbeddedNats,
+    simulator: Simulator,
+}
+
+/// Runs until `stop`, then stops the service, and the servers after it.
+pub async fn run(arguments: DevArguments, stop: CancellationToken) -> anyhow::Result<()> {
+    let data_dir = &arguments.data_dir;
+    std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
+    let _lock = FolderLock::acquire(data_dir)?;
+    let secrets = DevSecrets::load_or_create(&data_dir.join("secrets"))?;
+    progress(&arguments, "starting Postgres, NATS and the simulated provider …");
+    let mut servers = Servers::start(data_dir).await?;
+    let served = serve(&arguments, &servers, &secrets, stop).await;
+    let stopped = servers.stop().await;
+    served.and(stopped)
+}
+
+async fn serve(
+    arguments: &DevArguments,
+    servers: &Servers,
+    secrets: &DevSecrets,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let config = config(arguments, servers, secrets)?;
+    telemetry::start(&config.log)?;
+    let simulated = arguments.catalog.providers.is_empty();
+    let app = App::build(config).await?;
+    let (ready, is_ready) = oneshot::channel();
+    let announce = async {
+        let Ok(address) = is_ready.await else { return Ok(()) };
+        announce(arguments, servers, secrets, &app, address, simulated).await
+    };
+    let serving = app.serve(stop.clone(), |address| {
+        let _nobody_waits = ready.send(address).is_err();
+    });
+    let (served, announced) = tokio::join!(serving, async {
+        let announced = announce.await;
+        if announced.is_err() {
+            stop.cancel();
+        }
+        announced
+    });
+    announced.and(served)
+}
+
+async fn announce(
+    arguments: &DevArguments,
+    servers: &Servers,
+    secrets: &DevSecrets,
+    app: &App,
+    address: SocketAddr,
+    simulated: bool,
+) -> anyhow::Result<()> {
+    let (account_id, balance) = demo::ensure_customer(app, secrets).await?;
+    let head = crate::event_log::read::head(&app.pool, crate::event_log::SHARD).await?;
+    checkpoint::wait_for(&app.pool, "api_keys", head, PROJECTED_WITHIN)
+        .await
+        .context("the demo customer is not in the read tables yet")?;
+    let base_url = format!("http://{address}");
+    if arguments.json {
+        let line = json!({
+            "ready": true,
+            "baseUrl": base_url,
+            "customerToken": secrets.customer_token,
+            "customerId": account_id,
+            "adminKey": secrets.admin_key,
+            "simulatorUrl": servers.simulator.base_url(),
+            "databaseUrl": servers.postgres.database_url(DATABASE),
+            "natsUrl": servers.nats.url(),
+            "tokenDigestKey": hex::encode(secrets.token_digest_key),
+            "sealingKey": hex::encode(secrets.sealing_key),
+        });
+        println!("{line}");
+        return Ok(());
+    }
+    let banner = Banner {
+        base_url: &base_url,
+        customer_token: &secrets.customer_token,
+        admin_key: &secrets.admin_key,
+        balance: &format!("${balance}"),
+        simulator_url: simulated.then(|| servers.simulator.base_url()),
+        data_dir: &arguments.data_dir.display().to_string(),
+        openai_model: "gpt-5.5",
+        anthropic_model: "claude-opus-4-8",
+    };
+    println!("{}", banner.text());
+    Ok(())
+}
+
+fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> anyhow::Result<Config> {
+    let settings = [
+        ("DATABASE_URL", servers.postgres.database_url(DATABASE)),
+        ("NATS_URL", servers.nats.url()),
+        ("CODEXAPI_LISTEN", arguments.listen.to_string()),
+        ("CODEXAPI_METRICS_LISTEN", format!("127.0.0.1:{}", free_port()?)),
+        ("CODEXAPI_NODE_NAME", "dev".to_owned()),
+        ("CODEXAPI_TOKEN_DIGEST_KEY", hex::encode(secrets.token_digest_key)),
+        ("CODEXAPI_SEALING_KEY", hex::encode(secrets.sealing_key)),
+        ("CODEXAPI_STATIC_ADMIN_TOKENS", secrets.admin_key.clone()),
+        ("CODEXAPI_SHUTDOWN_SECONDS", "10".to_owned()),
+        ("CODEXAPI_LOG", arguments.log.clone()),
+    ];
+    let mut config = Config::from_pairs(settings)?;
+    config.catalog = arguments.catalog.clone();
+    if config.catalog.providers.is_empty() {
+        config.catalog.providers = simulated_providers(servers.simulator.base_url())?;
+    }
+    Ok(config)
+}
+
+fn simulated_providers(base_url: &str) -> anyhow::Result<Providers> {
+    let base_url: reqwest::Url = base_url.parse().context("the simulator's address")?;
+    let provider = |(model, protocols): (&str, &[Protocol])| Provider {
+        name: format!("simulator-{model}"),
+        protocols: protocols.to_vec(),
+        base_url: base_url.clone(),
+        api_key: None,
+        models: vec![ProviderModel { model: model.into(), upstream: model.into(), aliases: vec![] }],
+    };
+    Ok(Providers::new(SIMULATED.into_iter().map(provider).collect()))
+}
+
+impl Servers {
+    async fn start(data_dir: &Path) -> anyhow::Result<Self> {
+        let postgres =
+            EmbeddedPostgres::start(EmbeddedPostgresOptions::new(data_dir.join("postgres"))).await?;
+        postgres.create_database(DATABASE).await?;
+        let nats = EmbeddedNats::start(EmbeddedNatsOptions::new(data_dir.join("nats"))).await?;
+        let simulator = Simulator::start(SimulatorOptions::new(data_dir.join("simulator"))).await?;
+        Ok(Self { postgres, nats, simulator })
+    }
+
+    /// Postgres last: nothing may write to it any more.
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        let simulator = self.simulator.stop().await;
+        let nats = self.nats.stop().await;
+        let postgres = self.postgres.stop().await;
+        simulator.and(nats).and(postgres)
+    }
+}
+
+fn progress(arguments: &DevArguments, text: &str) {
+    if !arguments.json {
+        eprintln!("{text}");
+    }
+}

@@ -1,0 +1,238 @@
+//! The writer: one task, one connection, one statement per batch.
+//!
+//! A batch is whatever queued during the previous commit; there is no timer, since waiting for more
+//! was measured to gain nothing. Callers are answered after the commit. What a failure means for the
+//! commands of a batch is decided in `conflict.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use codexapi_aggregates::ids::NodeIncarnation;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::cache::Cache;
+use super::conflict::{self, Failure};
+use super::idempotency::NewKey;
+use super::queue::{Append, BATCH_EVENTS, NewEvent};
+
+/// How long the writer tries to reach Postgres before its batch is told that it is away.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// One attempt at connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Postgres gives a batch up after this, ...
+const STATEMENT_TIMEOUT_MS: &str = "10000";
+
+/// ... and the writer gives the connection up after this.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+const APPEND: &str = "SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                                           $12, $13, $14, $15, $16, $17)";
+
+pub(super) struct Writer {
+    options: PgConnectOptions,
+    pub(super) cache: Arc<Cache>,
+    node: String,
+    appended: watch::Sender<i64>,
+    connection: Option<Session>,
+    /// Server processes that may still be at work on a batch whose connection was lost.
+    pub(super) orphans: Vec<Backend>,
+}
+
+/// A server process, told apart from a later one of the same number.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub(super) struct Backend {
+    pub pid: i32,
+    pub started: chrono::DateTime<chrono::Utc>,
+}
+
+struct Session {
+    connection: PgConnection,
+    backend: Backend,
+}
+
+impl Writer {
+    /// Runs until every handle on the log is gone and the queue is empty.
+    pub fn spawn(
+        pool: &PgPool,
+        cache: Arc<Cache>,
+        node: NodeIncarnation,
+        appended: watch::Sender<i64>,
+        queued: mpsc::Receiver<Append>,
+    ) {
+        // An append is acknowledged to a customer, so it must be on disk, whatever the server's default is.
+        let options = (*pool.connect_options())
+            .clone()
+            .application_name("codexapi event log")
+            .options([("synchronous_commit", "on"), ("statement_timeout", STATEMENT_TIMEOUT_MS)]);
+        let node = node.to_string();
+        let writer = Self { options, cache, node, appended, connection: None, orphans: vec![] };
+        tokio::spawn(writer.run(queued));
+    }
+
+    async fn run(mut self, mut queued: mpsc::Receiver<Append>) {
+        let mut left_over = None;
+        loop {
+            let first = match left_over.take() {
+                Some(append) => append,
+                None => match queued.recv().await {
+                    Some(append) => append,
+                    None => return,
+                },
+            };
+            let (batch, next) = fill_batch(first, &mut queued);
+            left_over = next;
+            conflict::write(&mut self, batch).await;
+        }
+    }
+
+    /// Stores the batch in one transaction; returns the positions in the order of its events.
+    pub async fn store(&mut self, batch: &[Append]) -> Result<Vec<i64>, Failure> {
+        let arguments =
+            Arguments::of(batch).map_err(|reason| Failure::Data { reason: format!("{reason:#}") })?;
+        let node = self.node.clone();
+        let session = self.session().await.map_err(Failure::Away)?;
+        let stored = timeout(ANSWER_TIMEOUT, arguments.send(&node, &mut session.connection)).await;
+        match stored {
+            Ok(Ok(positions)) => Ok(positions),
+            Ok(Err(error)) => {
+                let failure = Failure::of(error);
+                if let Failure::OutcomeUnknown { .. } = failure {
+                    self.abandon_session();
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                self.abandon_session();
+                Err(Failure::OutcomeUnknown { context: "Postgres did not answer an append in time".into() })
+            }
+        }
+    }
+
+    /// The connection, made anew if need be.
+    pub async fn connection(&mut self) -> anyhow::Result<&mut PgConnection> {
+        Ok(&mut self.session().await?.connection)
+    }
+
+    /// Drops a connection that failed; the server may still be at work for it.
+    pub fn abandon_session(&mut self) {
+        if let Some(session) = self.connection.take() {
+            self.orphans.push(session.backend);
+        }
+    }
+
+    /// Lets others in this process know how far the log is.
+    pub fn announce(&self, position: i64) {
+        self.appended.send_if_modified(|appended| {
+            let moved = position > *appended;
+            *appended = position.max(*appended);
+            moved
+        });
+    }
+
+    async fn session(&mut self) -> anyhow::Result<&mut Session> {
+        if self.connection.is_none() {
+            self.connection = Some(connect_persistently(&self.options).await?);
+        }
+        self.connection.as_mut().context("a connection that was just made")
+    }
+}
+
+/// Takes what has queued, up to the size of a batch; what does not fit comes first next time.
+fn fill_batch(first: Append, queued: &mut mpsc::Receiver<Append>) -> (Vec<Append>, Option<Append>) {
+    let mut events = first.events.len();
+    let mut batch = vec![first];
+    // A command may write a key and no event; the count of commands bounds those.
+    while batch.len() < BATCH_EVENTS {
+        let Ok(append) = queued.try_recv() else { break };
+        events += append.events.len();
+        if events > BATCH_EVENTS {
+            return (batch, Some(append));
+        }
+        batch.push(append);
+    }
+    (batch, None)
+}
+
+async fn connect_persistently(options: &PgConnectOptions) -> anyhow::Result<Session> {
+    let give_up = Instant::now() + CONNECT_WITHIN;
+    loop {
+        let failed = match timeout(CONNECT_TIMEOUT, connect(options)).await {
+            Ok(Ok(session)) => return Ok(session),
+            Ok(Err(error)) => anyhow::Error::from(error),
+            Err(_) => anyhow::anyhow!("no answer within {CONNECT_TIMEOUT:?}"),
+        };
+        if Instant::now() >= give_up {
+            return Err(failed.context("connecting to Postgres"));
+        }
+        sleep(CONNECT_PAUSE).await;
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<Session, sqlx::Error> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    let backend = sqlx::query_as(
+        "SELECT pid, backend_start AS started FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+    )
+    .fetch_one(&mut connection)
+    .await?;
+    Ok(Session { connection, backend })
+}
+
+/// A batch as the columns that append_events() takes.
+struct Arguments<'a> {
+    events: Vec<&'a NewEvent>,
+    recorded_at: Vec<chrono::DateTime<chrono::Utc>>,
+    keys: Vec<&'a NewKey>,
+    key_streams: Vec<String>,
+}
+
+impl<'a> Arguments<'a> {
+    fn of(batch: &'a [Append]) -> anyhow::Result<Self> {
+        let events: Vec<&NewEvent> = batch.iter().flat_map(|append| &append.events).collect();
+        let recorded_at = events
+            .iter()
+            .map(|event| super::to_datetime(event.recorded_at))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let keys: Vec<&NewKey> = batch.iter().filter_map(|append| append.key.as_ref()).collect();
+        let key_streams = keys
+            .iter()
+            .map(|key| Ok(serde_json::to_string(&key.streams)?))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        Ok(Self { events, recorded_at, keys, key_streams })
+    }
+
+    async fn send(self, node: &str, connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+        let Self { events, recorded_at, keys, key_streams } = self;
+        let query = sqlx::query_scalar(APPEND)
+            .bind(node)
+            .bind(column(&events, |event| event.event_id))
+            .bind(column(&events, |event| &*event.stream.aggregate_type))
+            .bind(column(&events, |event| &*event.stream.aggregate_id))
+            .bind(column(&events, |event| event.sequence))
+            .bind(column(&events, |event| event.event_type.as_str()))
+            .bind(column(&events, |event| event.event_version.as_str()))
+            .bind(column(&events, |event| event.payload.as_str()))
+            .bind(column(&events, |event| &*event.metadata))
+            .bind(column(&events, |event| event.hash.as_slice()))
+            .bind(recorded_at)
+            .bind(column(&keys, |key| key.key.command))
+            .bind(column(&keys, |key| key.key.account.as_str()))
+            .bind(column(&keys, |key| key.key.key.as_str()))
+            .bind(column(&keys, |key| key.key.inputs_digest.as_slice()))
+            .bind(column(&keys, |key| key.key.keep_forever))
+            .bind(key_streams);
+        query.fetch_one(connection).await
+    }
+}
+
+fn column<'a, Row, Value>(rows: &[&'a Row], value: impl Fn(&'a Row) -> Value) -> Vec<Value> {
+    rows.iter().map(|row| value(row)).collect()
+}

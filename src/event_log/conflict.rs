@@ -1,0 +1,290 @@
+//! What a failed commit means for the commands of its batch.
+//!
+//! | failure | who pays for it |
+//! |---|---|
+//! | another process wrote a stream's next event | commands on that stream, and later ones that build on theirs, are decided anew |
+//! | an idempotency key is taken | that command, and later ones that build on it |
+//! | Postgres refuses the data | the offender alone, found by halving the batch |
+//! | the connection was lost | nobody, once it is known what was stored |
+//! | Postgres is away | everybody |
+//!
+//! The rest of a batch is sent again. Whoever builds on a command that was not stored is recognised by
+//! its slot: the slot dies with the command, and what was decided on a dead slot is never stored.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::time::{sleep, timeout};
+
+use super::append::Writer;
+use super::cache::Slot;
+use super::lookup::look_up;
+use super::queue::{Append, Outcome};
+use super::{idempotency, read};
+
+/// Times one batch is sent again after a failure that passes by itself.
+const TRANSIENT_RETRIES: u32 = 3;
+
+const TRANSIENT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long it may take to find out who stands in the way.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a batch was not stored, or may not have been.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// A stream's next event exists already.
+    SequenceTaken,
+    KeyTaken,
+    Data {
+        reason: String,
+    },
+    /// Nothing was stored, and the next try may do better.
+    Transient {
+        context: String,
+    },
+    OutcomeUnknown {
+        context: String,
+    },
+    /// Nothing was stored: there is no connection.
+    Away(anyhow::Error),
+}
+
+impl Failure {
+    pub fn of(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(database) = &error else {
+            return Self::OutcomeUnknown { context: error.to_string() };
+        };
+        let code = database.code().unwrap_or_default();
+        match (code.as_ref(), database.constraint()) {
+            ("23505", Some("events_pkey")) => Self::SequenceTaken,
+            ("23505", Some("idempotency_keys_pkey")) => Self::KeyTaken,
+            // The server process ends; whether before or after the commit is not said.
+            ("57P01" | "57P02" | "57P05" | "25P03", _) => Self::OutcomeUnknown { context: error.to_string() },
+            // Serialization, deadlock, resources, locks, a cancelled statement, a server starting up,
+            // a standby after a failover.
+            (code, _)
+                if ["40", "53", "55", "57", "58"].contains(&code.get(..2).unwrap_or_default())
+                    || code == "25006" =>
+            {
+                Self::Transient { context: error.to_string() }
+            }
+            _ => Self::Data { reason: database.to_string() },
+        }
+    }
+}
+
+/// Stores a batch and answers every command of it.
+pub(super) async fn write(writer: &mut Writer, batch: Vec<Append>) {
+    let mut waiting = vec![batch];
+    while let Some(batch) = waiting.pop() {
+        let doomed = dead_slots(&batch);
+        let batch = cull(writer, batch, doomed);
+        let Some((first, second)) = write_whole(writer, batch).await else { continue };
+        // The first half is settled before the second is looked at, since that may build on it.
+        waiting.push(second);
+        waiting.push(first);
+    }
+}
+
+/// Stores a batch, culling what stands in the way; gives it back in halves if somebody's data does.
+async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec<Append>, Vec<Append>)> {
+    let mut transient = 0;
+    while !batch.is_empty() {
+        match writer.store(&batch).await {
+            Ok(positions) => {
+                answer_committed(writer, batch, &positions);
+                return None;
+            }
+            Err(Failure::SequenceTaken) => batch = cull_conflicting(writer, batch).await,
+            Err(Failure::KeyTaken) => batch = cull_taken_keys(writer, batch).await,
+            Err(Failure::Data { reason }) if batch.len() == 1 => {
+                answer_all(writer, batch, &Outcome::Rejected { reason });
+                return None;
+            }
+            Err(Failure::Data { .. }) => {
+                let second = batch.split_off(batch.len() / 2);
+                return Some((batch, second));
+            }
+            Err(Failure::Transient { .. }) if transient < TRANSIENT_RETRIES => {
+                transient += 1;
+                sleep(TRANSIENT_PAUSE * transient).await;
+            }
+            Err(Failure::Transient { context }) => {
+                answer_unavailable(writer, batch, &context, false);
+                return None;
+            }
+            Err(Failure::Away(error)) => {
+                answer_unavailable(writer, batch, &format!("{error:#}"), false);
+                return None;
+            }
+            Err(Failure::OutcomeUnknown { context }) => {
+                tracing::warn!(
+                    commands = batch.len(),
+                    context,
+                    "an append's outcome is unknown; looking it up"
+                );
+                look_up(writer, batch, &context).await;
+                return None;
+            }
+        }
+    }
+    None
+}
+
+fn answer_committed(writer: &Writer, batch: Vec<Append>, positions: &[i64]) {
+    let events: usize = batch.iter().map(|append| append.events.len()).sum();
+    assert_eq!(events, positions.len(), "append_events() returns a position for every event");
+    if let Some(last) = positions.last() {
+        writer.announce(*last);
+    }
+    let mut after = 0;
+    for append in batch {
+        let position = match append.events.len() {
+            0 => 0,
+            events => positions[after + events - 1],
+        };
+        after += append.events.len();
+        append.answer(Outcome::Committed { position });
+    }
+}
+
+pub(super) fn answer_unavailable(writer: &Writer, batch: Vec<Append>, context: &str, outcome_unknown: bool) {
+    tracing::warn!(
+        commands = batch.len(),
+        context,
+        outcome_unknown,
+        "Postgres is away; commands are told so"
+    );
+    answer_all(writer, batch, &Outcome::Unavailable { context: context.into(), outcome_unknown });
+}
+
+/// Answers commands that were not, or may not have been stored; what builds on them dies with them.
+fn answer_all(writer: &Writer, batch: Vec<Append>, outcome: &Outcome) {
+    for append in batch {
+        append.slots.iter().for_each(|(slot, _)| writer.cache.kill(slot));
+        append.answer(outcome.clone());
+    }
+}
+
+// Culling
+
+/// Tells slots apart while the batch holds them.
+type SlotId = usize;
+
+fn slot_id(slot: &Arc<Slot>) -> SlotId {
+    Arc::as_ptr(slot).addr()
+}
+
+/// Slots that died before their turn came.
+fn dead_slots(batch: &[Append]) -> HashSet<SlotId> {
+    let slots = batch.iter().flat_map(|append| &append.slots);
+    slots.filter(|(slot, _)| slot.progress().dead).map(|(slot, _)| slot_id(slot)).collect()
+}
+
+/// Takes out every command on a doomed slot and, in order, every later one on a slot of those.
+fn cull(writer: &Writer, batch: Vec<Append>, mut doomed: HashSet<SlotId>) -> Vec<Append> {
+    if doomed.is_empty() {
+        return batch;
+    }
+    let mut kept = Vec::with_capacity(batch.len());
+    for append in batch {
+        if append.slots.iter().any(|(slot, _)| doomed.contains(&(slot_id(slot)))) {
+            doomed.extend(append.slots.iter().map(|(slot, _)| slot_id(slot)));
+            answer_all(writer, vec![append], &Outcome::DecideAnew);
+        } else {
+            kept.push(append);
+        }
+    }
+    kept
+}
+
+async fn cull_conflicting(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append> {
+    match conflicting_slots(writer, &batch).await {
+        Ok(doomed) if !doomed.is_empty() => cull(writer, batch, doomed),
+        // Postgres named a conflict that cannot be seen: decide all anew rather than send it again.
+        Ok(_) => {
+            answer_all(writer, batch, &Outcome::DecideAnew);
+            vec![]
+        }
+        Err(error) => {
+            answer_unavailable(writer, batch, &format!("{error:#}"), false);
+            vec![]
+        }
+    }
+}
+
+/// Slots whose stream is already as long as the batch wants to make it.
+async fn conflicting_slots(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashSet<SlotId>> {
+    let mut first_sequences: HashMap<SlotId, (&Arc<Slot>, i64)> = HashMap::new();
+    for append in batch {
+        for (slot, _) in &append.slots {
+            let mine = append.events.iter().filter(|event| event.stream == slot.key);
+            if let Some(first) = mine.map(|event| event.sequence).min() {
+                first_sequences.entry(slot_id(slot)).or_insert((slot, first));
+            }
+        }
+    }
+    let streams: Vec<_> = first_sequences.into_iter().collect();
+    let types: Vec<&str> = streams.iter().map(|(_, (slot, _))| &*slot.key.aggregate_type).collect();
+    let ids: Vec<&str> = streams.iter().map(|(_, (slot, _))| &*slot.key.aggregate_id).collect();
+    let connection = writer.connection().await?;
+    let read = read::last_sequences(connection, &types, &ids);
+    let stored = match timeout(LOOKUP_TIMEOUT, read).await {
+        Ok(Ok(stored)) => stored,
+        failed => {
+            writer.abandon_session();
+            failed.context("no answer in time")?.context("looking for the conflict")?
+        }
+    };
+    Ok(streams
+        .iter()
+        .zip(stored)
+        .filter(|((_, (_, first)), stored)| stored >= first)
+        .map(|((id, _), _)| *id)
+        .collect())
+}
+
+/// Answers the commands whose key is taken, in Postgres or by an earlier command of the batch.
+async fn cull_taken_keys(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append> {
+    let keys: Vec<_> = batch.iter().filter_map(|append| append.key.as_ref().map(|key| &key.key)).collect();
+    let taken = match writer.connection().await {
+        Ok(connection) => match timeout(LOOKUP_TIMEOUT, idempotency::taken(connection, &keys)).await {
+            Ok(Ok(taken)) => Ok(taken),
+            failed => {
+                writer.abandon_session();
+                failed.context("no answer in time").and_then(|read| read.context("looking for taken keys"))
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let taken = match taken {
+        Ok(taken) => taken,
+        Err(error) => {
+            answer_unavailable(writer, batch, &format!("{error:#}"), false);
+            return vec![];
+        }
+    };
+    let mut taken = taken.into_iter();
+    let mut seen = HashSet::new();
+    let mut doomed = HashSet::new();
+    let mut kept = Vec::with_capacity(batch.len());
+    for append in batch {
+        let key_taken = append.key.as_ref().is_some_and(|new| {
+            let stored = taken.next().expect("an answer for every key");
+            let name = (new.key.command, new.key.account.clone(), new.key.key.clone());
+            stored || !seen.insert(name)
+        });
+        let builds_on_dropped = append.slots.iter().any(|(slot, _)| doomed.contains(&(slot_id(slot))));
+        if key_taken || builds_on_dropped {
+            doomed.extend(append.slots.iter().map(|(slot, _)| slot_id(slot)));
+            let outcome = if key_taken { Outcome::KeyTaken } else { Outcome::DecideAnew };
+            answer_all(writer, vec![append], &outcome);
+        } else {
+            kept.push(append);
+        }
+    }
+    kept
+}

@@ -1,0 +1,160 @@
+//! The event log: appends what commands decide, keeps the live aggregates, and lets everyone read.
+//!
+//! An append is durable in Postgres, in order, and stands for ever. Whatever has queued during one
+//! commit goes into the next; the unique (stream, sequence) is what keeps two writers from spending
+//! the same money twice.
+
+mod append;
+mod cache;
+pub mod chain;
+mod conflict;
+pub mod idempotency;
+pub(crate) mod load;
+mod lookup;
+mod queue;
+pub mod read;
+pub mod seal;
+mod snapshot;
+mod tail;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use codexapi_aggregates::ids::NodeIncarnation;
+use codexapi_aggregates::time::Timestamp;
+use sqlx::PgPool;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub(crate) use cache::{Live, Progress, Slot, StreamKey};
+pub use idempotency::IdempotencyKey;
+pub(crate) use idempotency::{NewKey, WrittenRange};
+pub(crate) use queue::{Append, NewEvent, Outcome};
+pub use queue::{BATCH_EVENTS, COMMAND_EVENTS, QUEUE_CAPACITY};
+pub use read::{SHARD, Shard, StoredEvent};
+pub(crate) use snapshot::Snapshot;
+
+/// Streams kept live by default.
+pub const DEFAULT_CACHE_CAPACITY: usize = 50_000;
+
+/// How long one read on behalf of a command may take before it counts as Postgres being away.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub struct EventLogOptions {
+    /// Who appends; other nodes learn from it which news is not their own.
+    pub node: NodeIncarnation,
+    /// Streams kept live.
+    pub cache_capacity: usize,
+    /// Events after which a stream's state is kept for a quick cold start.
+    pub snapshot_every: i64,
+}
+
+impl EventLogOptions {
+    pub fn new(node: NodeIncarnation) -> Self {
+        Self {
+            node,
+            cache_capacity: DEFAULT_CACHE_CAPACITY,
+            snapshot_every: snapshot::DEFAULT_SNAPSHOT_EVERY,
+        }
+    }
+}
+
+/// A handle on the log; clones share everything. The background tasks end with the last handle.
+#[derive(Clone)]
+pub struct EventLog {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub pool: PgPool,
+    pub cache: Arc<cache::Cache>,
+    pub queue: mpsc::Sender<Append>,
+    pub snapshots: mpsc::Sender<Snapshot>,
+    pub snapshot_every: i64,
+    pub key_turns: idempotency::KeyTurns,
+    pub unanswered: TaskTracker,
+    appended: watch::Sender<i64>,
+    _stop_tasks: DropGuard,
+}
+
+impl EventLog {
+    /// Checks the server and starts the writer and the listener for other nodes' appends. Fails where
+    /// Postgres is away, not migrated, or may lose what it has acknowledged.
+    pub async fn open(pool: PgPool, options: EventLogOptions) -> anyhow::Result<Self> {
+        refuse_unsafe_server(&pool).await?;
+        let head = read::head(&pool, SHARD).await.context("reading the head of the event log")?;
+        let cache = Arc::new(cache::Cache::new(options.cache_capacity));
+        let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
+        let appended = watch::Sender::new(head);
+        let stop = CancellationToken::new();
+        append::Writer::spawn(&pool, Arc::clone(&cache), options.node, appended.clone(), queued);
+        tail::spawn(pool.clone(), Arc::clone(&cache), options.node, appended.clone(), head, stop.clone());
+        let snapshots = snapshot::spawn(pool.clone());
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                cache,
+                queue,
+                snapshots,
+                snapshot_every: options.snapshot_every.max(1),
+                key_turns: idempotency::KeyTurns::default(),
+                unanswered: TaskTracker::new(),
+                appended,
+                _stop_tasks: stop.drop_guard(),
+            }),
+        })
+    }
+
+    /// The highest committed position this process knows of; changes wake whoever follows the log.
+    pub fn appended(&self) -> watch::Receiver<i64> {
+        self.inner.appended.subscribe()
+    }
+
+    /// The pool the log reads with.
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// Streams that are live now.
+    pub fn cached_streams(&self) -> usize {
+        self.inner.cache.len()
+    }
+
+    /// Commands that wait for the writer now.
+    pub fn queued_commands(&self) -> usize {
+        self.inner.queue.max_capacity() - self.inner.queue.capacity()
+    }
+
+    /// Takes no further command and waits until every queued one is answered, at most `deadline`.
+    /// Returns whether all were.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.inner.unanswered.close();
+        tokio::time::timeout(deadline, self.inner.unanswered.wait()).await.is_ok()
+    }
+}
+
+/// Refuses a server that acknowledges what a power cut can take back.
+async fn refuse_unsafe_server(pool: &PgPool) -> anyhow::Result<()> {
+    for setting in ["fsync", "full_page_writes"] {
+        let value: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(setting)
+            .fetch_one(pool)
+            .await
+            .with_context(|| format!("asking Postgres for its setting {setting}"))?;
+        if value != "on" {
+            bail!(
+                "Postgres runs with {setting} = {value}: a crash could take back money that was \
+                 acknowledged. Set {setting} = on in postgresql.conf and restart it"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `moment` as sqlx takes it; fails beyond the years Postgres knows.
+pub(crate) fn to_datetime(moment: Timestamp) -> anyhow::Result<chrono::DateTime<chrono::Utc>> {
+    chrono::DateTime::from_timestamp_micros(moment.0)
+        .with_context(|| format!("{} µs since 1970 is beyond the calendar", moment.0))
+}

@@ -1,0 +1,131 @@
+//! Hearing of other nodes' appends: cached streams they have written catch up, and followers of the
+//! log in this process wake.
+//!
+//! Nothing depends on it for correctness: a writer that has not heard meets a conflict, and a refusal
+//! is never given without asking Postgres. It saves conflicts, and keeps plain reads of state fresh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codexapi_aggregates::ids::NodeIncarnation;
+use sqlx::PgPool;
+use sqlx::postgres::{PgListener, PgNotification};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::cache::Cache;
+use super::read::{self, SHARD};
+
+const CHANNEL: &str = "events_appended";
+
+/// How often the head is read although nobody called.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Pause after a failure, doubled each time up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+struct Tail {
+    pool: PgPool,
+    cache: Arc<Cache>,
+    node: String,
+    appended: watch::Sender<i64>,
+    /// Up to here, every append of another node has been acted on.
+    seen: i64,
+}
+
+pub(super) fn spawn(
+    pool: PgPool,
+    cache: Arc<Cache>,
+    node: NodeIncarnation,
+    appended: watch::Sender<i64>,
+    head: i64,
+    stop: CancellationToken,
+) {
+    let tail = Tail { pool, cache, node: node.to_string(), appended, seen: head };
+    tokio::spawn(stop.run_until_cancelled_owned(tail.run()));
+}
+
+impl Tail {
+    async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let seen = self.seen;
+            let Err(error) = self.follow().await else { continue };
+            tracing::warn!(error = format!("{error:#}"), "not hearing of other nodes' appends; trying again");
+            pause = if self.seen > seen { FIRST_PAUSE } else { LONGEST_PAUSE.min(pause * 2) };
+            sleep(pause).await;
+        }
+    }
+
+    /// Follows the log until its connection fails.
+    async fn follow(&mut self) -> anyhow::Result<()> {
+        let mut listener = PgListener::connect_with(&self.pool).await?;
+        listener.eager_reconnect(false);
+        listener.listen(CHANNEL).await?;
+        // What was appended while nobody listened is not worth asking for stream by stream.
+        let head = read::head(&self.pool, SHARD).await?;
+        self.cache.mark_all_stale();
+        self.saw(head);
+        loop {
+            match timeout(POLL, listener.try_recv()).await {
+                Ok(Ok(Some(notification))) => self.heard(&notification).await?,
+                Ok(Ok(None)) => anyhow::bail!("the listening connection was lost"),
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_) => self.poll().await?,
+            }
+        }
+    }
+
+    async fn heard(&mut self, notification: &PgNotification) -> anyhow::Result<()> {
+        match parse(notification.payload()) {
+            Some((node, last)) if node == self.node => self.saw(last),
+            Some((_, last)) => self.catch_up(last).await?,
+            None => self.poll().await?,
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self) -> anyhow::Result<()> {
+        let head = read::head(&self.pool, SHARD).await?;
+        self.catch_up(head).await
+    }
+
+    /// Marks the cached streams that were written up to `last`.
+    async fn catch_up(&mut self, last: i64) -> anyhow::Result<()> {
+        if last <= self.seen {
+            return Ok(());
+        }
+        let written: Vec<(String, String, i64)> = sqlx::query_as(
+            "SELECT aggregate_type, aggregate_id, max(sequence) FROM events
+             WHERE position > $1 AND position <= $2 GROUP BY aggregate_type, aggregate_id",
+        )
+        .bind(self.seen)
+        .bind(last)
+        .fetch_all(&self.pool)
+        .await?;
+        for (aggregate_type, aggregate_id, sequence) in written {
+            self.cache.mark_stale(&aggregate_type, &aggregate_id, sequence);
+        }
+        self.saw(last);
+        Ok(())
+    }
+
+    fn saw(&mut self, position: i64) {
+        self.seen = self.seen.max(position);
+        self.appended.send_if_modified(|appended| {
+            let moved = position > *appended;
+            *appended = position.max(*appended);
+            moved
+        });
+    }
+}
+
+/// The node and the last position of `<node> <first> <last>`.
+fn parse(payload: &str) -> Option<(&str, i64)> {
+    let mut parts = payload.split(' ');
+    let node = parts.next()?;
+    let last = parts.nth(1)?.parse().ok()?;
+    Some((node, last))
+}

@@ -1,0 +1,61 @@
+//! Ending a generation, streamed or not: from what was observed to the durable settlement.
+
+use super::Gateway;
+use super::generation::{Ended, Generation};
+use super::protocols::meter::Metered;
+use super::refusal::GatewayError;
+use super::verdict::{AnswerEnd, Observed, Report, Verdict, verdict};
+
+impl Gateway {
+    /// Settles or releases. `None` where the client may be told that the answer is finished.
+    pub(super) async fn conclude(
+        &self,
+        generation: &Generation,
+        end: AnswerEnd,
+        metered: &Metered,
+        client_left: bool,
+        status: u16,
+        first_byte_ms: Option<u32>,
+    ) -> Option<GatewayError> {
+        let (outcome, usage_source, usage) = match verdict(&observe(generation, end, metered, client_left)) {
+            Verdict::Settle { outcome, usage_source, usage } => (outcome, usage_source, usage),
+            Verdict::Release(reason) => {
+                self.release(generation, reason).await;
+                return Some(GatewayError::ProviderFailed);
+            }
+        };
+        let command = generation.settle(Ended {
+            outcome,
+            usage_source,
+            usage,
+            served_model: metered.served_model.clone(),
+            provider_response_id: metered.response_id.clone(),
+            status,
+            first_byte_ms,
+        });
+        match self.settlements.settle(&generation.ending(), command).await {
+            Ok(_) if end == AnswerEnd::Finished => None,
+            Ok(_) => Some(GatewayError::ProviderFailed),
+            Err(_) => Some(GatewayError::SettlementTimedOut),
+        }
+    }
+}
+
+fn observe(generation: &Generation, end: AnswerEnd, metered: &Metered, client_left: bool) -> Observed {
+    let ceiling = generation.ceiling_tokens;
+    let report = match metered.usage.as_ref().map(|report| report.check(ceiling)) {
+        Some(Ok(usage)) => Report::Given(usage),
+        Some(Err(rejected)) => {
+            tracing::warn!(generation = %generation.id, %rejected, "a provider's usage is not believed");
+            Report::Rejected
+        }
+        None => Report::Absent,
+    };
+    Observed {
+        end,
+        report,
+        client_left,
+        delivered: metered.output_started || metered.terminal.is_finished(),
+        estimate: metered.estimated_usage(generation.input_tokens, ceiling),
+    }
+}

@@ -1,0 +1,119 @@
+//! One generation: what was asked, who pays, at which prices, and what it is called in the log.
+
+use std::time::Instant;
+
+use codexapi_aggregates::event::Metadata;
+use codexapi_aggregates::ids::{GenerationId, KeyId};
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::pricing::tariff::Quote;
+use codexapi_aggregates::time::Timestamp;
+use codexapi_aggregates::usage::{
+    Attempt, AttemptResult, BillingPolicy, ClientFamily, InputPrefix, Outcome, Payer, Protocol,
+    SettleGeneration, Timings, Usage, UsageSource,
+};
+
+use super::refusal::Caller;
+use super::settlement::Ending;
+use crate::upstream::Target;
+
+/// A generation whose hold is durable.
+pub struct Generation {
+    pub id: GenerationId,
+    pub caller: Caller,
+    pub payer: Payer,
+    pub key_id: KeyId,
+    pub family: ClientFamily,
+    pub metadata: Metadata,
+    pub usage_stream: String,
+    /// The client names no conversation, so the usage stream is this generation's own.
+    pub own_stream: bool,
+    pub target: Target,
+    pub quote: Quote,
+    pub policy: BillingPolicy,
+    /// Absent where the client names no conversation.
+    pub prefix: Option<InputPrefix>,
+    /// Estimated input tokens.
+    pub input_tokens: u64,
+    /// Tokens, in and out; usage beyond it is absurd.
+    pub ceiling_tokens: u64,
+    /// The most an estimate may cost: the hold's worst case.
+    pub worst_micro: MicroUsd,
+    pub arrived: Instant,
+    pub held_ms: u32,
+}
+
+/// How a generation ended, as far as its bill goes.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    pub outcome: Outcome,
+    pub usage_source: UsageSource,
+    pub usage: Usage,
+    pub served_model: Option<String>,
+    pub provider_response_id: Option<String>,
+    pub status: u16,
+    pub first_byte_ms: Option<u32>,
+}
+
+impl Generation {
+    pub fn protocol(&self) -> Protocol {
+        self.caller.protocol
+    }
+
+    /// The first attempt, as it stands in the hold.
+    pub fn attempt(target: &Target) -> Attempt {
+        Attempt {
+            number: 1,
+            provider: target.provider.name().to_owned(),
+            upstream_model: target.upstream_model.clone(),
+        }
+    }
+
+    pub fn ending(&self) -> Ending {
+        Ending {
+            generation_id: self.id,
+            usage_stream: self.usage_stream.clone(),
+            own_stream: self.own_stream,
+            payer: self.payer,
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    /// Milliseconds since the request arrived.
+    pub fn elapsed_ms(&self) -> u32 {
+        u32::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// The command that ends it; `now` is filled in when it is decided.
+    pub fn settle(&self, ended: Ended) -> SettleGeneration {
+        let attempt = AttemptResult {
+            attempt: Self::attempt(&self.target),
+            status: Some(ended.status),
+            provider_cost_micro: MicroUsd::ZERO,
+        };
+        SettleGeneration {
+            generation_id: self.id,
+            payer: self.payer,
+            key_id: self.key_id,
+            family: self.family,
+            protocol: self.protocol(),
+            model: self.caller.model.clone(),
+            served_model: ended.served_model.unwrap_or_else(|| self.target.upstream_model.clone()),
+            provider: self.target.provider.name().to_owned(),
+            provider_response_id: ended.provider_response_id,
+            outcome: ended.outcome,
+            usage_source: ended.usage_source,
+            usage: ended.usage,
+            estimate_cap_micro: self.worst_micro,
+            quote: self.quote.clone(),
+            policy: self.policy,
+            prefix: self.prefix.clone(),
+            attempts: vec![attempt],
+            timings: Timings {
+                held_ms: self.held_ms,
+                first_byte_ms: ended.first_byte_ms,
+                total_ms: self.elapsed_ms(),
+            },
+            now: Timestamp::default(),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One generation from request to settlement.
+//!
+//! From the hold on, a generation belongs to a task of its own and not to the client's connection: a
+//! client that leaves can neither free its bill nor lose it. The handler waits for that task's
+//! answer; when the client is gone, nobody waits, and the task ends what it has begun.
+
+pub mod admission;
+mod begin;
+mod client;
+mod conclude;
+mod dispatch;
+mod drains;
+mod generation;
+pub mod protocols;
+pub mod refusal;
+pub mod settlement;
+mod stream;
+mod verdict;
+mod whole;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::response::Response;
+use bytes::Bytes;
+use codexapi_aggregates::event::Metadata;
+use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
+use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol};
+use codexapi_aggregates::wallet::WalletTerms;
+use http::HeaderMap;
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+
+use self::admission::{Admission, WaitingLimits};
+pub use self::drains::DrainLimits;
+use self::drains::Drains;
+use self::refusal::{Caller, GatewayError, respond};
+pub use self::settlement::SettlementLimits;
+use self::settlement::Settlements;
+use crate::event_log::EventLog;
+use crate::upstream::Providers;
+
+/// How long input counts as recently sent, and so as probably cached by the provider.
+const RECENT_INPUT: Duration = Duration::from_secs(300);
+
+/// Conversations of which the recent input is remembered.
+const RECENT_CONVERSATIONS: u64 = 100_000;
+
+/// What the operator has set.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    pub node: NodeIncarnation,
+    pub terms: WalletTerms,
+    pub waiting: WaitingLimits,
+    pub drain: DrainLimits,
+    pub settlement: SettlementLimits,
+    /// Silence after which a client is sent a sign of life.
+    pub keepalive: Duration,
+    /// Silence after which a provider's stream counts as failed.
+    pub upstream_idle: Duration,
+    /// Keys conversation ids and input digests, so that the log says nothing about prompts.
+    pub conversation_key: [u8; 32],
+}
+
+impl GatewaySettings {
+    /// Codex is charged for new input only, everyone else for all of it.
+    fn policy(&self, family: ClientFamily) -> BillingPolicy {
+        match family {
+            ClientFamily::CodexCli => BillingPolicy::Delta,
+            ClientFamily::ClaudeCode | ClientFamily::Codexclaude | ClientFamily::Other => BillingPolicy::Full,
+        }
+    }
+}
+
+/// Serves generations.
+pub struct Gateway {
+    log: EventLog,
+    providers: Providers,
+    settings: GatewaySettings,
+    admission: Arc<Admission>,
+    settlements: Settlements,
+    drains: Drains,
+    tasks: TaskTracker,
+    /// Usage stream → estimated input tokens of its last request.
+    recent_inputs: moka::sync::Cache<String, u64>,
+}
+
+/// Who pays and who asks, as authenticated.
+#[derive(Clone, Copy, Debug)]
+pub enum Payee {
+    Customer { account_id: AccountId, key_id: KeyId },
+    Operator { key_id: KeyId },
+}
+
+impl Payee {
+    fn payer(self) -> Payer {
+        match self {
+            Self::Customer { account_id, .. } => Payer::Wallet { account_id },
+            Self::Operator { .. } => Payer::Operator,
+        }
+    }
+
+    fn key_id(self) -> KeyId {
+        match self {
+            Self::Customer { key_id, .. } | Self::Operator { key_id } => key_id,
+        }
+    }
+
+    fn metadata(self, request_id: &str) -> Metadata {
+        let actor = match self {
+            Self::Customer { account_id, .. } => format!("customer:{account_id}"),
+            Self::Operator { key_id } => format!("key:{key_id}"),
+        };
+        Metadata { actor, request_id: Some(request_id.to_owned()), cause: None }
+    }
+}
+
+/// A request for a generation, authenticated and not yet parsed.
+pub struct Incoming {
+    pub payee: Payee,
+    pub protocol: Protocol,
+    pub headers: HeaderMap,
+    /// Without `?`.
+    pub query: Option<String>,
+    pub body: Bytes,
+    pub request_id: String,
+    pub arrived: Instant,
+}
+
+/// Where the answer goes; closed when the client has left.
+type Answer = oneshot::Sender<Response>;
+
+impl Gateway {
+    pub fn new(log: EventLog, providers: Providers, settings: GatewaySettings, tasks: TaskTracker) -> Self {
+        let admission = Arc::new(Admission::new(settings.waiting));
+        let settlements = Settlements::new(
+            log.clone(),
+            settings.terms.clone(),
+            settings.settlement,
+            admission.clone(),
+            tasks.clone(),
+        );
+        let recent_inputs = moka::sync::Cache::builder()
+            .max_capacity(RECENT_CONVERSATIONS)
+            .time_to_live(RECENT_INPUT)
+            .build();
+        let drains = Drains::new(settings.drain);
+        Self { log, providers, settings, admission, settlements, drains, tasks, recent_inputs }
+    }
+
+    pub fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    pub fn settlements(&self) -> &Settlements {
+        &self.settlements
+    }
+
+    pub fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    /// Serves one generation. Dropping the future means that the client has left.
+    pub async fn serve(self: &Arc<Self>, incoming: Incoming) -> Response {
+        let caller = Caller::unparsed(incoming.protocol, &incoming.headers, &incoming.request_id);
+        let (answer, answered) = oneshot::channel();
+        let gateway = self.clone();
+        self.tasks.spawn(async move { gateway.run(incoming, answer).await });
+        // The task always answers; it is only dropped unanswered by a panic, which is logged there.
+        answered.await.unwrap_or_else(|_| respond(&GatewayError::Internal, &caller))
+    }
+
+    async fn run(&self, incoming: Incoming, mut answer: Answer) {
+        match self.begin(incoming, &mut answer).await {
+            begin::Begun::Held(generation, request) => self.dispatch(*generation, request, answer).await,
+            begin::Begun::Refused(error, caller) => refuse(answer, &error, &caller),
+            begin::Begun::ClientLeft => {}
+        }
+    }
+}
+
+/// Answers with an error; a client that has left hears nothing, which is as it should be.
+fn refuse(answer: Answer, error: &GatewayError, caller: &Caller) {
+    let _client_left = answer.send(respond(error, caller)).is_err();
+}

@@ -1,0 +1,178 @@
+//! The top-level fields of the three dialects, each read where it stands.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use codexapi_aggregates::usage::Protocol;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::estimate::{Estimate, Input, bytes_of};
+use super::forward::UsageSwitch;
+use super::{BadRequest, InputEstimate, MAX_CHOICES, MAX_MODEL_BYTES, ParsedRequest};
+use crate::gateway::protocols::json::{as_text, is_null, present, range_in};
+
+/// Every field that any of the dialects has and metering needs; serde refuses one given twice.
+#[derive(Deserialize)]
+#[serde(expecting = "a JSON object")]
+struct Fields<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    model: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    stream_options: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    max_completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    max_tokens: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    n: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    background: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    prompt_cache_key: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    messages: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    instructions: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    system: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    functions: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    response_format: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    output_config: Option<&'a RawValue>,
+}
+
+pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, BadRequest> {
+    let not_readable = |reason: String| BadRequest::NotReadable { reason };
+    let text = std::str::from_utf8(body).map_err(|error| not_readable(error.to_string()))?;
+    let fields: Fields = serde_json::from_str(text).map_err(|error| not_readable(error.to_string()))?;
+    let (model, model_at) = model(fields.model, body)?;
+    refuse_background(protocol, fields.background)?;
+    let (estimate, items) = input(protocol, &fields, body)?;
+    let stream = flag("stream", fields.stream)?;
+    let asks_usage = protocol == Protocol::Chat && stream;
+    let (usage_switch, include_usage) = if asks_usage {
+        UsageSwitch::read(fields.stream_options, body)?
+    } else {
+        (UsageSwitch::Untouched, false)
+    };
+    Ok(ParsedRequest {
+        protocol,
+        model,
+        stream,
+        max_output_tokens: max_output(protocol, &fields)?,
+        choices: choices(protocol, fields.n)?,
+        include_usage,
+        prompt_cache_key: words("prompt_cache_key", fields.prompt_cache_key)?,
+        service_tier: words("service_tier", fields.service_tier)?,
+        estimate,
+        body: body.clone(),
+        model_at,
+        items,
+        usage_switch,
+    })
+}
+
+fn model(field: Option<&RawValue>, body: &[u8]) -> Result<(String, Range<usize>), BadRequest> {
+    const EXPECTED: &str = "the name of a model, a text of 1 to 256 bytes without control characters";
+    let raw = field.ok_or(BadRequest::Missing { field: "model", expected: EXPECTED })?;
+    let name = as_text(raw)
+        .filter(|name| !name.is_empty() && name.len() <= MAX_MODEL_BYTES)
+        .filter(|name| !name.chars().any(char::is_control))
+        .ok_or(BadRequest::Wrong { field: "model", expected: EXPECTED })?;
+    Ok((name.into_owned(), range_in(body, raw.get())))
+}
+
+/// A background response is answered before it is generated: its usage would never be seen.
+fn refuse_background(protocol: Protocol, field: Option<&RawValue>) -> Result<(), BadRequest> {
+    if protocol != Protocol::Responses || !flag("background", field)? {
+        return Ok(());
+    }
+    Err(BadRequest::Wrong {
+        field: "background",
+        expected: "false: this gateway answers while the response is generated",
+    })
+}
+
+fn input(
+    protocol: Protocol,
+    fields: &Fields,
+    body: &[u8],
+) -> Result<(InputEstimate, Vec<Range<usize>>), BadRequest> {
+    let mut fixed = Estimate::default();
+    let (parts, name, items) = match protocol {
+        Protocol::Responses => {
+            ([fields.instructions, fields.tools, fields.text, None], "input", fields.input)
+        }
+        Protocol::Chat => {
+            ([fields.tools, fields.functions, fields.response_format, None], "messages", fields.messages)
+        }
+        Protocol::Messages => {
+            ([fields.system, fields.tools, fields.output_config, None], "messages", fields.messages)
+        }
+    };
+    for part in parts.into_iter().flatten() {
+        fixed.add_plain(part.get(), bytes_of)?;
+    }
+    let mut input = Input::measured_by(bytes_of);
+    if let Some(items) = items.filter(|raw| !is_null(raw)) {
+        input.read(name, items.get(), range_in(body, items.get()).start)?;
+    }
+    let estimate = InputEstimate { fixed_tokens: fixed.tokens(), item_tokens: input.estimate.tokens() };
+    Ok((estimate, input.items))
+}
+
+fn flag(field: &'static str, raw: Option<&RawValue>) -> Result<bool, BadRequest> {
+    match raw.map(RawValue::get) {
+        None | Some("null" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(BadRequest::Wrong { field, expected: "true or false" }),
+    }
+}
+
+fn words(field: &'static str, raw: Option<&RawValue>) -> Result<Option<String>, BadRequest> {
+    let Some(raw) = raw.filter(|raw| !is_null(raw)) else { return Ok(None) };
+    let text = as_text(raw).ok_or(BadRequest::Wrong { field, expected: "a text" })?;
+    Ok(Some(text.into_owned()))
+}
+
+fn whole(field: &'static str, raw: Option<&RawValue>) -> Result<Option<u64>, BadRequest> {
+    let Some(raw) = raw.filter(|raw| !is_null(raw)) else { return Ok(None) };
+    let number = raw.get().parse().map_err(|_| BadRequest::Wrong {
+        field,
+        expected: "a whole number of tokens, not negative and without a fraction",
+    })?;
+    Ok(Some(number))
+}
+
+/// Of two limits in a chat request the larger counts: it is the one that may be billed.
+fn max_output(protocol: Protocol, fields: &Fields) -> Result<Option<u64>, BadRequest> {
+    match protocol {
+        Protocol::Responses => whole("max_output_tokens", fields.max_output_tokens),
+        Protocol::Messages => whole("max_tokens", fields.max_tokens),
+        Protocol::Chat => Ok(whole("max_completion_tokens", fields.max_completion_tokens)?
+            .max(whole("max_tokens", fields.max_tokens)?)),
+    }
+}
+
+fn choices(protocol: Protocol, n: Option<&RawValue>) -> Result<u64, BadRequest> {
+    let Some(raw) = n.filter(|raw| protocol == Protocol::Chat && !is_null(raw)) else { return Ok(1) };
+    match raw.get().parse() {
+        Ok(n @ 1..=MAX_CHOICES) => Ok(n),
+        Ok(_) | Err(_) => Err(BadRequest::Wrong { field: "n", expected: "a whole number from 1 to 128" }),
+    }
+}

@@ -1,0 +1,235 @@
+//! Why the gateway answers a request itself: the one table from reason to status, code and sentence.
+//!
+//! The same reason reaches each client in the form that makes it show our sentence and not retry in
+//! vain. Codex hides the text of a 429 and retries a 402, so it is told inside a stream: what waiting
+//! cannot mend as `invalid_prompt`, which it shows verbatim; what waiting mends as
+//! `rate_limit_exceeded`, whose "try again in Ns" it obeys.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::usage::{ClientFamily, Protocol};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::protocols::client::is_codex;
+use super::protocols::errors::{self, ErrorKind, ErrorShape};
+
+const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Seconds a client is asked to wait where nothing says better.
+pub const DEFAULT_RETRY_SECS: u32 = 10;
+
+/// Who is answered, and how they listen.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub protocol: Protocol,
+    pub family: ClientFamily,
+    /// Whether the client asked for a stream; `false` until the body is parsed.
+    pub streaming: bool,
+    pub model: String,
+    pub request_id: String,
+}
+
+/// A reason to refuse, or to report a failure before a response has begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayError {
+    #[error("{message}")]
+    BadRequest { message: String, field: Option<&'static str> },
+    #[error("the body is larger than {limit_mib} MiB")]
+    TooLarge { limit_mib: usize },
+    #[error("the model {model:?} is not sold here. Available: {available}")]
+    UnknownModel { model: String, available: String },
+    #[error("the model {model:?} is not available over this endpoint")]
+    WrongEndpoint { model: String },
+    #[error(
+        "Insufficient credit: your balance is ${available} and this request needs about ${requested}. Top up to go on."
+    )]
+    InsufficientCredit { available: MicroUsd, requested: MicroUsd },
+    #[error("{running} requests are still running on this balance; try again in {DEFAULT_RETRY_SECS}s")]
+    StillWaiting { running: usize },
+    /// The settlement queue is nearly full, or the service is stopping.
+    #[error("the service is busy; try again in {DEFAULT_RETRY_SECS}s")]
+    Busy,
+    #[error("the service cannot reach its database; try again in {DEFAULT_RETRY_SECS}s")]
+    StoreUnavailable,
+    #[error("the model's provider could not be reached; try again in {retry_secs}s")]
+    ProviderUnavailable { retry_secs: u32 },
+    #[error("the model's provider is overloaded; try again in {retry_secs}s")]
+    ProviderOverloaded { retry_secs: u32 },
+    #[error("the model's provider refused this service; the operator has been told")]
+    ProviderRefusedUs,
+    #[error("the model's provider failed before it answered; nothing was charged")]
+    ProviderFailed,
+    /// The provider found fault with the request itself; its own words, in the caller's dialect.
+    #[error("the provider refused the request")]
+    ProviderRefusedRequest { status: u16, body: Bytes },
+    #[error("the generation ended but could not be recorded in time; nothing was charged")]
+    SettlementTimedOut,
+    #[error("an internal error; quote the request id to the operator")]
+    Internal,
+}
+
+impl GatewayError {
+    /// The status for everyone but a streaming Codex.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownModel { .. } | Self::WrongEndpoint { .. } => StatusCode::NOT_FOUND,
+            Self::InsufficientCredit { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::StillWaiting { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::Busy
+            | Self::StoreUnavailable
+            | Self::ProviderUnavailable { .. }
+            | Self::SettlementTimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProviderOverloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ProviderRefusedUs | Self::ProviderFailed => StatusCode::BAD_GATEWAY,
+            Self::ProviderRefusedRequest { status, .. } => {
+                StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST)
+            }
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Seconds after which trying again may help; `None` where it cannot.
+    fn retry_secs(&self) -> Option<u32> {
+        match self {
+            Self::StillWaiting { .. } | Self::Busy | Self::StoreUnavailable => Some(DEFAULT_RETRY_SECS),
+            Self::ProviderUnavailable { retry_secs } | Self::ProviderOverloaded { retry_secs } => {
+                Some(*retry_secs)
+            }
+            Self::BadRequest { .. }
+            | Self::TooLarge { .. }
+            | Self::UnknownModel { .. }
+            | Self::WrongEndpoint { .. }
+            | Self::InsufficientCredit { .. }
+            | Self::ProviderRefusedUs
+            | Self::ProviderFailed
+            | Self::ProviderRefusedRequest { .. }
+            | Self::SettlementTimedOut
+            | Self::Internal => None,
+        }
+    }
+
+    pub(super) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::BadRequest { .. } | Self::TooLarge { .. } | Self::ProviderRefusedRequest { .. } => {
+                ErrorKind::InvalidRequest
+            }
+            Self::UnknownModel { .. } | Self::WrongEndpoint { .. } => ErrorKind::NotFound,
+            Self::InsufficientCredit { .. } => ErrorKind::InsufficientCredit,
+            Self::StillWaiting { .. } => ErrorKind::RateLimited,
+            Self::ProviderOverloaded { .. } => ErrorKind::Overloaded,
+            Self::Busy
+            | Self::StoreUnavailable
+            | Self::ProviderUnavailable { .. }
+            | Self::SettlementTimedOut => ErrorKind::Unavailable,
+            Self::ProviderRefusedUs | Self::ProviderFailed => ErrorKind::UpstreamFailed,
+            Self::Internal => ErrorKind::Internal,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest { .. } | Self::ProviderRefusedRequest { .. } => "invalid_request",
+            Self::TooLarge { .. } => "request_too_large",
+            Self::UnknownModel { .. } | Self::WrongEndpoint { .. } => "model_not_found",
+            Self::InsufficientCredit { .. } => "insufficient_credit",
+            Self::StillWaiting { .. } => "rate_limit_exceeded",
+            Self::Busy => "service_busy",
+            Self::StoreUnavailable => "service_unavailable",
+            Self::ProviderUnavailable { .. } => "provider_unavailable",
+            Self::ProviderOverloaded { .. } => "provider_overloaded",
+            Self::ProviderRefusedUs => "provider_refused",
+            Self::ProviderFailed => "provider_failed",
+            Self::SettlementTimedOut => "settlement_timed_out",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// The field at fault, for OpenAI's `param`.
+    fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::BadRequest { field, .. } => *field,
+            _ => None,
+        }
+    }
+
+    /// Whether this is our own outage, which even Codex is told as the plain status.
+    fn is_our_outage(&self) -> bool {
+        matches!(self, Self::Busy | Self::StoreUnavailable | Self::SettlementTimedOut | Self::Internal)
+    }
+}
+
+/// Answers in the caller's dialect.
+pub fn respond(error: &GatewayError, caller: &Caller) -> Response {
+    if is_codex(caller.family) && !error.is_our_outage() {
+        return if caller.streaming { codex_stream(error, caller) } else { codex_json(error, caller) };
+    }
+    json(error, error.status(), caller)
+}
+
+/// Codex shows a failed response's message; `invalid_prompt` is not retried, `rate_limit_exceeded` is.
+fn codex_stream(error: &GatewayError, caller: &Caller) -> Response {
+    let code = if error.retry_secs().is_some() { "rate_limit_exceeded" } else { "invalid_prompt" };
+    let created_at = crate::clock::now().0 / 1_000_000;
+    let id = format!("resp_{}", crate::clock::new_id().simple());
+    let frames = errors::codex_refusal_stream(&id, &caller.model, code, &sentence(error), created_at);
+    Response::builder()
+        .status(StatusCode::OK)
+        .header(CONTENT_TYPE, "text/event-stream")
+        .body(Body::from(frames))
+        .expect("constant headers")
+}
+
+fn codex_json(error: &GatewayError, caller: &Caller) -> Response {
+    match error {
+        GatewayError::UnknownModel { .. } | GatewayError::WrongEndpoint { .. } => {
+            json(error, error.status(), caller)
+        }
+        _ if error.retry_secs().is_some() => json(error, error.status(), caller),
+        _ => json(error, StatusCode::BAD_REQUEST, caller),
+    }
+}
+
+fn json(error: &GatewayError, status: StatusCode, caller: &Caller) -> Response {
+    let body = match error {
+        GatewayError::ProviderRefusedRequest { body, .. } => body.clone(),
+        _ => errors::render_json(
+            caller.protocol,
+            &ErrorShape {
+                status: status.as_u16(),
+                kind: error.kind(),
+                code: Some(error.code()),
+                param: error.field(),
+                message: &sentence(error),
+                request_id: &caller.request_id,
+            },
+        ),
+    };
+    let mut response = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
+    if let Some(retry_secs) = error.retry_secs() {
+        response = response.header(RETRY_AFTER, retry_secs);
+    } else if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+        response = response.header(X_SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    response.body(Body::from(body)).expect("constant headers")
+}
+
+/// What a person reads. A provider's own words are dug out of its body.
+fn sentence(error: &GatewayError) -> String {
+    match error {
+        GatewayError::ProviderRefusedRequest { body, .. } => {
+            message_of(body).unwrap_or_else(|| error.to_string())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// `error.message` of an error body, in either dialect.
+fn message_of(body: &[u8]) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
+    Some(body.get("error")?.get("message")?.as_str()?.to_owned())
+}

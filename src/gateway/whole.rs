@@ -1,0 +1,84 @@
+//! Relaying an answer that is not streamed: the whole body waits for the durable settlement.
+//!
+//! A client that leaves does not end the call: half an answer could only be guessed at, so it is read
+//! to its end within a longer limit.
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use codexapi_aggregates::wallet::ReleaseReason;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+
+use super::generation::Generation;
+use super::protocols::headers::passed_response;
+use super::protocols::meter::meter_body;
+use super::protocols::relabel::Relabeler;
+use super::refusal::GatewayError;
+use super::verdict::AnswerEnd;
+use super::{Answer, Gateway, refuse};
+use crate::crash_points;
+
+/// The largest answer that is relayed.
+const BODY_LIMIT: usize = 64 * 1024 * 1024;
+
+impl Gateway {
+    pub(super) async fn whole(&self, generation: Generation, response: reqwest::Response, answer: Answer) {
+        let status = response.status().as_u16();
+        let headers = passed_response(response.headers());
+        let first_byte_ms = Some(generation.elapsed_ms());
+        let body = self.read_whole(&generation, response).await;
+        crash_points::reached(crash_points::UPSTREAM_DONE);
+        let Some(body) = body else {
+            self.release(&generation, ReleaseReason::NothingDelivered).await;
+            return refuse(answer, &GatewayError::ProviderFailed, &generation.caller);
+        };
+        let metered = meter_body(generation.protocol(), &body);
+        let end = if metered.terminal.is_finished() { AnswerEnd::Finished } else { AnswerEnd::Failed };
+        let client_left = answer.is_closed();
+        let failed = self.conclude(&generation, end, &metered, client_left, status, first_byte_ms).await;
+        crash_points::reached(crash_points::SETTLED_UNTOLD);
+        match failed {
+            None => {
+                let body = Relabeler::new(generation.protocol(), &generation.caller.model).body(&body);
+                let _client_left = answer.send(success(&headers, body)).is_err();
+            }
+            Some(error) => refuse(answer, &error, &generation.caller),
+        }
+    }
+
+    /// The whole body, or `None` where the provider broke off, fell silent or sent too much.
+    async fn read_whole(&self, generation: &Generation, mut response: reqwest::Response) -> Option<Bytes> {
+        let mut body = BytesMut::new();
+        let longest = self.drains.limits().longest_unstreamed;
+        let read = async {
+            loop {
+                match response.chunk().await {
+                    Ok(Some(chunk)) if body.len() + chunk.len() <= BODY_LIMIT => {
+                        body.extend_from_slice(&chunk)
+                    }
+                    Ok(None) => return true,
+                    Ok(Some(_)) => return false,
+                    Err(error) => {
+                        let error = error.without_url();
+                        tracing::warn!(generation = %generation.id, %error, "a provider's answer broke off");
+                        return false;
+                    }
+                }
+            }
+        };
+        let complete = tokio::time::timeout(longest, read).await.unwrap_or(false);
+        complete.then(|| body.freeze())
+    }
+}
+
+fn success(headers: &HeaderMap, body: Bytes) -> Response {
+    let mut response = Response::builder().status(StatusCode::OK);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    response
+        .header(CONTENT_TYPE, "application/json")
+        .body(Body::from(body))
+        .expect("headers that came from headers")
+}

@@ -1,0 +1,124 @@
+//! One event as one line: sequence, time, type, what it came to, who caused it.
+
+use anyhow::Context as _;
+use codexapi_aggregates::account::events::AccountEvent;
+use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_aggregates::log::LogEvent;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::pricing::PricingEvent;
+use codexapi_aggregates::time::Timestamp;
+use codexapi_aggregates::usage::{GenerationSettled, UsageEvent};
+use codexapi_aggregates::wallet::WalletEvent;
+
+/// The line for an event of type `event_type`.
+pub(super) fn of(event_type: &str, event: &RecordedEvent) -> anyhow::Result<String> {
+    let (sequence, time) = (event.sequence, time(event.recorded_at)?);
+    let (what, actor) = (summary(&event.event), &event.metadata.actor);
+    Ok(format!("{sequence:>6}  {time}  {event_type:<28}  {what}  by {actor}"))
+}
+
+/// `2026-11-22T10:00:00.000000Z`.
+pub(super) fn time(moment: Timestamp) -> anyhow::Result<String> {
+    let time = chrono::DateTime::from_timestamp_micros(moment.0).context("a time beyond the calendar")?;
+    Ok(time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
+}
+
+fn summary(event: &AnyEvent) -> String {
+    match event {
+        AnyEvent::Account(event) => of_account(event),
+        AnyEvent::Log(LogEvent::Sealed { up_to_position, event_count, running_hash, .. }) => {
+            format!("{event_count} events up to position {up_to_position}: {running_hash}")
+        }
+        AnyEvent::Pricing(event) => of_pricing(event),
+        AnyEvent::Usage(event) => of_usage(event),
+        AnyEvent::Wallet(event) => {
+            let (what, balance, held) = (of_wallet(event), event.balance(), event.held());
+            format!("{what}; balance ${balance}, held ${held}")
+        }
+    }
+}
+
+fn of_wallet(event: &WalletEvent) -> String {
+    match event {
+        WalletEvent::CreditGranted { grant_id, source, amount_micro, .. } => {
+            format!("+${amount_micro} {source:?} grant {grant_id}")
+        }
+        WalletEvent::GrantExpired { grant_id, expired_micro, kept_micro, .. } => {
+            format!("-${expired_micro} of grant {grant_id} expired, ${kept_micro} kept for open holds")
+        }
+        WalletEvent::HoldPlaced { generation_id, amount_micro, worst_micro, quote, .. } => {
+            let model = &quote.model;
+            format!("hold ${amount_micro} (at worst ${worst_micro}) for {model} generation {generation_id}")
+        }
+        WalletEvent::HoldReleased { generation_id, reason, .. } => {
+            format!("released generation {generation_id}: {reason:?}")
+        }
+        WalletEvent::HoldExpired { generation_id, reason, amount_micro, .. } => {
+            format!("hold ${amount_micro} of generation {generation_id} expired: {reason:?}")
+        }
+        WalletEvent::UsageCharged {
+            generation_id,
+            model,
+            cost_micro,
+            charged_micro,
+            shortfall_micro,
+            late,
+            ..
+        } => {
+            let shortfall = noted(", shortfall", *shortfall_micro);
+            let late = if *late { ", late" } else { "" };
+            format!(
+                "-${charged_micro} of ${cost_micro}{shortfall}{late} for {model} generation {generation_id}"
+            )
+        }
+        WalletEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
+            format!("+${amount_micro} back for generation {generation_id}: {reason:?}")
+        }
+    }
+}
+
+fn of_usage(event: &UsageEvent) -> String {
+    match event {
+        UsageEvent::GenerationOpened { generation_id, attempt, .. } => {
+            format!("generation {generation_id} opened at {}", attempt.provider)
+        }
+        UsageEvent::GenerationSettled(settled) => of_settled(settled),
+        UsageEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
+            format!("charge of ${amount_micro} for generation {generation_id} reversed: {reason:?}")
+        }
+    }
+}
+
+fn of_settled(settled: &GenerationSettled) -> String {
+    let GenerationSettled { generation_id, model, served_model, provider, usage, .. } = settled;
+    let served = if model == served_model { String::new() } else { format!(" (served by {served_model})") };
+    let (input, cached, output) = (usage.total_input(), usage.cached_input, usage.output);
+    let (charged, cost, outcome) = (settled.charged_micro, settled.cost_micro, settled.outcome);
+    let insured = noted(", insured", settled.insured_micro);
+    format!(
+        "generation {generation_id} {outcome:?}: {model}{served} at {provider}, input {input} (cached {cached}), \
+         output {output}, charged ${charged} of ${cost}{insured}"
+    )
+}
+
+fn of_account(event: &AccountEvent) -> String {
+    match event {
+        AccountEvent::CustomerRegistered { account_id, .. } => format!("customer {account_id}"),
+        AccountEvent::KeyIssued { key_id, kind, prefix, .. } => {
+            format!("{} key {key_id} ({prefix}…)", kind.name())
+        }
+        AccountEvent::KeyRevoked { key_id, reason, .. } => format!("key {key_id}: {reason:?}"),
+        AccountEvent::TokenRevealed { key_id, reason, .. } => format!("key {key_id}: {reason:?}"),
+    }
+}
+
+fn of_pricing(event: &PricingEvent) -> String {
+    match event {
+        PricingEvent::RateCardPublished { card, .. } => format!("{} version {}", card.model, card.version),
+        PricingEvent::RateCardWithdrawn { model, .. } => format!("{model} is no longer sold"),
+    }
+}
+
+fn noted(label: &str, amount: MicroUsd) -> String {
+    if amount == MicroUsd::ZERO { String::new() } else { format!("{label} ${amount}") }
+}

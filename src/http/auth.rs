@@ -1,0 +1,337 @@
+//! Who is calling: from `Authorization: Bearer` or `x-api-key` to a principal, and whether that one may.
+//!
+//! A token is found by its keyed digest: in the operator's static tokens, then in a small cache, then in the `api_keys`
+//! read model. A cached answer lives for half a second, so a revoked key is refused everywhere within a second.
+//! Unknown tokens are not cached: a key must work the moment it is issued, and strangers must not fill the cache.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use codexapi_aggregates::account::KeyKind;
+use codexapi_aggregates::event::Metadata;
+use codexapi_aggregates::ids::{AccountId, KeyId};
+use codexapi_projections::api_keys::{self, ApiKey};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sqlx::PgPool;
+
+use super::envelope::RequestId;
+use super::error::Problem;
+use crate::app::App;
+use crate::config::CredentialSettings;
+use crate::secrets::{Token, TokenDigest, TokenDigestKey};
+
+/// How long a looked-up key is believed without asking again.
+const CACHED_FOR: Duration = Duration::from_millis(500);
+
+/// Keys remembered at most.
+const CACHE_CAPACITY: u64 = 50_000;
+
+/// How long a look-up may take before the caller gets a 503.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whom a route is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody, without credentials.
+    Public,
+    /// A customer, about the customer's own account.
+    Customer,
+    /// Whoever generations are billed to: a customer, or the operator.
+    Payer,
+    /// The operator's admin keys.
+    Admin,
+}
+
+/// Who is calling.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    Customer {
+        account_id: AccountId,
+        key_id: KeyId,
+    },
+    /// Generations are the operator's own cost.
+    Operator {
+        key_id: KeyId,
+        name: String,
+    },
+    Admin {
+        key_id: KeyId,
+        name: String,
+    },
+}
+
+impl Principal {
+    /// What goes into the metadata of events this principal causes.
+    pub fn metadata(&self, request_id: &RequestId) -> Metadata {
+        let actor = match self {
+            Self::Customer { account_id, .. } => format!("customer:{account_id}"),
+            Self::Operator { key_id, .. } => format!("key:{key_id}"),
+            Self::Admin { name, .. } => format!("operator:{name}"),
+        };
+        Metadata { actor, request_id: Some(request_id.0.clone()), cause: None }
+    }
+
+    pub fn key_id(&self) -> KeyId {
+        match self {
+            Self::Customer { key_id, .. } | Self::Operator { key_id, .. } | Self::Admin { key_id, .. } => {
+                *key_id
+            }
+        }
+    }
+
+    /// Whether two tokens mean the same account; two keys of one customer do.
+    fn is_same_account(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Customer { account_id: a, .. }, Self::Customer { account_id: b, .. }) => a == b,
+            (Self::Operator { .. }, Self::Operator { .. }) | (Self::Admin { .. }, Self::Admin { .. }) => true,
+            (Self::Customer { .. } | Self::Operator { .. } | Self::Admin { .. }, _) => false,
+        }
+    }
+}
+
+/// A customer's account, proven by a token; for handlers of `Audience::Customer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CustomerCaller {
+    pub account_id: AccountId,
+    pub key_id: KeyId,
+}
+
+/// Why a caller is turned away.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    #[error("no token was sent")]
+    Missing,
+    #[error("the token is unknown")]
+    Unknown,
+    #[error("the token was revoked")]
+    Revoked,
+    #[error("two tokens of different accounts were sent")]
+    Conflicting,
+    #[error("the caller is no customer")]
+    CustomersOnly,
+    #[error("generations cannot be billed to the caller")]
+    PayersOnly,
+    #[error("the caller is no admin")]
+    AdminsOnly,
+    #[error("tokens cannot be looked up")]
+    Unavailable(anyhow::Error),
+}
+
+/// Finds principals by their tokens.
+pub struct Authenticator {
+    digest_key: TokenDigestKey,
+    static_tokens: HashMap<TokenDigest, Principal>,
+    cache: moka::sync::Cache<TokenDigest, Principal>,
+    pool: PgPool,
+}
+
+impl Authenticator {
+    pub fn new(credentials: &CredentialSettings, pool: PgPool) -> Self {
+        let digest_key = credentials.token_digest_key.clone();
+        let operators = credentials.static_api_tokens.iter().enumerate().map(|(place, token)| {
+            let (digest, key_id) = static_key(token, &digest_key);
+            (digest, Principal::Operator { key_id, name: format!("static-api-{}", place + 1) })
+        });
+        let admins = credentials.static_admin_tokens.iter().enumerate().map(|(place, token)| {
+            let (digest, key_id) = static_key(token, &digest_key);
+            (digest, Principal::Admin { key_id, name: format!("static-admin-{}", place + 1) })
+        });
+        Self {
+            static_tokens: operators.chain(admins).collect(),
+            cache: moka::sync::Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(CACHED_FOR).build(),
+            digest_key,
+            pool,
+        }
+    }
+
+    /// The principal of a request. Of two tokens the one that is ours counts.
+    ///
+    /// # Errors
+    /// `Conflicting` where both are ours and mean different accounts.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, AuthError> {
+        match (bearer(headers), x_api_key(headers)) {
+            (None, None) => Err(AuthError::Missing),
+            (Some(token), None) | (None, Some(token)) => self.resolve(&token).await,
+            (Some(bearer), Some(key)) if bearer == key => self.resolve(&bearer).await,
+            (Some(bearer), Some(key)) => decide(self.resolve(&bearer).await, self.resolve(&key).await),
+        }
+    }
+
+    async fn resolve(&self, token: &Token) -> Result<Principal, AuthError> {
+        let digest = token.digest(&self.digest_key);
+        if let Some(principal) = self.static_tokens.get(&digest) {
+            return Ok(principal.clone());
+        }
+        if let Some(principal) = self.cache.get(&digest) {
+            return Ok(principal);
+        }
+        let text = digest.to_string();
+        let found = tokio::time::timeout(LOOKUP_TIMEOUT, api_keys::by_digest(&self.pool, &text))
+            .await
+            .map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?
+            .map_err(|error| AuthError::Unavailable(error.into()))?;
+        let principal = principal(found.ok_or(AuthError::Unknown)?)?;
+        self.cache.insert(digest, principal.clone());
+        Ok(principal)
+    }
+}
+
+/// What the guard of one route needs.
+#[derive(Clone)]
+pub struct Guard {
+    pub app: Arc<App>,
+    pub audience: Audience,
+}
+
+/// Lets a request pass if its caller belongs to the route's audience, and ends one that takes too long.
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    if guard.audience != Audience::Public {
+        let admitted = guard.app.auth.authenticate(request.headers()).await;
+        match admitted.and_then(|principal| admit(guard.audience, principal, &mut request)) {
+            Ok(()) => {}
+            Err(refusal) => return Problem::from(refusal).into_response(),
+        }
+    }
+    // A generation has deadlines of its own.
+    if guard.audience == Audience::Payer {
+        return next.run(request).await;
+    }
+    let limit = Duration::from_secs(guard.app.config.http.read_timeout_seconds);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::unavailable(anyhow!("no answer within {limit:?}")).into_response(),
+    }
+}
+
+fn admit(audience: Audience, principal: Principal, request: &mut Request) -> Result<(), AuthError> {
+    match (audience, &principal) {
+        (Audience::Customer, Principal::Customer { account_id, key_id }) => {
+            let caller = CustomerCaller { account_id: *account_id, key_id: *key_id };
+            request.extensions_mut().insert(caller);
+        }
+        (Audience::Customer, Principal::Operator { .. } | Principal::Admin { .. }) => {
+            return Err(AuthError::CustomersOnly);
+        }
+        (Audience::Payer, Principal::Admin { .. }) => return Err(AuthError::PayersOnly),
+        (Audience::Admin, Principal::Customer { .. } | Principal::Operator { .. }) => {
+            return Err(AuthError::AdminsOnly);
+        }
+        (Audience::Payer, Principal::Customer { .. } | Principal::Operator { .. })
+        | (Audience::Admin, Principal::Admin { .. })
+        | (Audience::Public, _) => {}
+    }
+    request.extensions_mut().insert(principal);
+    Ok(())
+}
+
+/// Of two tokens: the one that is ours, or a conflict.
+fn decide(
+    bearer: Result<Principal, AuthError>,
+    key: Result<Principal, AuthError>,
+) -> Result<Principal, AuthError> {
+    match (bearer, key) {
+        (Err(away @ AuthError::Unavailable(_)), _) | (_, Err(away @ AuthError::Unavailable(_))) => Err(away),
+        (Ok(bearer), Ok(key)) if bearer.is_same_account(&key) => Ok(bearer),
+        (Ok(_), Ok(_)) => Err(AuthError::Conflicting),
+        (Ok(principal), Err(_)) | (Err(_), Ok(principal)) => Ok(principal),
+        // "Revoked" says more than "unknown".
+        (Err(AuthError::Unknown), Err(error)) | (Err(error), Err(_)) => Err(error),
+    }
+}
+
+fn principal(key: ApiKey) -> Result<Principal, AuthError> {
+    if !key.is_active() {
+        return Err(AuthError::Revoked);
+    }
+    let key_id = KeyId(key.key_id);
+    match (key.kind, key.account_id) {
+        (KeyKind::SystemToken | KeyKind::Api, Some(account)) => {
+            Ok(Principal::Customer { account_id: AccountId(account), key_id })
+        }
+        (KeyKind::SystemToken | KeyKind::Api, None) => {
+            Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")))
+        }
+        (KeyKind::Operator, _) => Ok(Principal::Operator { key_id, name: key.prefix }),
+        (KeyKind::Admin, _) => Ok(Principal::Admin { key_id, name: key.prefix }),
+    }
+}
+
+/// A static token's id, the same at every start and on every node.
+fn static_key(token: &Token, digest_key: &TokenDigestKey) -> (TokenDigest, KeyId) {
+    let digest = token.digest(digest_key);
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&digest.0[..16]);
+    (digest, KeyId(uuid::Builder::from_custom_bytes(bytes).into_uuid()))
+}
+
+fn bearer(headers: &HeaderMap) -> Option<Token> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Token::presented(token.trim()))?
+}
+
+fn x_api_key(headers: &HeaderMap) -> Option<Token> {
+    Token::presented(headers.get("x-api-key")?.to_str().ok()?.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    fn customer() -> Principal {
+        Principal::Customer { account_id: AccountId(clock::new_id()), key_id: KeyId(clock::new_id()) }
+    }
+
+    #[test]
+    fn of_two_tokens_the_one_that_is_ours_counts() {
+        let ours = customer();
+        assert_eq!(decide(Ok(ours.clone()), Err(AuthError::Unknown)).expect("ours"), ours);
+        assert_eq!(decide(Err(AuthError::Revoked), Ok(ours.clone())).expect("ours"), ours);
+        assert!(matches!(decide(Err(AuthError::Unknown), Err(AuthError::Revoked)), Err(AuthError::Revoked)));
+    }
+
+    #[test]
+    fn tokens_of_different_accounts_conflict_and_two_keys_of_one_do_not() {
+        let (a, b) = (customer(), customer());
+        assert!(matches!(decide(Ok(a.clone()), Ok(b)), Err(AuthError::Conflicting)));
+        let Principal::Customer { account_id, .. } = a else { unreachable!("made above") };
+        let same = Principal::Customer { account_id, key_id: KeyId(clock::new_id()) };
+        assert_eq!(decide(Ok(a.clone()), Ok(same)).expect("same"), a);
+    }
+
+    #[test]
+    fn a_look_up_that_failed_is_never_taken_for_an_unknown_token() {
+        let away = || Err(AuthError::Unavailable(anyhow!("away")));
+        assert!(matches!(decide(Ok(customer()), away()), Err(AuthError::Unavailable(_))));
+        assert!(matches!(decide(away(), Err(AuthError::Unknown)), Err(AuthError::Unavailable(_))));
+    }
+
+    #[test]
+    fn tokens_are_read_from_both_headers() {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, "bearer cdx-one".parse().expect("a header"));
+        headers.insert("x-api-key", "cdx-two".parse().expect("a header"));
+        assert_eq!(bearer(&headers), Token::presented("cdx-one"));
+        assert_eq!(x_api_key(&headers), Token::presented("cdx-two"));
+        headers.insert(AUTHORIZATION, "Basic cdx-one".parse().expect("a header"));
+        assert_eq!(bearer(&headers), None);
+    }
+
+    #[test]
+    fn each_audience_admits_only_its_own() {
+        let key_id = KeyId(uuid::Uuid::nil());
+        let operator = || Principal::Operator { key_id, name: "o".into() };
+        let admin = || Principal::Admin { key_id, name: "a".into() };
+        let admitted = |audience, principal| admit(audience, principal, &mut Request::default()).is_ok();
+        let audiences = [Audience::Customer, Audience::Payer, Audience::Admin];
+        assert_eq!(audiences.map(|audience| admitted(audience, customer())), [true, true, false]);
+        assert_eq!(audiences.map(|audience| admitted(audience, operator())), [false, true, false]);
+        assert_eq!(audiences.map(|audience| admitted(audience, admin())), [false, false, true]);
+    }
+}

@@ -1,0 +1,4 @@
+//! What a customer reads about money.
+
+pub mod token_usage;
+pub mod wallet_status;

@@ -1,0 +1,281 @@
+//! `GET /api/v1/billing/token-usage`: every charge, newest first, and what each day adds up to.
+//!
+//! Days are the caller's: `?timezone=` or the `x-timezone` header, UTC otherwise. Sums are kept by quarter-hour, so
+//! every zone on earth divides them rightly.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Query, State};
+use axum::{Extension, Json};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono_tz::Tz;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_projections::generations::{self, Filter, Generation};
+use codexapi_projections::usage::{self, Breakdown, UsageDay, UsageSums};
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::clock;
+use crate::http::auth::CustomerCaller;
+use crate::http::error::{ErrorBody, Problem};
+
+/// Transactions on a page where the caller names no number.
+const DEFAULT_LIMIT: u32 = 50;
+
+/// Days shown where the caller names none.
+const DEFAULT_DAYS: u64 = 30;
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct TokenUsageQuery {
+    /// Transactions on this page, 1 to 200; 50 by default.
+    limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+    /// The first day, as 2026-11-22; by default 30 days back for `daily`, the beginning for `transactions`.
+    from: Option<NaiveDate>,
+    /// The last day; today by default.
+    to: Option<NaiveDate>,
+    /// The zone days are counted in, as Europe/Berlin.
+    timezone: Option<String>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenUsage {
+    transactions: Vec<Transaction>,
+    /// Pass it as `cursor` for the next page; absent on the last.
+    next_cursor: Option<String>,
+    daily: Vec<Day>,
+    timezone: String,
+}
+
+/// One generation and its charge. Amounts in micro-USD.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Transaction {
+    id: Uuid,
+    created_at: DateTime<Utc>,
+    model: String,
+    /// The model the provider says answered.
+    served_model: String,
+    /// `codex_cli`, `claude_code`, `codexclaude` or `other`.
+    client: &'static str,
+    /// Input tokens that were billed.
+    input_tokens: i64,
+    /// Every input token sent, those billed before in the same conversation included.
+    cumulative_input_tokens: i64,
+    cached_input_tokens: i64,
+    output_tokens: i64,
+    charged_micro: i64,
+    #[schema(example = "0.012345")]
+    charged_usd: String,
+    /// What of it was given back.
+    reversed_micro: i64,
+    balance_after_micro: Option<i64>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Day {
+    day: NaiveDate,
+    #[serde(flatten)]
+    sums: Sums,
+    clients: Vec<ClientShare>,
+    models: Vec<ModelShare>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ClientShare {
+    client: String,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ModelShare {
+    model: String,
+    #[serde(flatten)]
+    sums: Sums,
+}
+
+/// Tokens and amounts (micro-USD) summed.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Sums {
+    requests: i64,
+    input_tokens: i64,
+    cumulative_input_tokens: i64,
+    cached_input_tokens: i64,
+    output_tokens: i64,
+    charged_micro: i64,
+    charged_usd: String,
+    reversed_micro: i64,
+}
+
+/// The caller's charges and daily usage.
+#[utoipa::path(
+    get, path = "/api/v1/billing/token-usage", tag = "billing", params(TokenUsageQuery),
+    responses((status = 200, body = TokenUsage), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)),
+    security(("bearer" = []), ("apiKey" = []))
+)]
+pub async fn read(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<CustomerCaller>,
+    headers: HeaderMap,
+    query: Result<Query<TokenUsageQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<TokenUsage>, Problem> {
+    let Query(query) = query.map_err(|error| Problem::invalid("invalid_query", error.body_text()))?;
+    let zone = zone(&query, &headers)?;
+    let account = caller.account_id.0;
+    let cursor = cursor(&query)?;
+    let filter = Filter {
+        from: query.from.map(|day| start_of_day(zone, day)),
+        to: query.to.and_then(|day| day.checked_add_days(Days::new(1))).map(|day| start_of_day(zone, day)),
+    };
+    let limit = query.limit.unwrap_or(DEFAULT_LIMIT);
+    let page = generations::page(&app.pool, account, filter, cursor, limit).await?;
+    let daily = if cursor.is_none() { daily(&app, account, zone, &query).await? } else { vec![] };
+    Ok(Json(TokenUsage {
+        transactions: page.rows.into_iter().map(transaction).collect(),
+        next_cursor: page.next.map(|position| position.to_string()),
+        daily,
+        timezone: zone.name().into(),
+    }))
+}
+
+/// Each day with usage, whole and by client and model. Sent with the first page only.
+async fn daily(app: &App, account: Uuid, zone: Tz, query: &TokenUsageQuery) -> Result<Vec<Day>, Problem> {
+    let now = DateTime::from_timestamp_micros(clock::now().0).unwrap_or_default();
+    let to = query.to.unwrap_or_else(|| now.with_timezone(&zone).date_naive());
+    let from = query.from.unwrap_or_else(|| to.checked_sub_days(Days::new(DEFAULT_DAYS - 1)).unwrap_or(to));
+    if from > to {
+        return Err(Problem::invalid("invalid_range", "`from` is after `to`."));
+    }
+    let by = |breakdown| usage::daily(&app.pool, account, zone, from, to, breakdown);
+    let (totals, clients, models) =
+        tokio::try_join!(by(Breakdown::Total), by(Breakdown::Family), by(Breakdown::Model))?;
+    let (mut clients, mut models) = (by_day(clients), by_day(models));
+    let day = |total: UsageDay| Day {
+        day: total.day,
+        sums: sums(&total.sums),
+        clients: clients
+            .remove(&total.day)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|share| ClientShare { client: share.part.unwrap_or_default(), sums: sums(&share.sums) })
+            .collect(),
+        models: models
+            .remove(&total.day)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|share| ModelShare { model: share.part.unwrap_or_default(), sums: sums(&share.sums) })
+            .collect(),
+    };
+    Ok(totals.into_iter().map(day).collect())
+}
+
+fn by_day(shares: Vec<UsageDay>) -> BTreeMap<NaiveDate, Vec<UsageDay>> {
+    let mut days: BTreeMap<NaiveDate, Vec<UsageDay>> = BTreeMap::new();
+    for share in shares {
+        days.entry(share.day).or_default().push(share);
+    }
+    days
+}
+
+fn transaction(generation: Generation) -> Transaction {
+    let input_tokens = generation.billed_input_tokens();
+    Transaction {
+        id: generation.generation_id,
+        created_at: generation.settled_at,
+        model: generation.model,
+        served_model: generation.served_model,
+        client: generation.family.name(),
+        input_tokens,
+        cumulative_input_tokens: generation.cumulative_input_tokens,
+        cached_input_tokens: generation.cached_input_tokens,
+        output_tokens: generation.output_tokens,
+        charged_micro: generation.charged_micro.0,
+        charged_usd: generation.charged_micro.to_string(),
+        reversed_micro: generation.reversed_micro.0,
+        balance_after_micro: generation.balance_micro.map(|MicroUsd(micro)| micro),
+    }
+}
+
+fn sums(sums: &UsageSums) -> Sums {
+    Sums {
+        requests: sums.requests,
+        input_tokens: sums.billed_input_tokens(),
+        cumulative_input_tokens: sums.cumulative_input_tokens,
+        cached_input_tokens: sums.cached_input_tokens,
+        output_tokens: sums.output_tokens,
+        charged_micro: sums.charged_micro.0,
+        charged_usd: sums.charged_micro.to_string(),
+        reversed_micro: sums.reversed_micro.0,
+    }
+}
+
+fn zone(query: &TokenUsageQuery, headers: &HeaderMap) -> Result<Tz, Problem> {
+    let header = headers.get("x-timezone").and_then(|value| value.to_str().ok());
+    let name = query.timezone.as_deref().or(header).unwrap_or("UTC");
+    name.parse().map_err(|_| {
+        Problem::invalid("invalid_timezone", "`timezone` is a name such as Europe/Berlin or Asia/Kolkata.")
+    })
+}
+
+fn cursor(query: &TokenUsageQuery) -> Result<Option<i64>, Problem> {
+    let bad = |_| Problem::invalid("invalid_cursor", "`cursor` is the `nextCursor` of the page before.");
+    query.cursor.as_deref().map(str::parse).transpose().map_err(bad)
+}
+
+/// The first moment of `day`; where clocks skip midnight, the first moment after the gap.
+fn start_of_day(zone: Tz, day: NaiveDate) -> DateTime<Utc> {
+    let midnight = day.and_time(NaiveTime::MIN);
+    let quarters = (0..=96).map(|quarter| midnight + TimeDelta::minutes(15 * quarter));
+    quarters
+        .filter_map(|local| zone.from_local_datetime(&local).earliest())
+        .map(|moment| moment.with_timezone(&Utc))
+        .next()
+        .unwrap_or_else(|| midnight.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> NaiveDate {
+        text.parse().expect("a day")
+    }
+
+    #[test]
+    fn a_day_begins_at_the_callers_midnight() {
+        let kolkata: Tz = "Asia/Kolkata".parse().expect("a zone");
+        assert_eq!(start_of_day(kolkata, day("2026-11-22")).to_rfc3339(), "2026-11-21T18:30:00+00:00");
+        assert_eq!(start_of_day(Tz::UTC, day("2026-11-22")).to_rfc3339(), "2026-11-22T00:00:00+00:00");
+    }
+
+    #[test]
+    fn a_day_whose_midnight_is_skipped_begins_after_the_gap() {
+        let cairo: Tz = "Africa/Cairo".parse().expect("a zone");
+        // Clocks go from 23:59:59 on 23 April 2026 to 01:00 on the 24th.
+        assert_eq!(start_of_day(cairo, day("2026-04-24")).to_rfc3339(), "2026-04-23T22:00:00+00:00");
+    }
+
+    #[test]
+    fn a_zone_comes_from_the_query_then_from_the_header() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-timezone", "Asia/Kathmandu".parse().expect("a header"));
+        let mut query = TokenUsageQuery::default();
+        assert_eq!(zone(&query, &headers).expect("known").name(), "Asia/Kathmandu");
+        query.timezone = Some("Europe/Berlin".into());
+        assert_eq!(zone(&query, &headers).expect("known").name(), "Europe/Berlin");
+        query.timezone = Some("Middle/Earth".into());
+        assert_eq!(zone(&query, &headers).expect_err("unknown").code, "invalid_timezone");
+    }
+}

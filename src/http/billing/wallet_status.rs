@@ -1,0 +1,64 @@
+//! `GET /api/v1/wallet/status`: the balance now, and the prices it will be spent at.
+//!
+//! The balance comes from the wallet itself, not from a read model: launchers show it right before spending.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use codexapi_aggregates::ids::AccountId;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
+use codexapi_aggregates::wallet::Wallet;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::clock;
+use crate::http::auth::CustomerCaller;
+use crate::http::error::{ErrorBody, Problem};
+use crate::http::pricing::{PricingPayload, pricing_payload};
+
+/// Amounts in micro-USD; $1 is 1 000 000.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WalletStatus {
+    balance_micro: i64,
+    /// Set aside for running requests.
+    held_micro: i64,
+    /// Balance less what is held.
+    available_micro: i64,
+    /// The balance in dollars, for people.
+    #[schema(example = "12.345678")]
+    balance_usd: String,
+    pricing: PricingPayload,
+}
+
+/// The caller's balance and the prices in force.
+#[utoipa::path(
+    get, path = "/api/v1/wallet/status", tag = "billing",
+    responses((status = 200, body = WalletStatus), (status = 401, body = ErrorBody)),
+    security(("bearer" = []), ("apiKey" = []))
+)]
+pub async fn read(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<CustomerCaller>,
+) -> Result<Json<WalletStatus>, Problem> {
+    of(&app, caller.account_id).await.map(Json)
+}
+
+/// The status of one customer's wallet.
+pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Problem> {
+    let amounts = |wallet: &Wallet| (wallet.balance(), wallet.held(), wallet.available());
+    let (balance, held, available): (MicroUsd, MicroUsd, MicroUsd) =
+        app.log.read(&account_id.to_string(), amounts).await.map_err(Problem::unavailable)?;
+    let prices = |book: &PriceBook| pricing_payload(book, clock::now());
+    let pricing = app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)?;
+    Ok(WalletStatus {
+        balance_micro: balance.0,
+        held_micro: held.0,
+        available_micro: available.0,
+        balance_usd: balance.to_string(),
+        pricing,
+    })
+}

@@ -1,0 +1,79 @@
+//! What is around every request: an id, one log line, metrics, and errors put into words.
+//!
+//! The line names the route's pattern, never the URL as sent: a query may hold what nobody should log.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use codexapi_aggregates::usage::Protocol;
+use http::{HeaderName, HeaderValue};
+use tracing::Instrument;
+
+use super::error::{Problem, dialect};
+use crate::app::App;
+use crate::clock;
+use crate::metrics::RequestLabels;
+
+/// Where OpenAI's clients look for the request's id.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Where Anthropic's clients do.
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+/// The id the caller is told and the log and events name; ours, never the caller's.
+#[derive(Clone, Debug)]
+pub struct RequestId(pub String);
+
+/// Wraps the whole router.
+pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = RequestId(format!("req_{}", clock::new_id().simple()));
+    let method = request.method().clone();
+    let spoken = dialect(request.uri().path());
+    let route: String = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unknown".into(), |path| path.as_str().into());
+    request.extensions_mut().insert(id.clone());
+
+    let span = tracing::info_span!("request", id = %id.0);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let _entered = span.enter();
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        log_cause(&problem);
+        let headers = std::mem::take(response.headers_mut());
+        response = problem.response(spoken, &id.0);
+        keep_allow(&headers, &mut response);
+    }
+    add_id(&mut response, spoken, &id);
+
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    tracing::info!(%method, route, status, elapsed_ms = elapsed.as_millis() as u64, "answered");
+    app.metrics.requests.get_or_create(&RequestLabels::new(route, response.status())).inc();
+    response
+}
+
+/// The one place a cause is logged.
+fn log_cause(problem: &Problem) {
+    if let Some(cause) = &problem.cause {
+        tracing::error!(code = problem.code, "{cause:#}");
+    }
+}
+
+/// A 405 says which methods there are.
+fn keep_allow(from: &http::HeaderMap, to: &mut Response) {
+    if let Some(allow) = from.get(http::header::ALLOW) {
+        to.headers_mut().insert(http::header::ALLOW, allow.clone());
+    }
+}
+
+fn add_id(response: &mut Response, spoken: Option<Protocol>, id: &RequestId) {
+    let value = HeaderValue::from_str(&id.0).expect("an id is ASCII");
+    if spoken == Some(Protocol::Messages) {
+        response.headers_mut().insert(REQUEST_ID, value.clone());
+    }
+    response.headers_mut().insert(X_REQUEST_ID, value);
+}

@@ -1,0 +1,249 @@
+//! The one table from refusals and failures to what a caller is told.
+//!
+//! A refusal is told with its reason. A failure is logged once, with its cause and the request id, and the caller is
+//! told the id alone. Which words an answer is in is the caller's dialect, decided by the URL.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::response::{IntoResponse, Response};
+use codexapi_aggregates::account::AccountRefusal;
+use codexapi_aggregates::usage::Protocol;
+use codexapi_projections::ReadError;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::AuthError;
+use crate::commands::CommandError;
+use crate::gateway::protocols::errors::{ErrorKind, ErrorShape, render_json};
+
+/// Seconds after which what is unavailable may be back.
+const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// What a caller is told instead of an answer.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    pub status: StatusCode,
+    pub kind: ErrorKind,
+    /// Machine-readable reason, snake case.
+    pub code: &'static str,
+    /// For people; holds nothing but what the caller may know.
+    pub message: String,
+    pub retry_after_seconds: Option<u32>,
+    /// For the log alone.
+    pub cause: Option<Arc<anyhow::Error>>,
+}
+
+/// An error on our own routes.
+#[derive(Serialize, ToSchema)]
+pub struct ErrorBody {
+    error: ErrorDetail,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct ErrorDetail {
+    /// Machine-readable reason, snake case.
+    code: String,
+    message: String,
+    /// Tell us this when you ask what happened.
+    request_id: String,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, kind, code, message: message.into(), retry_after_seconds: None, cause: None }
+    }
+
+    pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, code, message)
+    }
+
+    pub fn no_such_route() -> Self {
+        Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "no_such_route", "There is no such URL here.")
+    }
+
+    pub fn method_not_allowed() -> Self {
+        let message = "This URL does not take that method.";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, ErrorKind::InvalidRequest, "method_not_allowed", message)
+    }
+
+    /// What we need is away; the same request may work soon.
+    pub fn unavailable(cause: anyhow::Error) -> Self {
+        let message = "This is not available at the moment. Try again shortly.";
+        let problem =
+            Self::new(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable, "unavailable", message);
+        Self { retry_after_seconds: Some(RETRY_AFTER_SECONDS), cause: Some(Arc::new(cause)), ..problem }
+    }
+
+    /// Something went wrong that the caller cannot mend.
+    pub fn failed(cause: anyhow::Error) -> Self {
+        let message = "Something went wrong on our side. Tell us the request id if it stays so.";
+        let problem = Self::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorKind::Internal, "internal", message);
+        Self { cause: Some(Arc::new(cause)), ..problem }
+    }
+
+    /// The body for `dialect`; `None` is our own.
+    pub fn body(&self, dialect: Option<Protocol>, request_id: &str) -> bytes::Bytes {
+        if let Some(protocol) = dialect {
+            let (status, kind) = (self.status.as_u16(), self.kind);
+            let shape = ErrorShape {
+                status,
+                kind,
+                code: Some(self.code),
+                param: None,
+                message: &self.message,
+                request_id,
+            };
+            return render_json(protocol, &shape);
+        }
+        let request_id = request_id.to_owned();
+        let error = ErrorDetail { code: self.code.into(), message: self.message.clone(), request_id };
+        serde_json::to_vec(&ErrorBody { error }).expect("strings are JSON").into()
+    }
+
+    /// The whole answer for `dialect`; `None` is our own.
+    pub fn response(&self, dialect: Option<Protocol>, request_id: &str) -> Response {
+        let mut response = (self.status, self.body(dialect, request_id)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(seconds) = self.retry_after_seconds {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+/// Carries the problem out to where dialect and request id are known.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The dialect a URL speaks; `None` is our own.
+pub fn dialect(path: &str) -> Option<Protocol> {
+    match path {
+        _ if path.starts_with("/v1/messages") => Some(Protocol::Messages),
+        _ if path.starts_with("/v1/responses") => Some(Protocol::Responses),
+        _ if path.starts_with("/v1/") => Some(Protocol::Chat),
+        _ => None,
+    }
+}
+
+/// What a caught panic is told as.
+pub fn caught_panic(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "something that is not text".into());
+    Problem::failed(anyhow::anyhow!("a handler panicked: {said}")).into_response()
+}
+
+impl From<AuthError> for Problem {
+    fn from(error: AuthError) -> Self {
+        use AuthError as E;
+        let unauthorized =
+            |code, message| Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Authentication, code, message);
+        let forbidden =
+            |message| Self::new(StatusCode::FORBIDDEN, ErrorKind::Permission, "wrong_kind_of_key", message);
+        match error {
+            E::Missing => unauthorized(
+                "missing_token",
+                "No token was sent. Send yours as `Authorization: Bearer` or `x-api-key`.",
+            ),
+            E::Unknown => unauthorized("invalid_token", "This token is not known here."),
+            E::Revoked => unauthorized("revoked_token", "This token was revoked or replaced."),
+            E::Conflicting => Self::invalid(
+                "conflicting_tokens",
+                "`Authorization` and `x-api-key` hold tokens of different accounts. Send only one.",
+            ),
+            E::CustomersOnly => forbidden("This needs the token of a customer; this one is the operator's."),
+            E::PayersOnly => forbidden("This needs a token that generations are billed to."),
+            E::AdminsOnly => forbidden("This needs an admin key."),
+            E::Unavailable(cause) => Self::unavailable(cause.context("looking up a token")),
+        }
+    }
+}
+
+impl From<AccountRefusal> for Problem {
+    fn from(refusal: AccountRefusal) -> Self {
+        use AccountRefusal as R;
+        let (status, kind, code) = match refusal {
+            R::NotRegistered => (StatusCode::NOT_FOUND, ErrorKind::NotFound, "account_not_found"),
+            R::UnknownKey { .. } => (StatusCode::NOT_FOUND, ErrorKind::NotFound, "key_not_found"),
+            R::AlreadyRegistered => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "account_exists"),
+            R::KeyExists { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "key_exists"),
+            R::KeyRevoked { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "key_revoked"),
+            R::SystemTokenIsReplaced => {
+                (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "system_token_is_replaced")
+            }
+            R::TooManyActiveKeys => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "too_many_active_keys"),
+            R::TooManyKeys => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "too_many_keys"),
+            R::WrongKindOfKey { .. } => {
+                (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "wrong_kind_of_key")
+            }
+        };
+        Self::new(status, kind, code, refusal.to_string())
+    }
+}
+
+impl<R: Into<Problem>> From<CommandError<R>> for Problem {
+    fn from(error: CommandError<R>) -> Self {
+        match error {
+            CommandError::Refused(refusal) => refusal.into(),
+            CommandError::IdempotencyMismatch { .. } => Self::new(
+                StatusCode::CONFLICT,
+                ErrorKind::InvalidRequest,
+                "idempotency_mismatch",
+                "This idempotency key was used before with other inputs.",
+            ),
+            CommandError::Unavailable { context, outcome_unknown } => Self::unavailable(anyhow::anyhow!(
+                "the event log is unavailable (outcome unknown: {outcome_unknown}): {context}"
+            )),
+            CommandError::TooMuchContention => Self::unavailable(anyhow::anyhow!("too much contention")),
+            CommandError::Overloaded => Self::unavailable(anyhow::anyhow!("the event log's queue is full")),
+            CommandError::Failed(cause) => Self::failed(cause),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Database(cause) => Self::unavailable(anyhow::Error::new(cause).context("reading")),
+            row @ ReadError::Row { .. } => Self::failed(row.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(problem: &Problem, path: &str) -> serde_json::Value {
+        serde_json::from_slice(&problem.body(dialect(path), "req_1")).expect("JSON")
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_dialect_of_its_url() {
+        let problem = Problem::from(AuthError::Missing);
+        assert_eq!(problem.status, StatusCode::UNAUTHORIZED);
+        assert_eq!(json(&problem, "/api/v1/me")["error"]["code"], "missing_token");
+        assert_eq!(json(&problem, "/v1/messages")["error"]["type"], "authentication_error");
+        assert_eq!(json(&problem, "/v1/messages")["type"], "error");
+        assert_eq!(json(&problem, "/v1/responses")["error"]["code"], "missing_token");
+    }
+
+    #[test]
+    fn a_cause_is_never_told() {
+        let problem = Problem::failed(anyhow::anyhow!("password=hunter2"));
+        for path in ["/api/v1/me", "/v1/messages", "/v1/chat/completions"] {
+            assert!(!json(&problem, path).to_string().contains("hunter2"));
+        }
+    }
+}

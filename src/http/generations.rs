@@ -1,0 +1,79 @@
+//! The routes that generate: read the body, hand everything to the gateway.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use codexapi_aggregates::usage::Protocol;
+use http::header::{CONNECTION, UPGRADE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::auth::Principal;
+use super::envelope::RequestId;
+use super::error::Problem;
+use crate::app::App;
+use crate::gateway::refusal::{Caller, GatewayError, respond};
+use crate::gateway::{Incoming, Payee};
+
+/// What the guard, the envelope and the client have given a request.
+type Parts = (State<Arc<App>>, Extension<Principal>, Extension<RequestId>, HeaderMap, RawQuery);
+
+pub async fn responses(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+    generate(Protocol::Responses, parts, body).await
+}
+
+pub async fn chat(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+    generate(Protocol::Chat, parts, body).await
+}
+
+pub async fn messages(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+    generate(Protocol::Messages, parts, body).await
+}
+
+/// Codex tries a websocket first where it is told to; 426 makes it go on over HTTP at once.
+pub async fn no_websocket(headers: HeaderMap) -> Response {
+    if !headers.contains_key(UPGRADE) {
+        return Problem::method_not_allowed().into_response();
+    }
+    let message = "Websockets are not offered here; send the request over HTTP.";
+    let code = "websocket_not_offered";
+    let kind = crate::gateway::protocols::errors::ErrorKind::InvalidRequest;
+    let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, kind, code, message).into_response();
+    response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    response
+}
+
+async fn generate(
+    protocol: Protocol,
+    (State(app), Extension(principal), Extension(request_id), headers, RawQuery(query)): Parts,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let arrived = Instant::now();
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => {
+            let caller = Caller::unparsed(protocol, &headers, &request_id.0);
+            return respond(&body_error(&app, &rejection), &caller);
+        }
+    };
+    let payee = match principal {
+        Principal::Customer { account_id, key_id } => Payee::Customer { account_id, key_id },
+        Principal::Operator { key_id, .. } => Payee::Operator { key_id },
+        Principal::Admin { .. } => return Problem::from(super::auth::AuthError::PayersOnly).into_response(),
+    };
+    let request_id = request_id.0;
+    app.gateway.serve(Incoming { payee, protocol, headers, query, body, request_id, arrived }).await
+}
+
+fn body_error(app: &App, rejection: &BytesRejection) -> GatewayError {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        let limit_mib = usize::try_from(app.config.http.body_limit_bytes >> 20).unwrap_or(usize::MAX);
+        return GatewayError::TooLarge { limit_mib };
+    }
+    GatewayError::BadRequest { message: "the body could not be read to its end".into(), field: None }
+}

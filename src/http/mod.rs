@@ -1,0 +1,88 @@
+//! Every URL of the service, who may call it, and what answers: the whole map, on one screen.
+//!
+//! A route cannot be added without saying whom it is for, and everything but `Public` is closed without credentials.
+//! Around all of it: a request id, one log line, panics caught, errors told in the caller's dialect.
+
+pub mod account;
+pub mod auth;
+pub mod billing;
+pub mod count_tokens;
+pub mod envelope;
+pub mod error;
+pub mod generations;
+pub mod models;
+pub mod openapi;
+pub mod pricing;
+pub mod system;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+use http::Method;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use auth::Audience;
+use error::Problem;
+
+/// One URL.
+pub struct Route {
+    pub method: Method,
+    pub path: &'static str,
+    pub audience: Audience,
+    handler: fn() -> MethodRouter<Arc<App>>,
+}
+
+/// Every URL there is.
+pub fn routes() -> Vec<Route> {
+    use Audience::{Customer, Payer, Public};
+    vec![
+        route(Method::GET, "/", Public, || get(system::api_root)),
+        route(Method::GET, "/health", Public, || get(system::health)),
+        route(Method::GET, "/ready", Public, || get(system::ready)),
+        route(Method::GET, "/openapi.json", Public, || get(openapi::document)),
+        route(Method::POST, "/v1/responses", Payer, || {
+            post(generations::responses).get(generations::no_websocket)
+        }),
+        route(Method::POST, "/v1/chat/completions", Payer, || post(generations::chat)),
+        route(Method::POST, "/v1/messages", Payer, || post(generations::messages)),
+        route(Method::POST, "/v1/messages/count_tokens", Payer, || post(count_tokens::count)),
+        route(Method::GET, "/v1/models", Payer, || get(models::list)),
+        route(Method::GET, "/v1/models/{*model_id}", Payer, || get(models::retrieve)),
+        route(Method::GET, "/api/v1/me", Customer, || get(account::me)),
+        route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
+    ]
+}
+
+/// The whole service as one router.
+pub fn router(app: Arc<App>) -> Router {
+    let body_limit = usize::try_from(app.config.http.body_limit_bytes).unwrap_or(usize::MAX);
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| {
+            let guard = auth::Guard { app: Arc::clone(&app), audience: route.audience };
+            router.route(route.path, (route.handler)().route_layer(from_fn_with_state(guard, auth::guard)))
+        })
+        .fallback(async || Problem::no_such_route())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(DefaultBodyLimit::max(body_limit))
+        .layer(CatchPanicLayer::custom(error::caught_panic))
+        .layer(from_fn_with_state(Arc::clone(&app), envelope::wrap))
+        .with_state(app)
+}
+
+fn route(
+    method: Method,
+    path: &'static str,
+    audience: Audience,
+    handler: fn() -> MethodRouter<Arc<App>>,
+) -> Route {
+    Route { method, path, audience, handler }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,44 @@
+//! The description of this API, made from the code that answers.
+
+use axum::Json;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::{account, billing, system};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "codexapi", description = "Metered access to coding models."),
+    paths(
+        system::api_root,
+        system::health,
+        system::ready,
+        document,
+        account::me,
+        billing::wallet_status::read,
+        billing::token_usage::read
+    ),
+    modifiers(&Credentials)
+)]
+pub struct ApiDocument;
+
+/// This document.
+#[utoipa::path(
+    get, path = "/openapi.json", tag = "system", security(()),
+    responses((status = 200, content_type = "application/json"))
+)]
+pub async fn document() -> Json<utoipa::openapi::OpenApi> {
+    Json(ApiDocument::openapi())
+}
+
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        let key = ApiKey::Header(ApiKeyValue::new("x-api-key"));
+        components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
+    }
+}

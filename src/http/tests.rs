@@ -1,0 +1,29 @@
+use std::collections::BTreeSet;
+
+use utoipa::OpenApi as _;
+
+use super::*;
+
+/// Whoever adds to this list opens a route to everybody.
+const PUBLIC: [&str; 4] = ["/", "/health", "/openapi.json", "/ready"];
+
+#[test]
+fn only_the_named_routes_are_public() {
+    let public: BTreeSet<&str> =
+        routes().iter().filter(|route| route.audience == Audience::Public).map(|route| route.path).collect();
+    assert_eq!(public, PUBLIC.into_iter().collect());
+}
+
+#[test]
+fn no_route_stands_in_the_map_twice() {
+    let all: Vec<_> = routes().iter().map(|route| (route.method.clone(), route.path)).collect();
+    let distinct: BTreeSet<_> = all.iter().map(|(method, path)| (method.as_str(), path)).collect();
+    assert_eq!(distinct.len(), all.len());
+}
+
+#[test]
+fn the_api_document_describes_exactly_the_routes_of_the_map() {
+    let documented: BTreeSet<String> = openapi::ApiDocument::openapi().paths.paths.keys().cloned().collect();
+    let mapped: BTreeSet<String> = routes().iter().map(|route| route.path.to_owned()).collect();
+    assert_eq!(documented, mapped);
+}

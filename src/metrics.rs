@@ -1,0 +1,131 @@
+//! Every metric, in one table, and the listener Prometheus scrapes. Labels are closed sets, never ids.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::header::CONTENT_TYPE;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+
+/// What Prometheus reads.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Every metric of this process.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by route pattern and class of status.
+    pub requests: Family<RequestLabels, Counter>,
+    /// How far each read model is behind the log.
+    pub projection_lag: Family<ProjectionLabels, Gauge>,
+    /// Commands waiting for the log's writer.
+    pub queued_commands: Gauge,
+    /// Aggregates kept live in memory.
+    pub live_streams: Gauge,
+    /// 1 while connected.
+    pub nats_connected: Gauge,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern.
+    pub route: String,
+    /// `2xx`, `4xx` and so on.
+    pub status: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProjectionLabels {
+    pub projection: String,
+}
+
+impl RequestLabels {
+    pub fn new(route: String, status: http::StatusCode) -> Self {
+        let status = match status.as_u16() {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        Self { route, status }
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("codexapi"),
+            requests: Family::default(),
+            projection_lag: Family::default(),
+            queued_commands: Gauge::default(),
+            live_streams: Gauge::default(),
+            nats_connected: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register("requests", "Requests answered", metrics.requests.clone());
+        registry.register(
+            "projection_lag_events",
+            "Positions a read model is behind the event log",
+            metrics.projection_lag.clone(),
+        );
+        registry.register(
+            "event_log_queued_commands",
+            "Commands waiting for the event log's writer",
+            metrics.queued_commands.clone(),
+        );
+        registry.register(
+            "event_log_live_streams",
+            "Aggregates kept live in memory",
+            metrics.live_streams.clone(),
+        );
+        registry.register("nats_connected", "1 while connected to NATS", metrics.nats_connected.clone());
+        metrics
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves `/metrics`, and nothing else, until `stop`.
+pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let router = Router::new().route("/metrics", get(scrape)).with_state(app);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .await
+        .context("serving metrics")
+}
+
+async fn scrape(State(app): State<Arc<App>>) -> Response {
+    let metrics = &app.metrics;
+    metrics.queued_commands.set(i64::try_from(app.log.queued_commands()).unwrap_or(i64::MAX));
+    metrics.live_streams.set(i64::try_from(app.log.cached_streams()).unwrap_or(i64::MAX));
+    metrics.nats_connected.set(i64::from(app.nats_is_connected()));
+    match app.projector.lags().await {
+        Ok(lags) => {
+            for lag in lags {
+                let labels = ProjectionLabels { projection: lag.projection.clone() };
+                metrics.projection_lag.get_or_create(&labels).set(lag.positions());
+            }
+        }
+        // The other metrics are worth having while Postgres is away.
+        Err(error) => tracing::warn!(%error, "the read models' lag cannot be read"),
+    }
+    let mut text = String::new();
+    encode(&mut text, &metrics.registry).expect("writing to a string");
+    ([(CONTENT_TYPE, OPENMETRICS)], text).into_response()
+}

@@ -1,0 +1,14 @@
+//! Brings a database to the schema this build expects. Migrations are embedded; running them again
+//! changes nothing, and two nodes starting at once wait for each other.
+
+use anyhow::Context;
+use codexapi_projections::versions;
+use sqlx::PgPool;
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Applies what is missing, the tables of new read models among it. Fails where a migration that was applied differs from the one built in.
+pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
+    MIGRATOR.run(pool).await.context("migrating the database")?;
+    versions::install(pool).await.context("making the tables of the read models")
+}

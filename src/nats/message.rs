@@ -1,0 +1,113 @@
+//! A stored event as a JetStream message, and back.
+//!
+//! The headers say where the event stands (position, predecessor, epoch), so that a reader sees a
+//! hole without reading the payload; the body is the event itself.
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::message::PublishMessage;
+use codexapi_aggregates::event::{AnyEvent, DecodeError, Metadata, RecordedEvent};
+use codexapi_aggregates::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::event_log::read::StoredEvent;
+
+const POSITION: &str = "Codexapi-Position";
+const PREVIOUS_POSITION: &str = "Codexapi-Previous-Position";
+const EPOCH: &str = "Codexapi-Epoch";
+const EVENT_ID: &str = "Codexapi-Event-Id";
+
+/// Where a message stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub position: i64,
+    /// The position of the event before it in the log; 0 for the first. Holes make it differ from
+    /// `position − 1`.
+    pub previous_position: i64,
+    /// Rises each time the stream is made anew; messages of an older one are void.
+    pub epoch: i64,
+    pub event_id: Uuid,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum MessageError {
+    #[error("header {0} is missing or not what this version writes")]
+    Header(&'static str),
+    #[error("body: {0}")]
+    Body(#[from] serde_json::Error),
+    #[error("it has no headers")]
+    NoHeaders,
+    #[error("an event of {aggregate_type} that this build cannot read: {source}")]
+    Event { aggregate_type: String, source: DecodeError },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    aggregate_type: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    aggregate_id: std::borrow::Cow<'a, str>,
+    sequence: i64,
+    recorded_at: Timestamp,
+    #[serde(borrow)]
+    payload: &'a RawValue,
+    metadata: Metadata,
+}
+
+/// The message for `event`, whose predecessor in the log is at `previous_position`; the stream
+/// refuses it unless its last sequence is `expected_last_sequence`.
+pub fn encode(
+    event: &StoredEvent,
+    previous_position: i64,
+    epoch: i64,
+    expected_last_sequence: u64,
+) -> Result<PublishMessage, serde_json::Error> {
+    let body = Body {
+        aggregate_type: event.aggregate_type.as_str().into(),
+        aggregate_id: event.aggregate_id.as_str().into(),
+        sequence: event.sequence,
+        recorded_at: event.recorded_at,
+        payload: serde_json::from_str(&event.payload)?,
+        metadata: serde_json::from_str(&event.metadata)?,
+    };
+    Ok(PublishMessage::build()
+        .payload(serde_json::to_vec(&body)?.into())
+        .message_id(format!("{epoch}:{}", event.position))
+        .expected_last_sequence(expected_last_sequence)
+        .header(POSITION, event.position.to_string().as_str())
+        .header(PREVIOUS_POSITION, previous_position.to_string().as_str())
+        .header(EPOCH, epoch.to_string().as_str())
+        .header(EVENT_ID, event.event_id.to_string().as_str()))
+}
+
+/// Where the message with these headers stands.
+pub fn place(headers: &HeaderMap) -> Result<Place, MessageError> {
+    Ok(Place {
+        position: header(headers, POSITION)?,
+        previous_position: header(headers, PREVIOUS_POSITION)?,
+        epoch: header(headers, EPOCH)?,
+        event_id: header(headers, EVENT_ID)?,
+    })
+}
+
+/// The event in a message's body.
+pub fn decode(place: Place, payload: &[u8]) -> Result<RecordedEvent, MessageError> {
+    let body: Body<'_> = serde_json::from_slice(payload)?;
+    let unreadable =
+        |source| MessageError::Event { aggregate_type: body.aggregate_type.clone().into_owned(), source };
+    let event = AnyEvent::decode(&body.aggregate_type, body.payload.get().as_bytes()).map_err(unreadable)?;
+    Ok(RecordedEvent {
+        position: place.position,
+        event_id: place.event_id,
+        aggregate_id: body.aggregate_id.clone().into_owned(),
+        sequence: body.sequence,
+        recorded_at: body.recorded_at,
+        metadata: body.metadata,
+        event,
+    })
+}
+
+fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &'static str) -> Result<T, MessageError> {
+    headers.get(name).and_then(|value| value.as_str().parse().ok()).ok_or(MessageError::Header(name))
+}

@@ -1,0 +1,152 @@
+//! Keeps every read model at the log's head.
+//!
+//! Each read model is followed by itself, with a feed of its own, so that one that cannot go on (an
+//! event it cannot fold, a rebuild that is due) holds up no other. The feed only says what is new,
+//! quickly; the log is what counts. So whatever does not fit (a hole, a silent feed, a wiped NATS)
+//! ends in one answer: read the log from the checkpoint. No event is ever skipped.
+//!
+//! One node does this at a time, by a session advisory lock, and others stand by. That saves work
+//! and is not what keeps the tables right: the checkpoint is (`codexapi_projections::apply`), so two
+//! at once would only get in each other's way.
+
+mod feed;
+mod follow;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use codexapi_projections::{READ_MODELS, ReadModel, checkpoint};
+use futures::future::join_all;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::advisory_lock::SessionLock;
+use crate::event_log::read::{self, SHARD};
+
+pub use feed::{Feed, FeedBatch, LogFeed};
+pub(crate) use feed::{entries, entry};
+use follow::Follower;
+
+/// Held by the node that projects.
+const PROJECTOR_LOCK: i64 = 7_263_542_003;
+
+/// How often a standby asks for the lock, and a leader whether it still holds it.
+const LOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// How far a read model is behind the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    pub projection: String,
+    /// Everything up to here is in its tables.
+    pub position: i64,
+    /// The log's last position.
+    pub head: i64,
+    /// Why it stands still, if this node tried to move it and could not.
+    pub error: Option<String>,
+}
+
+impl Lag {
+    /// Positions to go; at most this many events.
+    pub fn positions(&self) -> i64 {
+        (self.head - self.position).max(0)
+    }
+}
+
+/// Follows the log into the read models.
+pub struct Projector {
+    pool: PgPool,
+    appended: watch::Receiver<i64>,
+    errors: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Projector {
+    /// `appended` changes whenever something was appended (`EventLog::appended`).
+    pub fn new(pool: PgPool, appended: watch::Receiver<i64>) -> Self {
+        Self { pool, appended, errors: Mutex::default() }
+    }
+
+    /// Runs until `stop`; `feed` makes each read model's feed.
+    pub async fn run<F: Feed>(&self, feed: impl Fn(&'static ReadModel) -> F, stop: CancellationToken) {
+        let leading = async {
+            loop {
+                match SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await {
+                    Ok(Some(lock)) => self.lead(lock, &feed).await,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::warn!(error = format!("{error:#}"), "cannot ask for the projector's lock");
+                    }
+                }
+                sleep(LOCK_EVERY).await;
+            }
+        };
+        stop.run_until_cancelled(leading).await;
+    }
+
+    /// How far each read model is behind, as Postgres knows it: true on every node.
+    pub async fn lags(&self) -> sqlx::Result<Vec<Lag>> {
+        // Checkpoints first: a head read before them could lie behind them.
+        let checkpoints = checkpoint::all(&self.pool).await?;
+        let head = read::head(&self.pool, SHARD).await?;
+        let errors = self.errors.lock().expect("no holder panics");
+        let lag = |checkpoint: checkpoint::Checkpoint| Lag {
+            error: errors.get(checkpoint.projection.as_str()).cloned(),
+            projection: checkpoint.projection,
+            position: checkpoint.position,
+            head,
+        };
+        Ok(checkpoints.into_iter().map(lag).collect())
+    }
+
+    /// Follows the log until the lock is lost. Whatever a batch was doing then is rolled back, or
+    /// committed with its checkpoint.
+    async fn lead<F: Feed>(&self, mut lock: SessionLock, feed: impl Fn(&'static ReadModel) -> F) {
+        tracing::info!("projecting the event log");
+        let followers = join_all(READ_MODELS.map(|model| self.follow(model, feed(model))));
+        let lost = async {
+            loop {
+                sleep(LOCK_EVERY).await;
+                if let Err(error) = lock.confirm().await {
+                    return error;
+                }
+            }
+        };
+        tokio::select! {
+            _ = followers => {}
+            error = lost => tracing::warn!(error = format!("{error:#}"), "no longer projecting"),
+        }
+    }
+
+    async fn follow<F: Feed>(&self, model: &'static ReadModel, feed: F) {
+        let mut follower = Follower::new(self.pool.clone(), model, self.appended.clone(), feed);
+        let mut pause = follow::FIRST_PAUSE;
+        loop {
+            let result = follower.follow(|| self.clear_error(model)).await;
+            let Err(error) = result;
+            if follower.took_progress() {
+                pause = follow::FIRST_PAUSE;
+            }
+            self.note_error(model, format!("{error:#}"));
+            sleep(pause).await;
+            pause = follow::LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// Logs an error once, however often it recurs.
+    fn note_error(&self, model: &'static ReadModel, error: String) {
+        let mut errors = self.errors.lock().expect("no holder panics");
+        if errors.get(model.name) != Some(&error) {
+            tracing::error!(projection = model.name, error, "a read model stands still; trying again");
+            errors.insert(model.name, error);
+        }
+    }
+
+    fn clear_error(&self, model: &'static ReadModel) {
+        let mut errors = self.errors.lock().expect("no holder panics");
+        if errors.remove(model.name).is_some() {
+            tracing::info!(projection = model.name, "the read model moves on");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Publishes the event log to JetStream: every event once, in order, with its predecessor's position.
+//!
+//! The log is the outbox. One relay works at a time (a session advisory lock); every publish names
+//! the stream sequence it expects to follow, so that a relay which has lost the lock without noticing
+//! is refused by JetStream itself. The checkpoint moves after the acknowledgements, on the connection
+//! that holds the lock.
+//!
+//! JetStream acknowledges before it has fsynced and may lose its data: that costs freshness, never an
+//! event. Projections find their way by positions and read the log wherever a message is missing.
+
+mod checkpoint;
+mod publish;
+mod stream;
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::advisory_lock::SessionLock;
+use crate::event_log::read::{self, SHARD};
+use crate::nats::Nats;
+pub use checkpoint::{Checkpoint, current_epoch};
+pub(crate) use stream::has_event;
+
+/// Held by the relay that works.
+const RELAY_LOCK: i64 = 7_263_542_002;
+
+/// Events read and published at a time; also the most publishes without an answer.
+pub const PAGE: i64 = 2_000;
+
+/// The floor under every way of being woken.
+pub const POLL: Duration = Duration::from_secs(1);
+
+const RETRY_FLOOR: Duration = Duration::from_millis(100);
+const RETRY_CAP: Duration = Duration::from_secs(5);
+
+/// What the relay is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayState {
+    /// Another node's relay works, or none has started yet.
+    #[default]
+    Standby,
+    Publishing,
+    /// Postgres or NATS cannot be used; the relay keeps trying.
+    Retrying,
+}
+
+/// How far the relay is, for metrics and readiness.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelayProgress {
+    pub state: RelayState,
+    /// The last position of the log that this relay has seen.
+    pub head: i64,
+    /// The last position that JetStream has acknowledged.
+    pub position: i64,
+}
+
+impl RelayProgress {
+    /// Positions not yet published; 0 on a node whose relay stands by.
+    pub fn lag(&self) -> i64 {
+        (self.head - self.position).max(0)
+    }
+}
+
+/// Runs until `shutdown`, whatever happens to Postgres and NATS meanwhile. `appended` is
+/// `EventLog::appended()`, which hears of this process's and of other nodes' appends; `progress` is
+/// kept up to date.
+pub async fn run(
+    pool: PgPool,
+    nats: Nats,
+    appended: watch::Receiver<i64>,
+    progress: watch::Sender<RelayProgress>,
+    shutdown: CancellationToken,
+) {
+    let mut relay = Relay { pool, nats, appended, progress };
+    let mut delay = RETRY_FLOOR;
+    while !shutdown.is_cancelled() {
+        let attempt = shutdown.run_until_cancelled(relay.lead(&mut delay)).await;
+        let Some(Err(failure)) = attempt else { continue };
+        relay.enter(RelayState::Retrying, Some(&failure));
+        if shutdown.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
+            break;
+        }
+        delay = (delay * 2).min(RETRY_CAP);
+    }
+}
+
+struct Relay {
+    pool: PgPool,
+    nats: Nats,
+    appended: watch::Receiver<i64>,
+    progress: watch::Sender<RelayProgress>,
+}
+
+impl Relay {
+    /// Waits for the lock, finds its place, and publishes until something fails.
+    async fn lead(&mut self, delay: &mut Duration) -> anyhow::Result<()> {
+        let mut lock = self.become_leader().await?;
+        loop {
+            let result = self.publish_all(&mut lock, delay).await;
+            // A stream in another state than expected is looked at afresh, while the lock is held.
+            if let Err(failure) = result {
+                let lost_place = failure.downcast_ref::<publish::LostPlace>().is_some();
+                if !lost_place || lock.confirm().await.is_err() {
+                    return Err(failure);
+                }
+                tracing::warn!(cause = %failure, "the relay has lost its place and looks for it");
+                tokio::time::sleep(*delay).await;
+                *delay = (*delay * 2).min(RETRY_CAP);
+            }
+        }
+    }
+
+    async fn become_leader(&self) -> anyhow::Result<SessionLock> {
+        loop {
+            if let Some(lock) = SessionLock::try_take(&self.pool, RELAY_LOCK).await? {
+                return Ok(lock);
+            }
+            self.enter(RelayState::Standby, None);
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    async fn publish_all(&mut self, lock: &mut SessionLock, delay: &mut Duration) -> anyhow::Result<()> {
+        anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
+        let mut cursor = stream::find_place(&self.pool, &self.nats, lock).await?;
+        self.report(cursor.position, cursor.position);
+        self.enter(RelayState::Publishing, None);
+        loop {
+            let page = read::read_after(&self.pool, SHARD, cursor.position, PAGE).await?;
+            if page.is_empty() {
+                self.report(cursor.position, cursor.position);
+                lock.confirm().await?;
+                self.wait_for_events().await;
+                continue;
+            }
+            let head = read::head(&self.pool, SHARD).await?;
+            self.report(head, cursor.position);
+            cursor = publish::publish_page(&self.nats, cursor, &page).await?;
+            checkpoint::save(lock.connection(), &cursor).await?;
+            self.report(head, cursor.position);
+            *delay = RETRY_FLOOR;
+        }
+    }
+
+    /// Returns when something was appended, and after `POLL` at the latest.
+    async fn wait_for_events(&mut self) {
+        let changed = tokio::time::timeout(POLL, self.appended.changed()).await;
+        if matches!(changed, Ok(Err(_))) {
+            // The log of this process has closed; other nodes still append.
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn report(&self, head: i64, position: i64) {
+        self.progress.send_modify(|progress| {
+            progress.head = head.max(position);
+            progress.position = position;
+        });
+    }
+
+    /// Notes a change of state, and logs it once.
+    fn enter(&self, state: RelayState, cause: Option<&anyhow::Error>) {
+        let changed = self.progress.send_if_modified(|progress| {
+            let changed = progress.state != state;
+            progress.state = state;
+            changed
+        });
+        if !changed {
+            return;
+        }
+        match (state, cause) {
+            (RelayState::Standby, _) => tracing::info!("the relay stands by: another one works"),
+            (RelayState::Publishing, _) => tracing::info!("the relay publishes"),
+            (RelayState::Retrying, cause) => {
+                let cause = cause.map(|cause| format!("{cause:#}")).unwrap_or_default();
+                tracing::warn!(cause, "the relay cannot publish and keeps trying");
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The second opinion: each stream folded again through stock postgres-es and cqrs-es.
+//!
+//! Nothing of ours is between the rows and that fold: not our SQL, not our decoding. Its repository
+//! streams, so that a long stream is never in memory as a whole.
+
+use codexapi_aggregates::any::AnyAggregate;
+use cqrs_es::Aggregate;
+use cqrs_es::persist::PersistedEventRepository;
+use postgres_es::PostgresEventRepository;
+
+/// Compares with the independent fold. The error says how they differ.
+pub(super) async fn compare(
+    reader: &PostgresEventRepository,
+    aggregate_id: &str,
+    ours: &AnyAggregate,
+    events: i64,
+) -> Result<(), String> {
+    match ours {
+        AnyAggregate::Account(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Usage(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Wallet(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
+    }
+}
+
+async fn compare_with<A: Aggregate + PartialEq>(
+    reader: &PostgresEventRepository,
+    aggregate_id: &str,
+    ours: &A,
+    events: i64,
+) -> Result<(), String> {
+    let mut stream = reader.stream_events::<A>(aggregate_id).await.map_err(|error| error.to_string())?;
+    let (mut theirs, mut read) = (A::default(), 0_i64);
+    while let Some(event) = stream.next::<A>(&[]).await {
+        theirs.apply(event.map_err(|error| format!("after event {read}: {error}"))?.payload);
+        read += 1;
+    }
+    // A database error ends its stream without a word, so the number tells whether it was read whole.
+    if read != events {
+        return Err(format!("it read {read} events, we read {events}"));
+    }
+    if theirs != *ours {
+        return Err(format!("the states differ after {events} events"));
+    }
+    Ok(())
+}

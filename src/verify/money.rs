@@ -1,0 +1,64 @@
+//! Which money rules a stream's events are held to.
+
+use codexapi_aggregates::any::AnyAggregate;
+use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+
+use super::difference::EventName;
+use super::wallets::WalletAudit;
+use super::{Difference, HoldTerms, Report, holds, rating};
+
+/// The running audit of one stream.
+pub(super) enum Audit {
+    Wallet(Box<WalletAudit>),
+    Usage {
+        generations: u64,
+    },
+    /// No money moves there.
+    Nothing,
+}
+
+impl Audit {
+    pub fn of(aggregate_type: &str) -> Self {
+        match aggregate_type {
+            "wallet" => Self::Wallet(Box::default()),
+            "usage" => Self::Usage { generations: 0 },
+            _ => Self::Nothing,
+        }
+    }
+
+    pub fn check(&mut self, event: &RecordedEvent, name: impl Fn() -> EventName) -> Result<(), Difference> {
+        match (self, &event.event) {
+            (Self::Wallet(audit), AnyEvent::Wallet(wallet_event)) => {
+                audit.check(wallet_event, event.position, name)
+            }
+            (Self::Usage { generations }, AnyEvent::Usage(usage_event)) => {
+                *generations += rating::check(usage_event, name)?;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What can only be said of the whole stream.
+    pub fn finish(
+        &self,
+        stream: &str,
+        fold: &AnyAggregate,
+        terms: &HoldTerms,
+        report: &mut Report,
+    ) -> Result<(), Difference> {
+        match (self, fold) {
+            (Self::Wallet(audit), AnyAggregate::Wallet(wallet)) => {
+                report.wallets += 1;
+                audit.adds_up(stream, wallet)?;
+                report.open_holds += audit.open_holds().len() as u64;
+                holds::check(stream, audit, wallet, terms)
+            }
+            (Self::Usage { generations }, _) => {
+                report.generations += generations;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! A report for people, or as one line of JSON for programs.
+
+use std::io::{self, Write};
+
+use super::Report;
+
+/// Writes a report for people.
+pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "log       {} events in {} streams, to position {}",
+        report.events, report.streams, report.position
+    )?;
+    writeln!(out, "seals     {}, to position {}", report.seals, report.sealed_up_to)?;
+    writeln!(
+        out,
+        "money     {} wallets, {} generations, {} open holds",
+        report.wallets, report.generations, report.open_holds
+    )?;
+    for checked in &report.projections {
+        let (name, rows, position) = (&checked.projection, checked.rows, checked.position);
+        writeln!(out, "tables    {name}: {rows} rows, to position {position}")?;
+    }
+    match &report.difference {
+        None => writeln!(out, "verified  everything agrees"),
+        Some(difference) => writeln!(out, "WRONG     {difference}"),
+    }
+}
+
+/// Writes a report as one line of JSON; `difference.message` is the sentence for people.
+pub fn print_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let mut json = serde_json::to_value(report)?;
+    if let Some(difference) = &report.difference {
+        json["difference"]["message"] = difference.to_string().into();
+    }
+    writeln!(out, "{json}")
+}

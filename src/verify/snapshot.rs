@@ -1,0 +1,65 @@
+//! One moment of the database, read over two connections: ours, and the independent reader's.
+//!
+//! The second joins the first one's exported snapshot, so that both see the very same rows. Ours may
+//! make temporary tables, which is why it is not read-only; it writes nothing else and rolls back.
+
+use anyhow::Context as _;
+use postgres_es::PostgresEventRepository;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+
+use crate::event_log::read::{self, SHARD};
+
+pub(super) struct Snapshot {
+    pub connection: PgConnection,
+    /// The last position there was.
+    pub position: i64,
+    /// Events there were, roughly: Postgres's own estimate.
+    pub estimated_events: u64,
+    independent: PgPool,
+}
+
+impl Snapshot {
+    pub async fn take(pool: &PgPool) -> anyhow::Result<Self> {
+        Self::open(pool).await.context("taking a snapshot of the database")
+    }
+
+    async fn open(pool: &PgPool) -> anyhow::Result<Self> {
+        let options = pool.connect_options();
+        let mut connection = PgConnection::connect_with(&options).await?;
+        sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ").execute(&mut connection).await?;
+        let id: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut connection).await?;
+        let join =
+            format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
+        // One connection that lives as long as the pool: its transaction is the snapshot.
+        let independent = PgPoolOptions::new()
+            .max_connections(1)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let join = join.clone();
+                Box::pin(async move { connection.execute(join.as_str()).await.map(drop) })
+            })
+            .connect_with(options.as_ref().clone())
+            .await?;
+        let position = read::head(&mut connection, SHARD).await?;
+        let estimated: f32 =
+            sqlx::query_scalar("SELECT reltuples FROM pg_class WHERE oid = 'events'::regclass")
+                .fetch_one(&mut connection)
+                .await?;
+        Ok(Self { connection, position, estimated_events: estimated.max(0.0) as u64, independent })
+    }
+
+    /// Stock postgres-es over the same moment.
+    pub fn independent_reader(&self) -> PostgresEventRepository {
+        PostgresEventRepository::new(self.independent.clone())
+    }
+
+    pub async fn close(mut self) -> anyhow::Result<()> {
+        self.independent.close().await;
+        sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await.context("leaving the snapshot")?;
+        self.connection.close().await.context("closing the snapshot's connection")
+    }
+}

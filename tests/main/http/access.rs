@@ -1,0 +1,117 @@
+//! Who may call what.
+
+use codexapi::accounts;
+use codexapi::http::auth::Audience;
+use codexapi::http::routes;
+use codexapi_aggregates::account::{KeyKind, RevocationReason};
+use http::StatusCode;
+
+use super::{ADMIN_TOKEN, OPERATOR_TOKEN, Service, bearer, cached_keys_expire, operator};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_but_the_public_ones_is_closed_without_a_token() {
+    let service = Service::start().await;
+    for route in routes() {
+        let status = service.send(route.method.as_str(), route.path, &[]).await.status();
+        let closed = status == StatusCode::UNAUTHORIZED;
+        assert_eq!(closed, route.audience != Audience::Public, "{} {}: {status}", route.method, route.path);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_headers_are_accepted_and_of_two_tokens_ours_counts() {
+    let service = Service::start().await;
+    let customer = service.customer().await;
+    let token = customer.system_token.token.reveal();
+    let authorization = bearer(token);
+    let foreign = bearer("sk-ant-not-one-of-ours-at-all");
+    let accepted: [&[(&str, &str)]; 4] = [
+        &[("authorization", &authorization)],
+        &[("x-api-key", token)],
+        &[("authorization", &foreign), ("x-api-key", token)],
+        &[("authorization", &authorization), ("x-api-key", "sk-ant-not-one-of-ours-at-all")],
+    ];
+    for headers in accepted {
+        let (status, body) = service.get("/api/v1/me", headers).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        assert_eq!(body["accountId"], customer.account_id.to_string());
+    }
+    let (status, body) = service.get("/api/v1/me", &[("authorization", &foreign)]).await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::UNAUTHORIZED, &"invalid_token".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_two_accounts_in_one_request_are_refused() {
+    let service = Service::start().await;
+    let (one, other) = (service.customer().await, service.customer().await);
+    let authorization = bearer(one.system_token.token.reveal());
+    let headers =
+        [("authorization", authorization.as_str()), ("x-api-key", other.system_token.token.reveal())];
+    let (status, body) = service.get("/api/v1/me", &headers).await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &"conflicting_tokens".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_tokens_do_not_open_customers_routes() {
+    let service = Service::start().await;
+    for token in [ADMIN_TOKEN, OPERATOR_TOKEN] {
+        let (status, _) = service.get("/api/v1/me", &[("x-api-key", token)]).await;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_key_and_a_replaced_system_token_stop_working() {
+    let service = Service::start().await;
+    let customer = service.customer().await;
+    let (log, credentials) = (&service.app.log, &service.app.config.credentials);
+    let account = Some(customer.account_id);
+    let key =
+        accounts::issue_key(log, credentials, &operator(), account, KeyKind::Api).await.expect("issued");
+    service.projected("api_keys", key.position).await;
+    let with_key = [("x-api-key", key.token.reveal())];
+    assert_eq!(service.get("/api/v1/me", &with_key).await.0, StatusCode::OK);
+
+    let reason = RevocationReason::Requested;
+    accounts::revoke_key(log, &operator(), account, key.key_id, reason).await.expect("revoked");
+    let replaced = accounts::issue_key(log, credentials, &operator(), account, KeyKind::SystemToken)
+        .await
+        .expect("issued");
+    service.projected("api_keys", replaced.position).await;
+    cached_keys_expire().await;
+    let (status, body) = service.get("/api/v1/me", &with_key).await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::UNAUTHORIZED, &"revoked_token".into()));
+    let old = customer.system_token.token.reveal();
+    assert_eq!(service.get("/api/v1/me", &[("x-api-key", old)]).await.0, StatusCode::UNAUTHORIZED);
+    let new = replaced.token.reveal();
+    assert_eq!(service.get("/api/v1/me", &[("x-api-key", new)]).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_has_a_request_id_and_unknown_urls_say_so() {
+    let service = Service::start().await;
+    let missing = service.send("GET", "/nowhere", &[]).await;
+    assert_eq!(missing.status(), StatusCode::NOT_FOUND);
+    assert!(missing.headers()["x-request-id"].to_str().expect("text").starts_with("req_"));
+    let wrong = service.send("POST", "/health", &[]).await;
+    assert_eq!(wrong.status(), StatusCode::METHOD_NOT_ALLOWED);
+    assert!(wrong.headers().contains_key("allow"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_never_stands_in_the_database() {
+    let settings =
+        [("CODEXAPI_SEALING_KEY", "6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b6b")];
+    let service = Service::start_with(&settings).await;
+    let customer = service.customer().await;
+    let secret = &customer.system_token.token.reveal()["g2g-codex-".len()..];
+    let dump: String = sqlx::query_scalar(
+        "select coalesce(string_agg(t, ''), '') from (select e::text as t from events e \
+         union all select k::text from api_keys k union all select encode(s.ciphertext, 'escape') from sealed_tokens s) d",
+    )
+    .fetch_one(&service.app.pool)
+    .await
+    .expect("dumped");
+    assert!(dump.contains(&customer.account_id.to_string()));
+    assert!(!dump.contains(secret));
+}

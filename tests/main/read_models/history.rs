@@ -1,0 +1,341 @@
+//! Histories for read models: events as the rules would make them, from a few random steps.
+
+use codexapi_aggregates::account::{AccountEvent, KeyKind, RevocationReason};
+use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
+use codexapi_aggregates::ids::{AccountId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId};
+use codexapi_aggregates::money::{MicroUsd, PicoUsd};
+use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};
+use codexapi_aggregates::time::Timestamp;
+use codexapi_aggregates::usage::{
+    Attempt, AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, Outcome, Payer, Protocol,
+    Timings, Usage, UsageEvent, UsageSource,
+};
+use codexapi_aggregates::wallet::events::{
+    ExpiryReason, GrantSource, ReleaseReason, ReversalReason, WalletEvent,
+};
+use uuid::Uuid;
+
+/// 2026-10-03T00:00:00Z: within a month of it the clocks change on Lord Howe, in Europe and in America.
+const BEGINNING: Timestamp = Timestamp(1_790_985_600_000_000);
+
+/// Accounts that a history has.
+pub const ACCOUNTS: u8 = 3;
+
+/// One thing that happens; which numbers count depends on `kind`.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    pub kind: u8,
+    pub account: u8,
+    pub amount: u16,
+    pub minutes: u16,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    generation: u128,
+    account: u8,
+    amount: i64,
+}
+
+/// What has happened so far, and the state that later events depend on.
+#[derive(Default)]
+pub struct History {
+    pub events: Vec<RecordedEvent>,
+    balances: [i64; ACCOUNTS as usize],
+    held: [i64; ACCOUNTS as usize],
+    sequences: std::collections::BTreeMap<String, i64>,
+    open: Vec<Held>,
+    expired: Vec<Held>,
+    settled: Vec<(Held, Payer)>,
+    minutes: i64,
+    ids: u128,
+}
+
+pub fn account(number: u8) -> AccountId {
+    AccountId(Uuid::from_u128(1_000 + u128::from(number)))
+}
+
+impl History {
+    /// The history that follows from `steps`.
+    pub fn of(steps: &[Step]) -> Self {
+        let mut history = Self::default();
+        for number in 0..ACCOUNTS {
+            history.register(number);
+        }
+        for step in steps {
+            history.step(*step);
+        }
+        history
+    }
+
+    fn step(&mut self, step: Step) {
+        self.minutes += i64::from(step.minutes);
+        let number = step.account % ACCOUNTS;
+        let pick = usize::from(step.amount);
+        match step.kind % 10 {
+            0 => self.grant(number, i64::from(step.amount) * 100),
+            1..=3 => self.hold(number, i64::from(step.amount)),
+            4 | 5 if !self.open.is_empty() => {
+                let hold = self.open.swap_remove(pick % self.open.len());
+                self.held[usize::from(hold.account)] -= hold.amount;
+                self.settle(hold, step, false);
+            }
+            6 if !self.open.is_empty() => {
+                let hold = self.open.swap_remove(pick % self.open.len());
+                self.expire_or_release(hold, step.amount.is_multiple_of(2));
+            }
+            7 if !self.expired.is_empty() => {
+                let hold = self.expired.swap_remove(pick % self.expired.len());
+                self.settle(hold, step, true);
+            }
+            8 if !self.settled.is_empty() => {
+                let (hold, payer) = self.settled.swap_remove(pick % self.settled.len());
+                self.reverse(hold, payer);
+            }
+            9 => self.operator_generation(step),
+            _ => self.grant(number, 1),
+        }
+    }
+
+    fn register(&mut self, number: u8) {
+        let (at, id) = (self.now(), self.id());
+        let stream = account(number).to_string();
+        let event = AccountEvent::CustomerRegistered {
+            account_id: account(number),
+            person_id: PersonId(Uuid::from_u128(id)),
+            at,
+        };
+        self.push(&stream, AnyEvent::Account(event));
+        let key_id = KeyId(Uuid::from_u128(self.id()));
+        let issued = AccountEvent::KeyIssued {
+            key_id,
+            kind: KeyKind::SystemToken,
+            digest: format!("digest-{number}"),
+            prefix: "g2g-".into(),
+            at,
+        };
+        self.push(&stream, AnyEvent::Account(issued));
+        if number == 0 {
+            let event = AccountEvent::KeyRevoked { key_id, reason: RevocationReason::Rotated, at };
+            self.push(&stream, AnyEvent::Account(event));
+        }
+    }
+
+    fn grant(&mut self, number: u8, amount: i64) {
+        let at = self.now();
+        self.balances[usize::from(number)] += amount;
+        let grant_id = GrantId(Uuid::from_u128(self.id()));
+        let (balance_micro, held_micro) = self.amounts(number);
+        self.push_wallet(
+            number,
+            WalletEvent::CreditGranted {
+                grant_id,
+                source: GrantSource::TopUp,
+                amount_micro: MicroUsd(amount),
+                expires_at: (amount % 2 == 0).then(|| at.plus_secs(86_400)),
+                balance_micro,
+                held_micro,
+                at,
+            },
+        );
+    }
+
+    fn hold(&mut self, number: u8, amount: i64) {
+        let at = self.now();
+        let generation = self.id();
+        self.held[usize::from(number)] += amount;
+        let (balance_micro, held_micro) = self.amounts(number);
+        self.push_wallet(
+            number,
+            WalletEvent::HoldPlaced {
+                generation_id: GenerationId(Uuid::from_u128(generation)),
+                key_id: KeyId(Uuid::from_u128(7)),
+                family: ClientFamily::CodexCli,
+                amount_micro: MicroUsd(amount),
+                worst_micro: MicroUsd(amount * 2),
+                quote: Box::new(Quote {
+                    model: "gpt-5.5".into(),
+                    card_version: 1,
+                    mode: Mode::Standard,
+                    billed: Tariff::default(),
+                    display: None,
+                    cost: Tariff::default(),
+                }),
+                attempt: attempt("openai"),
+                node: NodeIncarnation(Uuid::from_u128(9)),
+                balance_micro,
+                held_micro,
+                at,
+            },
+        );
+        self.open.push(Held { generation, account: number, amount });
+    }
+
+    fn expire_or_release(&mut self, hold: Held, expire: bool) {
+        let at = self.now();
+        self.held[usize::from(hold.account)] -= hold.amount;
+        let (balance_micro, held_micro) = self.amounts(hold.account);
+        let generation_id = GenerationId(Uuid::from_u128(hold.generation));
+        let event = if expire {
+            self.expired.push(hold);
+            let (reason, amount_micro) = (ExpiryReason::NodeDead, MicroUsd(hold.amount));
+            WalletEvent::HoldExpired { generation_id, reason, amount_micro, balance_micro, held_micro, at }
+        } else {
+            let reason = ReleaseReason::NothingDelivered;
+            WalletEvent::HoldReleased { generation_id, reason, balance_micro, held_micro, at }
+        };
+        self.push_wallet(hold.account, event);
+    }
+
+    /// Costs as much as was held; what the balance cannot pay is shortfall.
+    fn settle(&mut self, hold: Held, step: Step, late: bool) {
+        let at = self.now();
+        let charged = hold.amount.min(self.balances[usize::from(hold.account)]);
+        self.balances[usize::from(hold.account)] -= charged;
+        let (balance_micro, held_micro) = self.amounts(hold.account);
+        let payer = Payer::Wallet { account_id: account(hold.account) };
+        let settled = GenerationSettled {
+            cost_micro: MicroUsd(hold.amount),
+            charged_micro: MicroUsd(charged),
+            shortfall_micro: MicroUsd(hold.amount - charged),
+            balance_micro: Some(balance_micro),
+            ..settled(hold.generation, payer, step, at)
+        };
+        let stream = format!("{}:{}", account(hold.account), hold.generation % 2);
+        self.push(&stream, AnyEvent::Usage(UsageEvent::GenerationSettled(Box::new(settled))));
+        self.push_wallet(
+            hold.account,
+            WalletEvent::UsageCharged {
+                generation_id: GenerationId(Uuid::from_u128(hold.generation)),
+                model: "gpt-5.5".into(),
+                output_tokens: 10,
+                cost_micro: MicroUsd(hold.amount),
+                charged_micro: MicroUsd(charged),
+                covered_by_plan_micro: MicroUsd::ZERO,
+                shortfall_micro: MicroUsd(hold.amount - charged),
+                insured_micro: MicroUsd::ZERO,
+                from: vec![],
+                late,
+                balance_micro,
+                held_micro,
+                at,
+            },
+        );
+        self.settled.push((Held { amount: charged, ..hold }, payer));
+    }
+
+    fn reverse(&mut self, hold: Held, payer: Payer) {
+        let at = self.now();
+        let generation_id = GenerationId(Uuid::from_u128(hold.generation));
+        let (reason, amount_micro) = (ReversalReason::BadGeneration, MicroUsd(hold.amount));
+        let reversed = UsageEvent::ChargeReversed { generation_id, payer, reason, amount_micro, at };
+        self.push("operator:reversals", AnyEvent::Usage(reversed));
+        if payer == Payer::Operator {
+            return;
+        }
+        self.balances[usize::from(hold.account)] += hold.amount;
+        let (balance_micro, held_micro) = self.amounts(hold.account);
+        self.push_wallet(
+            hold.account,
+            WalletEvent::ChargeReversed {
+                generation_id,
+                reason,
+                amount_micro,
+                to: vec![],
+                balance_micro,
+                held_micro,
+                at,
+            },
+        );
+    }
+
+    fn operator_generation(&mut self, step: Step) {
+        let at = self.now();
+        let generation = self.id();
+        let settled = settled(generation, Payer::Operator, step, at);
+        self.push("operator:x", AnyEvent::Usage(UsageEvent::GenerationSettled(Box::new(settled))));
+        self.settled.push((Held { generation, account: 0, amount: 0 }, Payer::Operator));
+    }
+
+    fn push_wallet(&mut self, number: u8, event: WalletEvent) {
+        self.push(&account(number).to_string(), AnyEvent::Wallet(event));
+    }
+
+    fn push(&mut self, stream: &str, event: AnyEvent) {
+        let kind = std::mem::discriminant(&event);
+        let sequence = self.sequences.entry(format!("{kind:?}{stream}")).or_default();
+        *sequence += 1;
+        // Holes are as possible here as in the log.
+        let last = self.events.last().map_or(0, |event| event.position);
+        let position = if last % 5 == 4 { last + 3 } else { last + 1 };
+        self.events.push(RecordedEvent {
+            position,
+            event_id: Uuid::from_u128(u128::from(position.unsigned_abs())),
+            aggregate_id: stream.into(),
+            sequence: *sequence,
+            recorded_at: BEGINNING,
+            metadata: Metadata::process("test"),
+            event,
+        });
+    }
+
+    fn amounts(&self, number: u8) -> (MicroUsd, MicroUsd) {
+        (MicroUsd(self.balances[usize::from(number)]), MicroUsd(self.held[usize::from(number)]))
+    }
+
+    fn now(&self) -> Timestamp {
+        BEGINNING.plus_secs(self.minutes * 60)
+    }
+
+    fn id(&mut self) -> u128 {
+        self.ids += 1;
+        self.ids
+    }
+}
+
+fn attempt(provider: &str) -> Attempt {
+    Attempt { number: 1, provider: provider.into(), upstream_model: "m".into() }
+}
+
+fn settled(generation: u128, payer: Payer, step: Step, at: Timestamp) -> GenerationSettled {
+    let provider = if step.amount.is_multiple_of(3) { "anthropic" } else { "openai" };
+    let provider_cost_micro = MicroUsd(i64::from(step.amount / 2));
+    GenerationSettled {
+        generation_id: GenerationId(Uuid::from_u128(generation)),
+        payer,
+        key_id: KeyId(Uuid::from_u128(7)),
+        family: ClientFamily::ALL[usize::from(step.amount % 4)],
+        protocol: Protocol::Responses,
+        model: "gpt-5.5".into(),
+        billed_model: "gpt-5.5".into(),
+        served_model: "gpt-5.5-0101".into(),
+        provider: provider.into(),
+        // Few enough that some come twice.
+        provider_response_id: Some(format!("resp-{}", step.amount % 40)),
+        outcome: Outcome::Completed,
+        usage_source: if step.amount.is_multiple_of(7) {
+            UsageSource::Rejected
+        } else {
+            UsageSource::Reported
+        },
+        usage: Usage { input: u64::from(step.amount), cached_input: 5, output: 10, ..Usage::default() },
+        policy: BillingPolicy::Full,
+        already_billed_tokens: 0,
+        card_version: 1,
+        mode: Mode::Standard,
+        lines: vec![],
+        remainder_pico: PicoUsd(-7),
+        cost_micro: MicroUsd::ZERO,
+        charged_micro: MicroUsd::ZERO,
+        covered_by_plan_micro: MicroUsd::ZERO,
+        shortfall_micro: MicroUsd::ZERO,
+        insured_micro: MicroUsd::ZERO,
+        from: vec![],
+        provider_cost_micro,
+        attempts: vec![AttemptResult { attempt: attempt(provider), status: Some(200), provider_cost_micro }],
+        mark: None,
+        timings: Timings { held_ms: 1, first_byte_ms: Some(2), total_ms: 3 },
+        balance_micro: None,
+        at,
+    }
+}

@@ -1,0 +1,270 @@
+//! Following the log and rebuilding from it: whatever the feed does, wherever a rebuild is killed.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use codexapi::event_log::read::{self, SHARD};
+use codexapi::projector::{Feed, FeedBatch, LogFeed, Projector};
+use codexapi::rebuild::{Progress, rebuild};
+use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_projections::{
+    Entry, MAX_PAGE, READ_MODELS, ReadModel, balances, generations, movements, versions,
+};
+use cqrs_es::DomainEvent;
+use serde_json::Value;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::wait_for;
+
+use super::folding::full_history;
+use super::history::account;
+use super::{apply_to_all, database, tables};
+
+/// An event's aggregate, type and payload.
+fn parts(event: &AnyEvent) -> (&'static str, String, String) {
+    match event {
+        AnyEvent::Account(event) => ("account", event.event_type(), json(event)),
+        AnyEvent::Log(event) => ("log", event.event_type(), json(event)),
+        AnyEvent::Pricing(event) => ("pricing", event.event_type(), json(event)),
+        AnyEvent::Usage(event) => ("usage", event.event_type(), json(event)),
+        AnyEvent::Wallet(event) => ("wallet", event.event_type(), json(event)),
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("JSON")
+}
+
+/// Puts events into the log as one append; the log gives them positions of its own.
+async fn append(pool: &PgPool, events: &[RecordedEvent]) {
+    let parts: Vec<_> = events.iter().map(|event| parts(&event.event)).collect();
+    let none: Vec<String> = vec![];
+    sqlx::query(
+        "SELECT append_events('test', $1, $2, $3, $4, $5, array_fill('1'::text, array[cardinality($1)]), $6, $7, \
+         array_fill(sha256(''), array[cardinality($1)]), array_fill(now(), array[cardinality($1)]), \
+         $8, $8, $8, '{}'::bytea[], '{}'::boolean[], $8)",
+    )
+    .bind(events.iter().map(|event| event.event_id).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.0).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| event.sequence).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.1.as_str()).collect::<Vec<_>>())
+    .bind(parts.iter().map(|part| part.2.as_str()).collect::<Vec<_>>())
+    .bind(events.iter().map(|event| json(&event.metadata)).collect::<Vec<_>>())
+    .bind(none)
+    .execute(pool)
+    .await
+    .expect("appended");
+}
+
+/// The log's events, decoded.
+async fn log(pool: &PgPool) -> Vec<RecordedEvent> {
+    let stored = read::read_after(pool, SHARD, 0, 100_000).await.expect("read");
+    stored.iter().map(|stored| stored.decode().expect("an event")).collect()
+}
+
+/// What a fold of the whole log gives, in a database of its own.
+async fn folded(pool: &PgPool) -> Value {
+    let (_database, fresh) = database().await;
+    apply_to_all(&fresh, &log(pool).await, 0).await;
+    tables(&fresh).await
+}
+
+async fn wait_until_at_head(projector: &Projector) {
+    wait_for("read models at the log's head", async || {
+        let lags = projector.lags().await.expect("lags");
+        lags.iter().all(|lag| lag.positions() == 0).then_some(())
+    })
+    .await;
+}
+
+/// A feed that loses most of what it is given, repeats some, and is away now and then: JetStream at
+/// its worst.
+struct BadFeed {
+    log: LogFeed,
+    turn: u32,
+}
+
+struct LostOrFound<B>(B);
+
+impl<B: FeedBatch> FeedBatch for LostOrFound<B> {
+    fn previous_position(&self) -> i64 {
+        self.0.previous_position()
+    }
+    fn entries(&self) -> &[Entry] {
+        self.0.entries()
+    }
+    async fn acknowledge(&self) -> anyhow::Result<()> {
+        anyhow::bail!("gone before it could be told")
+    }
+}
+
+impl Feed for BadFeed {
+    type Batch = LostOrFound<<LogFeed as Feed>::Batch>;
+
+    async fn next_batch(&mut self, patience: Duration) -> anyhow::Result<Option<Self::Batch>> {
+        self.turn += 1;
+        let batch = self.log.next_batch(patience).await?;
+        match self.turn % 4 {
+            0 => anyhow::bail!("away"),
+            1 | 2 => Ok(None),
+            _ => Ok(batch.map(LostOrFound)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn read_models_equal_the_log_whatever_the_feed_loses() {
+    let (_database, pool) = database().await;
+    let (appended, seen) = watch::channel(0);
+    let projector = Projector::new(pool.clone(), seen.clone());
+    let stop = CancellationToken::new();
+    let feed = |model: &'static ReadModel| BadFeed {
+        log: LogFeed::new(pool.clone(), model, seen.clone()),
+        turn: u32::from(model.name.len() as u8),
+    };
+    let writing = async {
+        for (n, events) in full_history().chunks(60).enumerate() {
+            append(&pool, events).await;
+            // Sometimes nobody hears of an append.
+            if n % 3 != 0 {
+                appended.send_replace(i64::try_from(n).expect("few"));
+            }
+            sleep(Duration::from_millis(30)).await;
+        }
+        wait_until_at_head(&projector).await;
+        stop.cancel();
+    };
+    tokio::join!(projector.run(feed, stop.clone()), writing);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
+#[tokio::test]
+async fn a_second_projector_stands_by_and_takes_over() {
+    let (_database, pool) = database().await;
+    let (_appended, seen) = watch::channel(0);
+    let (first, second) =
+        (Projector::new(pool.clone(), seen.clone()), Projector::new(pool.clone(), seen.clone()));
+    let feed = |model: &'static ReadModel| LogFeed::new(pool.clone(), model, seen.clone());
+    let (stop_first, stop_second) = (CancellationToken::new(), CancellationToken::new());
+    let events = full_history();
+    let (before, after) = events.split_at(events.len() / 2);
+    let writing = async {
+        append(&pool, before).await;
+        wait_until_at_head(&first).await;
+        stop_first.cancel();
+        append(&pool, after).await;
+        wait_until_at_head(&second).await;
+        stop_second.cancel();
+    };
+    tokio::join!(first.run(feed, stop_first.clone()), second.run(feed, stop_second.clone()), writing);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
+/// Runs a rebuild for so many polls and drops it there; whether it came to its end.
+async fn rebuild_killed_after(pool: &PgPool, polls: u32) -> bool {
+    let progress = Progress::silent();
+    let mut rebuilding = pin!(rebuild(pool, &READ_MODELS, &progress));
+    let mut left = polls;
+    poll_fn(|context| {
+        if left == 0 {
+            return Poll::Ready(false);
+        }
+        left -= 1;
+        match rebuilding.as_mut().poll(context) {
+            // The connection of the one killed before may live a moment longer, and its lock with it.
+            Poll::Ready(Err(error)) if error.to_string().contains("being rebuilt") => Poll::Ready(false),
+            Poll::Ready(result) => {
+                result.expect("rebuilt");
+                Poll::Ready(true)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_rebuild_killed_anywhere_changes_nothing_and_can_be_repeated() {
+    let (_database, pool) = database().await;
+    append(&pool, &full_history()).await;
+    apply_to_all(&pool, &log(&pool).await, 0).await;
+    let live = tables(&pool).await;
+    let mut polls = 1;
+    while !rebuild_killed_after(&pool, polls).await {
+        assert_eq!(tables(&pool).await, live, "killed after {polls} polls");
+        polls += 1 + polls / 6;
+        assert!(polls < 1_000_000, "a rebuild comes to its end");
+    }
+    assert_eq!(tables(&pool).await, live);
+    for model in READ_MODELS {
+        let active = versions::active(&pool, model).await.expect("read").expect("installed");
+        assert!(active.version > 1, "{} was swapped", model.name);
+    }
+}
+
+#[tokio::test]
+async fn reads_never_fail_while_read_models_are_rebuilt_under_load() {
+    let (_database, pool) = database().await;
+    let (appended, seen) = watch::channel(0);
+    let projector = Projector::new(pool.clone(), seen.clone());
+    let feed = |model: &'static ReadModel| LogFeed::new(pool.clone(), model, seen.clone());
+    let stop = CancellationToken::new();
+    let done = AtomicBool::new(false);
+    let reading = async {
+        while !done.load(Ordering::Relaxed) {
+            let id = account(0).0;
+            balances::page(&pool, None, MAX_PAGE).await.expect("read");
+            movements::page(&pool, id, None, 50).await.expect("read");
+            generations::page(&pool, id, generations::Filter::default(), None, 50).await.expect("read");
+            tokio::task::yield_now().await;
+        }
+    };
+    let working = async {
+        let events = full_history();
+        let mut parts = events.chunks(80);
+        append(&pool, parts.next().expect("events")).await;
+        let writing = async {
+            for (n, part) in parts.enumerate() {
+                append(&pool, part).await;
+                appended.send_replace(i64::try_from(n).expect("few"));
+                sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let rebuilding = async {
+            for _ in 0..3 {
+                rebuild(&pool, &READ_MODELS, &Progress::silent()).await.expect("rebuilt");
+            }
+        };
+        tokio::join!(writing, rebuilding);
+        wait_until_at_head(&projector).await;
+        done.store(true, Ordering::Relaxed);
+        stop.cancel();
+    };
+    tokio::join!(projector.run(feed, stop.clone()), reading, working);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
+#[tokio::test]
+async fn a_rebuild_mends_rows_that_were_changed_by_hand() {
+    let (_database, pool) = database().await;
+    append(&pool, &full_history()).await;
+    apply_to_all(&pool, &log(&pool).await, 0).await;
+    let right = tables(&pool).await;
+    sqlx::query("UPDATE wallet_balances_1 SET balance_micro = balance_micro + 1")
+        .execute(&pool)
+        .await
+        .expect("done");
+    assert_ne!(tables(&pool).await, right);
+    rebuild(&pool, &codexapi::rebuild::named("all").expect("models"), &Progress::silent())
+        .await
+        .expect("rebuilt");
+    assert_eq!(tables(&pool).await, right);
+    assert!(codexapi::rebuild::named("wallet_ballances").is_err());
+}

@@ -1,0 +1,370 @@
+//! The relay and the feed against a real nats-server: everything once and in order, whatever dies.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use codexapi::embedded::{EmbeddedNats, EmbeddedNatsOptions};
+use codexapi::event_log::read::{self, SHARD};
+use codexapi::feed::JetStreamFeed;
+use codexapi::nats::{Nats, NatsConfig, NatsNames, message};
+use codexapi::projector::{Feed, FeedBatch};
+use codexapi::relay::{self, RelayProgress, RelayState};
+use codexapi_projections::Entry;
+use sqlx::{Connection, PgConnection, PgPool};
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::business::Business;
+use crate::harness::{TestDatabase, wait_for};
+
+/// How long a feed is given where something should come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+struct Stage {
+    database: TestDatabase,
+    business: Business,
+    server: EmbeddedNats,
+    nats: Nats,
+    _folder: TempDir,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let folder = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o711))
+            .tempdir()
+            .expect("a temporary folder");
+        let options = EmbeddedNatsOptions::new(folder.path().join("nats"));
+        let server = EmbeddedNats::start(options).await.expect("nats-server starts");
+        let names = NatsNames::new("test").expect("a prefix");
+        let nats = Nats::connect(&NatsConfig { url: server.url(), names }).await.expect("a client");
+        let database = TestDatabase::new().await;
+        let business = Business::open(&database.pool).await;
+        Self { database, business, server, nats, _folder: folder }
+    }
+
+    fn pool(&self) -> &PgPool {
+        &self.database.pool
+    }
+
+    fn relay(&self) -> RunningRelay {
+        let (progress, seen) = watch::channel(RelayProgress::default());
+        let shutdown = CancellationToken::new();
+        let (pool, nats) = (self.pool().clone(), self.nats.clone());
+        let appended = self.business.log.appended();
+        let task = tokio::spawn(relay::run(pool, nats, appended, progress, shutdown.clone()));
+        RunningRelay { seen, shutdown, task }
+    }
+
+    fn feed(&self) -> JetStreamFeed {
+        JetStreamFeed::new(self.pool().clone(), self.nats.clone(), "balances")
+    }
+
+    async fn head(&self) -> i64 {
+        read::head(self.pool(), SHARD).await.expect("the head")
+    }
+
+    async fn caught_up(&self, relay: &RunningRelay) {
+        let head = self.head().await;
+        let published = async || relay.published().filter(|position| *position >= head);
+        wait_for("the relay has published everything", published).await;
+    }
+
+    /// (position, previous position, epoch) of every message in the stream.
+    async fn messages(&self) -> Vec<(i64, i64, i64)> {
+        let jetstream = self.nats.jetstream();
+        let stream = jetstream.get_stream(self.nats.names.stream()).await.expect("the stream");
+        let state = &stream.cached_info().state;
+        let mut places = Vec::new();
+        for sequence in state.first_sequence..=state.last_sequence {
+            let message = stream.get_raw_message(sequence).await.expect("a message");
+            let place = message::place(&message.headers).expect("our headers");
+            places.push((place.position, place.previous_position, place.epoch));
+        }
+        places
+    }
+
+    async fn positions_in_log(&self) -> Vec<i64> {
+        sqlx::query_scalar("SELECT position FROM events ORDER BY position")
+            .fetch_all(self.pool())
+            .await
+            .expect("positions")
+    }
+
+    /// The server dies with all it has stored, and comes back empty.
+    async fn wipe_nats(&mut self) {
+        self.server.wipe().expect("wiped");
+        self.server.restart().await.expect("restarted");
+    }
+
+    async fn tamper(&self, statement: &str) {
+        let options = self.pool().connect_options();
+        let mut connection = PgConnection::connect_with(&options).await.expect("connected");
+        sqlx::raw_sql("SET session_replication_role = replica")
+            .execute(&mut connection)
+            .await
+            .expect("superuser");
+        sqlx::raw_sql(statement).execute(&mut connection).await.expect("changed");
+    }
+}
+
+struct RunningRelay {
+    seen: watch::Receiver<RelayProgress>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RunningRelay {
+    fn progress(&self) -> RelayProgress {
+        *self.seen.borrow()
+    }
+
+    fn published(&self) -> Option<i64> {
+        let progress = self.progress();
+        (progress.state == RelayState::Publishing).then_some(progress.position)
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.expect("the relay ends when told");
+    }
+}
+
+/// The positions of the next events the feed has, in order; waits for the first.
+async fn fed(feed: &mut JetStreamFeed, count: usize) -> Vec<i64> {
+    let mut positions = Vec::new();
+    while positions.len() < count {
+        let batch = match feed.next_batch(PATIENCE).await {
+            Ok(batch) => batch,
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let batch = batch.expect("events within the time");
+        positions.extend(batch.entries().iter().map(Entry::position));
+        batch.acknowledge().await.expect("acknowledged");
+    }
+    positions
+}
+
+/// Makes the feed's consumer, so that what is published from now on reaches it.
+async fn attach(feed: &mut JetStreamFeed) {
+    let attached = async || feed.next_batch(Duration::from_millis(10)).await.ok();
+    wait_for("the feed has a consumer", attached).await;
+}
+
+#[tokio::test]
+async fn every_event_is_published_once_in_order_with_its_predecessor() {
+    let stage = Stage::set().await;
+    let relay = stage.relay();
+    for _ in 0..10 {
+        stage.business.generate("conversation").await;
+    }
+    stage.caught_up(&relay).await;
+    let positions = stage.positions_in_log().await;
+    let previous = [0].into_iter().chain(positions.iter().copied());
+    let expected: Vec<_> = positions.iter().zip(previous).map(|(at, before)| (*at, before, 1)).collect();
+    assert_eq!(stage.messages().await, expected);
+    assert_eq!(relay.progress().lag(), 0);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_relay_stands_by_until_the_first_ends() {
+    let stage = Stage::set().await;
+    let first = stage.relay();
+    stage.caught_up(&first).await;
+    let second = stage.relay();
+    stage.business.generate("conversation").await;
+    stage.caught_up(&first).await;
+    assert_eq!(second.progress().state, RelayState::Standby);
+    first.stop().await;
+    stage.business.generate("conversation").await;
+    stage.caught_up(&second).await;
+    let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
+    assert_eq!(positions, stage.positions_in_log().await);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_that_loses_its_lock_publishes_nothing_twice() {
+    let stage = Stage::set().await;
+    let relay = stage.relay();
+    stage.caught_up(&relay).await;
+    stage
+        .tamper(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks
+             WHERE locktype = 'advisory' AND granted AND objid = 7263542002 % 4294967296
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await;
+    for _ in 0..5 {
+        stage.business.generate("conversation").await;
+    }
+    stage.caught_up(&relay).await;
+    let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
+    assert_eq!(positions, stage.positions_in_log().await);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_another_has_written_is_made_anew_under_a_higher_epoch() {
+    let stage = Stage::set().await;
+    let relay = stage.relay();
+    stage.caught_up(&relay).await;
+    let before = stage.head().await;
+    let foreign = jetstream::message::PublishMessage::build().payload("{}".into());
+    let subject = stage.nats.names.subject("wallet.credit_granted");
+    let published = stage.nats.jetstream().send_publish(subject, foreign).await.expect("sent");
+    published.await.expect("stored");
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
+    let messages = stage.messages().await;
+    assert!(messages.iter().all(|(position, _, epoch)| *position > before && *epoch == 2), "{messages:?}");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn killing_nats_loses_nothing_and_doubles_nothing() {
+    let mut stage = Stage::set().await;
+    let relay = stage.relay();
+    let mut feed = stage.feed();
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    let mut expected = Vec::new();
+    for _ in 0..3 {
+        let before = stage.head().await;
+        stage.server.kill9().expect("killed");
+        stage.business.generate("conversation").await;
+        stage.server.restart().await.expect("restarted");
+        stage.business.generate("conversation").await;
+        stage.caught_up(&relay).await;
+        expected.extend(stage.positions_in_log().await.into_iter().filter(|position| *position > before));
+    }
+    assert_eq!(fed(&mut feed, expected.len()).await, expected);
+    let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
+    assert_eq!(positions, stage.positions_in_log().await);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
+    let mut stage = Stage::set().await;
+    let relay = stage.relay();
+    let mut feed = stage.feed();
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    for _ in 0..3 {
+        stage.business.generate("conversation").await;
+    }
+    stage.wipe_nats().await;
+    for _ in 0..3 {
+        stage.business.generate("conversation").await;
+    }
+    stage.caught_up(&relay).await;
+    let messages = stage.messages().await;
+    assert!(messages.windows(2).all(|pair| pair[0].0 == pair[1].1), "no hole within the stream");
+    attach(&mut feed).await;
+    let before = stage.head().await;
+    stage.business.generate("conversation").await;
+    let batch =
+        wait_for("a batch after the wipe", async || feed.next_batch(PATIENCE).await.ok().flatten()).await;
+    assert_eq!(batch.previous_position(), before, "a projection sees from this what it has missed");
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn wiped_while_idle_the_feed_says_so_and_recovers() {
+    let mut stage = Stage::set().await;
+    let relay = stage.relay();
+    let mut feed = stage.feed();
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    stage.wipe_nats().await;
+    let told = async || feed.next_batch(Duration::from_millis(50)).await.err();
+    wait_for("the feed says that its stream is gone", told).await;
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    let before = stage.head().await;
+    stage.business.hold().await;
+    let next = wait_for("the next event", async || feed.next_batch(PATIENCE).await.ok().flatten()).await;
+    assert_eq!((next.previous_position(), next.entries().len()), (before, 1));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_restored_database_gets_a_new_epoch_and_no_foreign_event() {
+    let stage = Stage::set().await;
+    let relay = stage.relay();
+    let mut feed = stage.feed();
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    let backed_up = stage.head().await;
+    let checkpoint: (i64, uuid::Uuid) =
+        sqlx::query_as("SELECT stream_sequence, event_id FROM relay_checkpoint")
+            .fetch_one(stage.pool())
+            .await
+            .expect("the checkpoint");
+    stage.business.hold().await;
+    stage.business.hold().await;
+    stage.caught_up(&relay).await;
+    relay.stop().await;
+    // What a restore from the backup leaves: neither those events nor the checkpoint after them, and
+    // the positions are given out again.
+    stage
+        .tamper(&format!(
+            "DELETE FROM events WHERE position > {backed_up};
+             SELECT setval(pg_get_serial_sequence('events', 'position'), {backed_up});
+             UPDATE relay_checkpoint SET position = {backed_up}, stream_sequence = {}, event_id = '{}'",
+            checkpoint.0, checkpoint.1
+        ))
+        .await;
+    assert!(feed.next_batch(PATIENCE).await.is_err(), "the old stream's events are not this log's");
+    let restored = Business::open(stage.pool()).await;
+    let relay = stage.relay();
+    stage.caught_up(&relay).await;
+    let expected: Vec<_> =
+        stage.positions_in_log().await.into_iter().filter(|position| *position > backed_up).collect();
+    let messages = stage.messages().await;
+    assert_eq!(messages.iter().map(|message| message.0).collect::<Vec<_>>(), expected);
+    assert!(messages.iter().all(|message| message.2 == 2), "{messages:?}");
+    attach(&mut feed).await;
+    restored.hold().await;
+    let next = wait_for("the next event", async || feed.next_batch(PATIENCE).await.ok().flatten()).await;
+    assert_eq!(next.entries()[0].position(), stage.head().await);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_acknowledged_comes_again() {
+    let stage = Stage::set().await;
+    let relay = stage.relay();
+    let mut feed = stage.feed().redelivering_after(Duration::from_secs(1));
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
+    let first = feed.next_batch(PATIENCE).await.expect("delivered").expect("a batch");
+    let taken: Vec<_> = first.entries().iter().map(Entry::position).collect();
+    // Dropped unacknowledged, as by a process that died.
+    drop(first);
+    let again = fed(&mut feed, taken.len()).await;
+    assert_eq!(again, taken);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn with_nats_away_the_feed_answers_at_once() {
+    let mut stage = Stage::set().await;
+    let mut feed = stage.feed();
+    stage.server.kill9().expect("killed");
+    let away = async || (!stage.nats.is_connected()).then_some(());
+    wait_for("the client notices", away).await;
+    assert!(feed.next_batch(Duration::from_secs(3_600)).await.is_err());
+}
