@@ -22,12 +22,16 @@ INPUT_KINDS = (
     ("uncached_input_tokens", "input"),
 )
 
+# The program by how its user agent begins.
+CLIENTS = {"codex_": "codex_cli", "claude-cli/": "claude_code"}
+
 
 @dataclass(frozen=True, order=True)
 class Charge:
     """One generation as the customer's log must show it."""
 
     model: str
+    client: str
     input_tokens: int  # beyond what the conversation was already billed for
     cumulative_input_tokens: int  # as the provider reported it
     cached_input_tokens: int
@@ -72,6 +76,7 @@ class Oracle:
         pico += searches * rates["fees"]["web_search"] * PICO_PER_MICRO if searches else 0
         return Charge(
             model=bill["model"],
+            client=client_of(bill),
             input_tokens=sum(tokens.values()),
             cumulative_input_tokens=bill["input_tokens"],
             cached_input_tokens=tokens["cached_tokens"],
@@ -95,8 +100,13 @@ class Oracle:
         return rest
 
 
+def client_of(bill):
+    agent = bill["request_headers"].get("user-agent", "")
+    return next((client for start, client in CLIENTS.items() if agent.startswith(start)), "other")
+
+
 def codex_conversation(bill):
-    if not bill["request_headers"].get("user-agent", "").startswith("codex"):
+    if client_of(bill) != "codex_cli":
         return None
     reference = bill["client_ref"]
     return reference.get("thread_id") or reference.get("prompt_cache_key")

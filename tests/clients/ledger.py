@@ -95,6 +95,7 @@ class Ledger:
 def charge_of(entry):
     return Charge(
         model=entry["model"],
+        client=entry["client"],
         input_tokens=entry["inputTokens"],
         cumulative_input_tokens=entry["cumulativeInputTokens"],
         cached_input_tokens=entry["cachedInputTokens"],

@@ -14,9 +14,12 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+from ledger import read
+
 START_TIMEOUT_SECONDS = 120
 STOP_TIMEOUT_SECONDS = 45
 COMMAND_TIMEOUT_SECONDS = 60
+KNOWN_WITHIN_SECONDS = 20
 LOG_TAIL_LINES = 60
 
 
@@ -43,7 +46,8 @@ class Service:
         try:
             ready = self.process.ready_line()
             self.base_url, self.simulator_url = ready["baseUrl"], ready["simulatorUrl"]
-            self.environment = {"DATABASE_URL": ready["databaseUrl"], "NATS_URL": ready["natsUrl"]}
+            digest_key = (self.folder / "data" / "secrets" / "token-digest-key").read_text().strip()
+            self.environment = {"DATABASE_URL": ready["databaseUrl"], "CODEXAPI_TOKEN_DIGEST_KEY": digest_key}
             self.demo = Customer("demo", ready["customerId"], ready["customerToken"])
         except BaseException:
             self.stop()
@@ -62,7 +66,23 @@ class Service:
 
     def new_customer(self, name, credit_usd):
         """A customer with that much credit, e.g. "3.00"; `None` is an empty wallet."""
-        raise NotImplementedError("admin")
+        created = json.loads(self.command("admin", "--json", "customer", "create", "--name", name))
+        if credit_usd:
+            self.command("admin", "customer", "credit", created["account"], credit_usd, "--key", f"clients: {name}")
+        customer = Customer(name, created["account"], created["systemToken"])
+        self.wait_until_known(customer)
+        return customer
+
+    def wait_until_known(self, customer):
+        """A new token works once the read models have it."""
+        deadline = time.monotonic() + KNOWN_WITHIN_SECONDS
+        while True:
+            try:
+                return read(f"{self.base_url}/api/v1/me", customer.token)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def stop(self):
         """Returns what went wrong in stopping, or `None`."""
