@@ -35,6 +35,9 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// A consumer that nobody has asked for so long is forgotten; it is made anew when needed.
 const FORGET_AFTER: Duration = Duration::from_secs(3 * 24 * 3_600);
 
+/// How long after the end of its patience a consumer may take to say that nothing came.
+const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+
 /// How long the rest of a batch may take once its first message is there.
 const REST_WITHIN: Duration = Duration::from_millis(500);
 
@@ -99,13 +102,15 @@ impl JetStreamFeed {
         // Only the first message is waited for; the rest is whatever is there.
         let first = consumer.batch().max_messages(1).expires(patience).messages();
         let first = within(REQUEST_TIMEOUT, first).await?;
-        let mut messages = collect(first, patience + REST_WITHIN).await?;
+        let Collected { mut messages, ended } = collect(first, patience + ANSWER_MARGIN).await?;
+        // A consumer that is there says when the time is over; one that a wipe has taken says nothing.
+        anyhow::ensure!(ended, "the consumer does not answer");
         if messages.is_empty() {
             return Ok(());
         }
         let rest = consumer.fetch().max_messages(BATCH - 1).messages();
         let rest = within(REQUEST_TIMEOUT, rest).await?;
-        messages.extend(collect(rest, REST_WITHIN).await?);
+        messages.extend(collect(rest, REST_WITHIN).await?.messages);
         for message in messages {
             let place = place_of(&message)?;
             if self.is_current(place.epoch).await? {
@@ -231,17 +236,27 @@ fn entry_of(place: Place, payload: &[u8]) -> Result<Entry, MessageError> {
     }
 }
 
-/// What arrives within `limit`; a stream of messages that does not end by itself is cut off.
+struct Collected {
+    messages: Vec<jetstream::Message>,
+    /// JetStream has said that this was all.
+    ended: bool,
+}
+
+/// What arrives within `limit`.
 async fn collect(
-    mut messages: impl Stream<Item = Result<jetstream::Message, async_nats::Error>> + Unpin,
+    mut arriving: impl Stream<Item = Result<jetstream::Message, async_nats::Error>> + Unpin,
     limit: Duration,
-) -> anyhow::Result<Vec<jetstream::Message>> {
+) -> anyhow::Result<Collected> {
     let deadline = tokio::time::Instant::now() + limit;
-    let mut collected = Vec::new();
-    while let Ok(Some(message)) = tokio::time::timeout_at(deadline, messages.next()).await {
-        collected.push(message.map_err(|error| anyhow::anyhow!(error)).context("a batch from JetStream")?);
+    let mut messages = Vec::new();
+    loop {
+        match tokio::time::timeout_at(deadline, arriving.next()).await {
+            Ok(Some(Ok(message))) => messages.push(message),
+            Ok(Some(Err(error))) => return Err(anyhow::anyhow!(error)).context("a batch from JetStream"),
+            Ok(None) => return Ok(Collected { messages, ended: true }),
+            Err(_elapsed) => return Ok(Collected { messages, ended: false }),
+        }
     }
-    Ok(collected)
 }
 
 async fn within<T, E>(limit: Duration, asking: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>

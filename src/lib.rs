@@ -23,6 +23,7 @@ pub mod processes;
 pub mod projector;
 pub mod rebuild;
 pub mod relay;
+pub mod secrets;
 pub mod schemas;
 pub mod secrets;
 pub mod telemetry;

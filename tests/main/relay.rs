@@ -5,13 +5,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use codexapi::clock;
 use codexapi::embedded::{EmbeddedNats, EmbeddedNatsOptions};
 use codexapi::event_log::read::{self, SHARD};
 use codexapi::feed::JetStreamFeed;
 use codexapi::nats::{Nats, NatsConfig, NatsNames, message};
-use codexapi::projector::{Feed, FeedBatch};
+use codexapi::projector::{Feed, FeedBatch, Projector};
 use codexapi::relay::{self, RelayProgress, RelayState};
-use codexapi_projections::Entry;
+use codexapi::verify::{self, HoldTerms, VerifyOptions};
+use codexapi_projections::{Entry, ReadModel, versions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -52,12 +54,7 @@ impl Stage {
     }
 
     fn relay(&self) -> RunningRelay {
-        let (progress, seen) = watch::channel(RelayProgress::default());
-        let shutdown = CancellationToken::new();
-        let (pool, nats) = (self.pool().clone(), self.nats.clone());
-        let appended = self.business.log.appended();
-        let task = tokio::spawn(relay::run(pool, nats, appended, progress, shutdown.clone()));
-        RunningRelay { seen, shutdown, task }
+        RunningRelay::start(self.pool(), &self.nats, &self.business)
     }
 
     fn feed(&self) -> JetStreamFeed {
@@ -119,6 +116,14 @@ struct RunningRelay {
 }
 
 impl RunningRelay {
+    fn start(pool: &PgPool, nats: &Nats, business: &Business) -> Self {
+        let (progress, seen) = watch::channel(RelayProgress::default());
+        let shutdown = CancellationToken::new();
+        let appended = business.log.appended();
+        let task = tokio::spawn(relay::run(pool.clone(), nats.clone(), appended, progress, shutdown.clone()));
+        Self { seen, shutdown, task }
+    }
+
     fn progress(&self) -> RelayProgress {
         *self.seen.borrow()
     }
@@ -367,4 +372,47 @@ async fn with_nats_away_the_feed_answers_at_once() {
     let away = async || (!stage.nats.is_connected()).then_some(());
     wait_for("the client notices", away).await;
     assert!(feed.next_batch(Duration::from_secs(3_600)).await.is_err());
+}
+
+#[tokio::test]
+async fn read_models_equal_the_log_though_nats_is_wiped_under_load_and_then_idle() {
+    let Stage { database, business, mut server, nats, _folder } = Stage::set().await;
+    let pool = &database.pool;
+    versions::install(pool).await.expect("read tables");
+    let relay = RunningRelay::start(pool, &nats, &business);
+    let projector = Projector::new(pool.clone(), business.log.appended());
+    let stop = CancellationToken::new();
+    let feeds = |model: &ReadModel| JetStreamFeed::new(pool.clone(), nats.clone(), model.name);
+    let scenario = async {
+        let loaded = CancellationToken::new();
+        let load = async {
+            while !loaded.is_cancelled() {
+                business.generate("conversation").await;
+            }
+        };
+        let faults = async {
+            for _ in 0..2 {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                server.wipe().expect("wiped");
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                server.restart().await.expect("restarted");
+            }
+            loaded.cancel();
+        };
+        tokio::join!(load, faults);
+        let level = async || {
+            projector.lags().await.expect("lags").iter().all(|lag| lag.positions() == 0).then_some(())
+        };
+        wait_for("every read model is level with the log", level).await;
+        server.wipe().expect("wiped");
+        business.generate("conversation").await;
+        wait_for("every read model is level with the log, without NATS", level).await;
+        stop.cancel();
+    };
+    tokio::join!(projector.run(feeds, stop.clone()), scenario);
+    relay.stop().await;
+    let options = VerifyOptions::new(HoldTerms::standard(clock::now()));
+    let report = verify::run(pool, &options).await.expect("carried out");
+    assert_eq!(report.difference, None);
+    assert!(report.generations > 1);
 }

@@ -6,6 +6,7 @@ use codexapi::event_log::seal;
 use codexapi::history::{self, Show, StreamName};
 use codexapi::verify::{self, Difference, HoldTerms, Report, VerifyOptions};
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::wallet::Wallet;
 use codexapi_projections::{Entry, READ_MODELS, apply, versions};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -78,9 +79,8 @@ async fn an_untouched_log_verifies() {
     assert_eq!(report.streams, 4, "a wallet, two conversations, the seals");
     assert_eq!(report.projections.len(), READ_MODELS.len());
     assert!(report.projections.iter().all(|checked| checked.position == report.position));
-    let balance = business
-        .log
-        .read(&business.wallet(), |wallet: &codexapi_aggregates::wallet::Wallet| wallet.balance());
+    let wallet = business.wallet();
+    let balance = business.log.read(&wallet, Wallet::balance);
     assert!(balance.await.expect("read") < MicroUsd::dollars(10));
 }
 
