@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 from case import between, case, contains, equal, only, run_program, told
-from .dialogue import ANTHROPIC_MODEL
+from .dialogue import ANTHROPIC_MODEL, WRONG_KEY, WRONG_KEY_SENTENCE, check_empty_wallet
 
 PROGRAM = "npm/node_modules/@anthropic-ai/claude-code-linux-*/claude"
 PROOF = "written-by-claude"
@@ -57,9 +57,17 @@ def api_key(world):
 def empty_wallet(world):
     done = claude(world, "Say hello")
     equal("exit", done.returncode, 1)
-    contains("output", done.stdout, "$0.00")
     equal("requests", world.requests(), ["POST /v1/messages?beta=true"])
-    equal("requests upstream", world.upstream_requests(), 0)
+    check_empty_wallet(world, done.stdout)
+
+
+@case("claude code: a wrong key is told at once", needs_wallets=True)
+def wrong_key(world):
+    done = claude(world, "Say hello", ANTHROPIC_AUTH_TOKEN=WRONG_KEY)
+    equal("exit", done.returncode, 1)
+    contains("output", done.stdout, WRONG_KEY_SENTENCE)
+    # A 401 alone makes it try for minutes.
+    equal("requests", world.requests(), ["POST /v1/messages?beta=true"])
 
 
 @case("claude code: five at once on three dollars, none refused", payer="three dollars")

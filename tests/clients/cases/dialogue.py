@@ -1,11 +1,18 @@
 """What the SDK cases of every language ask, and what they must get."""
 
+import re
+
 from case import equal, told
 
 OPENAI_MODEL = "gpt-5.5"
 ANTHROPIC_MODEL = "claude-opus-4-8"
 UNKNOWN_MODEL = "missing-model"
 WRONG_KEY = "g2g-codex-nobody-0000000000000000000000000000000000000000"
+
+WRONG_KEY_SENTENCE = "This token is not known here."
+EMPTY_WALLET_SENTENCE = re.compile(
+    r"Insufficient credit: your balance is \$0\.000000 and this request needs about \$\d+\.\d{6}\. Top up to go on\."
+)
 
 ANSWER = "Hello from here"
 OUTPUT_TOKENS = 37
@@ -21,6 +28,12 @@ CITY = "Lisbon"
 WEATHER = "21 degrees"
 WEATHER_PROMPT = 'What is the weather? [[tool:get_weather {"city":"Lisbon"}]]'
 WEATHER_PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+
+
+def check_empty_wallet(world, text):
+    """Our whole sentence, once; and no provider was asked."""
+    equal("times our sentence is told", len(EMPTY_WALLET_SENTENCE.findall(text)), 1)
+    equal("requests upstream", world.upstream_requests(), 0)
 
 
 def check_openai_usage(bill, input_tokens, cached, output_tokens, reasoning, total):
