@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseSettings {
     /// The Postgres that holds the event log and the read tables, as postgres://user:password@host:port/database
-    #[arg(long = "database-url", env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(id = "database_url", long = "database-url", env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub url: DatabaseUrl,
     /// Connections to Postgres this node opens at most, from 4 to 500
     #[arg(
@@ -29,7 +29,7 @@ pub struct DatabaseSettings {
 #[derive(Clone, Debug, Args)]
 pub struct NatsSettings {
     /// The NATS server with JetStream, as nats://user:password@host:port; it may be away, Postgres is the truth
-    #[arg(long = "nats-url", env = "NATS_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(id = "nats_url", long = "nats-url", env = "NATS_URL", value_name = "URL", hide_env_values = true)]
     pub url: NatsUrl,
     /// What this deployment's stream and subjects begin with: 1 to 32 lower-case letters, digits, '-' or '_'
     #[arg(

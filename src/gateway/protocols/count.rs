@@ -64,3 +64,54 @@ fn tokens_of(raw: &str, _bytes: u64) -> u64 {
 fn text_count(text: &str) -> u64 {
     bpe_openai::o200k_base().count(text) as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::request::{IMAGE_TOKENS, ITEM_TOKENS};
+    use super::*;
+
+    fn count(body: &Value) -> u64 {
+        count_input_tokens(&Bytes::from(body.to_string())).unwrap()
+    }
+
+    #[test]
+    fn text_is_tokenized_and_not_measured() {
+        let one = count(&json!({"model":"m","messages":["hello"]}));
+        assert_eq!(one, 1 + ITEM_TOKENS);
+        let line = "The quick brown fox jumps over the lazy dog.\n";
+        let many = count(&json!({"model":"m","system":line.repeat(10),"messages":[]}));
+        assert!((90..=110).contains(&many), "{many}");
+    }
+
+    #[test]
+    fn escapes_are_resolved_before_counting() {
+        let plain = count_input_tokens(&Bytes::from_static(br#"{"model":"m","messages":["hello world"]}"#));
+        let escaped =
+            count_input_tokens(&Bytes::from_static(br#"{"model":"m","messages":["hell\u006f world"]}"#));
+        assert_eq!(plain, escaped);
+        let surrogate = br#"{"model":"m","messages":["\ud800"]}"#;
+        assert!(count_input_tokens(&Bytes::from_static(surrogate)).unwrap() > ITEM_TOKENS);
+    }
+
+    #[test]
+    fn a_picture_counts_as_in_the_estimate_whatever_its_size() {
+        let data = "QUJD".repeat(100_000);
+        let source = json!({"type":"base64","media_type":"image/png","data":data});
+        let tokens = count(&json!({"model":"m","messages":[{"content":[{"type":"image","source":source}]}]}));
+        assert!((IMAGE_TOKENS..IMAGE_TOKENS + 30).contains(&tokens), "{tokens}");
+    }
+
+    #[test]
+    fn tools_count_with_their_keys() {
+        let bare = count(&json!({"model":"m","messages":[]}));
+        let tools = json!([{"name":"f","input_schema":{"properties":{"a_long_property_name":{}}}}]);
+        assert!(count(&json!({"model":"m","tools":tools,"messages":[]})) > bare + 10);
+    }
+
+    #[test]
+    fn what_could_not_be_generated_is_not_counted() {
+        assert!(count_input_tokens(&Bytes::from_static(b"{\"messages\":[]}")).is_err());
+    }
+}

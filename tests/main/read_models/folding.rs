@@ -57,7 +57,7 @@ async fn events_cut_into_any_batches_give_the_same_tables() {
 
 /// Applies `events` in batches of the given lengths, each beginning some events before its place.
 async fn in_batches(pool: &sqlx::PgPool, events: &[RecordedEvent], cuts: &[(usize, usize)]) {
-    let mut done = 0;
+    let mut done: usize = 0;
     for (length, overlap) in cuts.iter().cycle() {
         let begin = done.saturating_sub(*overlap);
         let end = (done + length).min(events.len());

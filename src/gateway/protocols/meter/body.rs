@@ -4,7 +4,7 @@ use codexapi_aggregates::usage::Protocol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::chat::Choice;
+use super::chat::{self, Choice};
 use super::messages::Message;
 use super::responses::{self, Response};
 use super::{BodyMeter, Metered, Terminal, error_in, finish, name, text_bytes};
@@ -64,7 +64,6 @@ fn chat_body(body: &[u8], metered: &mut Metered) {
         #[serde(borrow, default, deserialize_with = "present")]
         error: Option<&'a RawValue>,
     }
-    const WRITTEN: [&str; 5] = ["content", "reasoning_content", "reasoning", "refusal", "arguments"];
     let Ok(completion) = serde_json::from_slice::<Completion>(body) else { return };
     metered.saw_id(completion.id, completion.model);
     if let Some(report) = completion.usage.filter(|report| !is_null(report)) {
@@ -75,7 +74,7 @@ fn chat_body(body: &[u8], metered: &mut Metered) {
     }
     let choices = completion.choices.unwrap_or_default();
     for choice in &choices {
-        metered.delivered(choice.message.map_or(0, |message| text_bytes(message.get(), &WRITTEN)));
+        metered.delivered(choice.message.map_or(0, |message| text_bytes(message.get(), &chat::WRITTEN)));
     }
     if let Some(first) = choices.first() {
         finish(metered, Terminal::Completed { finish_reason: name(first.finish_reason) });

@@ -13,7 +13,7 @@ use crate::gateway::protocols::json::{is_null, present};
 use crate::gateway::protocols::usage::RawUsage;
 
 /// Keys of a delta that hold what the model wrote.
-const WRITTEN: [&str; 5] = ["content", "reasoning_content", "reasoning", "refusal", "arguments"];
+pub(super) const WRITTEN: [&str; 5] = ["content", "reasoning_content", "reasoning", "refusal", "arguments"];
 
 #[derive(Debug)]
 pub(super) struct ChatStream {

@@ -251,19 +251,24 @@ fn event_type<'a>(data: &'a [u8], event: Option<&'a [u8]>) -> Option<std::borrow
     typed.or_else(|| event.and_then(|event| std::str::from_utf8(event).ok()).map(Into::into))
 }
 
-/// The bytes of every text in `json` whose key is one of `keys`; inside objects under such a key,
-/// too.
+/// The bytes of every text in the first value of `json` whose key is one of `keys`.
 fn text_bytes(json: &str, keys: &[&str]) -> u64 {
-    let texts = Walk::new(json).map(|token| match token {
-        Token::Text { key, bytes, .. } if keys.contains(&key) => bytes,
-        Token::Text { .. } | Token::Open { .. } | Token::Close | Token::Key { .. } | Token::Scalar { .. } => {
-            0
+    let mut walk = Walk::new(json);
+    let mut total = 0;
+    while let Some(token) = walk.next() {
+        if let Token::Text { key, bytes, .. } = token
+            && keys.contains(&key)
+        {
+            total += bytes;
         }
-    });
-    texts.sum()
+        if walk.depth() == 0 {
+            break;
+        }
+    }
+    total
 }
 
-/// The object after `"delta":`, or what follows to the end; enough for counting.
+/// What follows `"delta":`.
 fn after_delta(data: &[u8]) -> Option<&str> {
     let at = memmem::find(data, br#""delta":"#)? + br#""delta":"#.len();
     std::str::from_utf8(&data[at..]).ok()

@@ -59,6 +59,10 @@ struct Fields<'a> {
 pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, BadRequest> {
     let not_readable = |reason: String| BadRequest::NotReadable { reason };
     let text = std::str::from_utf8(body).map_err(|error| not_readable(error.to_string()))?;
+    // serde would read an array as the fields in order.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(not_readable("it should begin with `{`".into()));
+    }
     let fields: Fields = serde_json::from_str(text).map_err(|error| not_readable(error.to_string()))?;
     let (model, model_at) = model(fields.model, body)?;
     refuse_background(protocol, fields.background)?;

@@ -39,8 +39,10 @@ impl UsageSwitch {
             return Ok((Self::Replace { at, with: r#"{"include_usage":true}"# }, false));
         }
         let wrong = |field, expected| BadRequest::Wrong { field, expected };
-        let StreamOptions { include_usage } = serde_json::from_str(options.get())
-            .map_err(|_| wrong("stream_options", "an object that names each member once"))?;
+        let StreamOptions { include_usage } = Some(options.get())
+            .filter(|text| text.starts_with('{'))
+            .and_then(|text| serde_json::from_str(text).ok())
+            .ok_or(wrong("stream_options", "an object that names each member once"))?;
         let Some(asked) = include_usage else {
             let alone = options.get()[1..].trim_ascii() == "}";
             return Ok((Self::InsertMember { at: at.start + 1, alone }, false));

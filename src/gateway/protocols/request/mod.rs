@@ -72,7 +72,7 @@ impl InputEstimate {
 }
 
 /// One request, as far as it matters here. It holds the body, which is never copied.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ParsedRequest {
     pub protocol: Protocol,
     /// The label the client asks for.
@@ -92,6 +92,19 @@ pub struct ParsedRequest {
     model_at: Range<usize>,
     items: Vec<Range<usize>>,
     usage_switch: forward::UsageSwitch,
+}
+
+impl std::fmt::Debug for ParsedRequest {
+    /// Without the body, which is the customer's.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("ParsedRequest")
+            .field("protocol", &self.protocol)
+            .field("model", &self.model)
+            .field("stream", &self.stream)
+            .field("estimate", &self.estimate)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ParsedRequest {

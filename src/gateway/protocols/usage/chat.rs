@@ -4,9 +4,9 @@ use codexapi_aggregates::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Figure, OpenAiFigures, UsageRejected};
+use super::{Figure, OpenAiFigures, UsageRejected, object};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Report<'a> {
     #[serde(borrow)]
     prompt_tokens: Option<&'a RawValue>,
@@ -15,9 +15,9 @@ struct Report<'a> {
     #[serde(borrow)]
     total_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
-    prompt_tokens_details: Option<PromptDetails<'a>>,
+    prompt_tokens_details: Option<&'a RawValue>,
     #[serde(borrow)]
-    completion_tokens_details: Option<CompletionDetails<'a>>,
+    completion_tokens_details: Option<&'a RawValue>,
     /// Deepseek's name for cached input.
     #[serde(borrow)]
     prompt_cache_hit_tokens: Option<&'a RawValue>,
@@ -42,9 +42,9 @@ struct CompletionDetails<'a> {
 
 /// The buckets of a chat `usage` object; `ceiling_tokens` as for [`super::RawUsage::check`].
 pub fn parse_openai_chat(report: &RawValue, ceiling_tokens: u64) -> Result<Usage, UsageRejected> {
-    let report: Report = serde_json::from_str(report.get()).map_err(|_| UsageRejected::NotAnObject)?;
-    let prompt = report.prompt_tokens_details.unwrap_or_default();
-    let completion = report.completion_tokens_details.unwrap_or_default();
+    let report: Report = object(Some(report))?;
+    let prompt: PromptDetails = object(report.prompt_tokens_details)?;
+    let completion: CompletionDetails = object(report.completion_tokens_details)?;
     let cached = Figure::read(prompt.cached_tokens)
         .or(Figure::read(report.prompt_cache_hit_tokens))
         .or(Figure::read(report.cached_tokens));

@@ -7,9 +7,9 @@ use codexapi_aggregates::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Figure, UsageRejected, believable};
+use super::{Figure, UsageRejected, at_most, believable, object};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Report<'a> {
     #[serde(borrow)]
     input_tokens: Option<&'a RawValue>,
@@ -20,11 +20,11 @@ struct Report<'a> {
     #[serde(borrow)]
     cache_creation_input_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
-    cache_creation: Option<CacheCreation<'a>>,
+    cache_creation: Option<&'a RawValue>,
     #[serde(borrow)]
-    server_tool_use: Option<ServerToolUse<'a>>,
+    server_tool_use: Option<&'a RawValue>,
     #[serde(borrow)]
-    output_tokens_details: Option<OutputDetails<'a>>,
+    output_tokens_details: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -65,11 +65,16 @@ pub struct MessagesReport {
 impl MessagesReport {
     /// Takes a later report in: each figure it names replaces the earlier one.
     pub fn update(&mut self, report: &RawValue) {
-        let Ok(report) = serde_json::from_str::<Report>(report.get()) else {
-            self.broken = Some(UsageRejected::NotAnObject);
-            return;
-        };
-        let writes = report.cache_creation.unwrap_or_default();
+        if let Err(broken) = self.merge(report) {
+            self.broken = Some(broken);
+        }
+    }
+
+    fn merge(&mut self, report: &RawValue) -> Result<(), UsageRejected> {
+        let report: Report = object(Some(report))?;
+        let writes: CacheCreation = object(report.cache_creation)?;
+        let tools: ServerToolUse = object(report.server_tool_use)?;
+        let output: OutputDetails = object(report.output_tokens_details)?;
         let latest =
             |figure: &mut Figure, field: Option<&RawValue>| *figure = Figure::read(field).or(*figure);
         latest(&mut self.input, report.input_tokens);
@@ -78,24 +83,22 @@ impl MessagesReport {
         latest(&mut self.cache_write, report.cache_creation_input_tokens);
         latest(&mut self.cache_write_5m, writes.ephemeral_5m_input_tokens);
         latest(&mut self.cache_write_1h, writes.ephemeral_1h_input_tokens);
-        latest(&mut self.web_searches, report.server_tool_use.unwrap_or_default().web_search_requests);
-        latest(&mut self.thinking, report.output_tokens_details.unwrap_or_default().thinking_tokens);
-        let split_and_total = [writes.ephemeral_5m_input_tokens, report.cache_creation_input_tokens];
-        if split_and_total.iter().all(Option::is_some) {
-            self.check_split();
+        latest(&mut self.web_searches, tools.web_search_requests);
+        latest(&mut self.thinking, output.thinking_tokens);
+        if writes.ephemeral_5m_input_tokens.is_some() && report.cache_creation_input_tokens.is_some() {
+            self.check_split()?;
         }
+        Ok(())
     }
 
     /// Within one report the writes by lifetime must add up to their total.
-    fn check_split(&mut self) {
+    fn check_split(&self) -> Result<(), UsageRejected> {
         let (Figure::Count(five), Figure::Count(total)) = (self.cache_write_5m, self.cache_write) else {
-            return;
+            return Ok(());
         };
         let hour = if let Figure::Count(hour) = self.cache_write_1h { hour } else { 0 };
         let sum = five.saturating_add(hour);
-        if sum != total {
-            self.broken = Some(UsageRejected::CacheWritesDiffer { sum, total });
-        }
+        if sum != total { Err(UsageRejected::CacheWritesDiffer { sum, total }) } else { Ok(()) }
     }
 
     /// The buckets; `ceiling_tokens` as for [`super::RawUsage::check`].
@@ -105,7 +108,7 @@ impl MessagesReport {
         }
         let output = self.output.required("output_tokens")?;
         let thinking = self.thinking.or_zero("thinking_tokens")?;
-        super::at_most("thinking_tokens", thinking, "output_tokens", output)?;
+        at_most("thinking_tokens", thinking, "output_tokens", output)?;
         let (cache_write_5m, cache_write_1h) = self.cache_writes()?;
         let usage = Usage {
             input: self.input.required("input_tokens")?,

@@ -10,6 +10,7 @@ mod messages;
 mod responses;
 
 use codexapi_aggregates::usage::Usage;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use chat::parse_openai_chat;
@@ -114,6 +115,16 @@ impl Figure {
     fn or_zero(self, field: &'static str) -> Result<u64, UsageRejected> {
         Ok(self.optional(field)?.unwrap_or(0))
     }
+}
+
+/// A report, or a part of one, as its fields; absent or `null` has none.
+fn object<'a, T: Deserialize<'a> + Default>(raw: Option<&'a RawValue>) -> Result<T, UsageRejected> {
+    let Some(text) = raw.map(RawValue::get).filter(|text| *text != "null") else { return Ok(T::default()) };
+    // serde would read an array as the fields in order.
+    if !text.starts_with('{') {
+        return Err(UsageRejected::NotAnObject);
+    }
+    serde_json::from_str(text).map_err(|_| UsageRejected::NotAnObject)
 }
 
 /// What OpenAI's two dialects report, under the names each gives it.

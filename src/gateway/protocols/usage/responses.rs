@@ -4,9 +4,9 @@ use codexapi_aggregates::usage::Usage;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Figure, OpenAiFigures, UsageRejected};
+use super::{Figure, OpenAiFigures, UsageRejected, object};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Report<'a> {
     #[serde(borrow)]
     input_tokens: Option<&'a RawValue>,
@@ -15,9 +15,9 @@ struct Report<'a> {
     #[serde(borrow)]
     total_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
-    input_tokens_details: Option<InputDetails<'a>>,
+    input_tokens_details: Option<&'a RawValue>,
     #[serde(borrow)]
-    output_tokens_details: Option<OutputDetails<'a>>,
+    output_tokens_details: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -36,9 +36,9 @@ struct OutputDetails<'a> {
 
 /// The buckets of a Responses `usage` object; `ceiling_tokens` as for [`super::RawUsage::check`].
 pub fn parse_openai_responses(report: &RawValue, ceiling_tokens: u64) -> Result<Usage, UsageRejected> {
-    let report: Report = serde_json::from_str(report.get()).map_err(|_| UsageRejected::NotAnObject)?;
-    let input = report.input_tokens_details.unwrap_or_default();
-    let output = report.output_tokens_details.unwrap_or_default();
+    let report: Report = object(Some(report))?;
+    let input: InputDetails = object(report.input_tokens_details)?;
+    let output: OutputDetails = object(report.output_tokens_details)?;
     OpenAiFigures {
         input: ("input_tokens", Figure::read(report.input_tokens)),
         output: ("output_tokens", Figure::read(report.output_tokens)),
