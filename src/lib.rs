@@ -23,7 +23,6 @@ pub mod processes;
 pub mod projector;
 pub mod rebuild;
 pub mod relay;
-pub mod secrets;
 pub mod schemas;
 pub mod secrets;
 pub mod telemetry;
