@@ -2,7 +2,7 @@
 //!
 //! | failure | who pays for it |
 //! |---|---|
-//! | another process wrote a stream's next event | commands on that stream, and later ones that build on theirs, are decided anew |
+//! | another process wrote a stream's next event | its commands, and later ones that build on theirs, decide anew |
 //! | an idempotency key is taken | that command, and later ones that build on it |
 //! | Postgres refuses the data | the offender alone, found by halving the batch |
 //! | the connection was lost | nobody, once it is known what was stored |

@@ -34,7 +34,7 @@ class Charge:
     client: str
     input_tokens: int  # beyond what the conversation was already billed for
     cumulative_input_tokens: int  # as the provider reported it
-    cached_input_tokens: int
+    cached_input_tokens: int  # of those reported
     output_tokens: int
     charged_micro: int
 
@@ -66,9 +66,9 @@ class Oracle:
         self.billed_input = {}
 
     def charge(self, bill, payer):
-        tokens = {kind: bill[kind] for kind, _ in INPUT_KINDS}
-        assert sum(tokens.values()) == bill["input_tokens"], f"the simulator's bill does not add up: {bill}"
-        tokens = self.beyond_what_was_billed(bill, payer, tokens)
+        reported = {kind: bill[kind] for kind, _ in INPUT_KINDS}
+        assert sum(reported.values()) == bill["input_tokens"], f"the simulator's bill does not add up: {bill}"
+        tokens = self.beyond_what_was_billed(bill, payer, reported)
         rates = self.rates[bill["model"]]
         pico = sum(tokens[kind] * rates.get(name, rates["input"]) for kind, name in INPUT_KINDS)
         pico += bill["output_tokens"] * rates["output"]
@@ -79,7 +79,7 @@ class Oracle:
             client=client_of(bill),
             input_tokens=sum(tokens.values()),
             cumulative_input_tokens=bill["input_tokens"],
-            cached_input_tokens=tokens["cached_tokens"],
+            cached_input_tokens=reported["cached_tokens"],
             output_tokens=bill["output_tokens"],
             charged_micro=half_even(pico),
         )

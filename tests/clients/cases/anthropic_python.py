@@ -79,6 +79,18 @@ def left_stream(world):
     world.wait_for_bills(1)
 
 
+@case("anthropic python: a provider that breaks off is reported and costs nothing")
+def provider_breaks_off(world):
+    prompt = "Break " + told(mid_stream_error={"after": 2})
+    try:
+        with client(world).messages.stream(**request(prompt)) as stream:
+            stream.get_final_message()
+    except anthropic.APIStatusError:
+        equal("bills", [bill["status"] for bill in world.bills()], ["errored"])
+        return
+    raise AssertionError("nothing was raised")
+
+
 @case("anthropic python: tokens are counted here and cost nothing")
 def count_tokens(world):
     asked = [{"role": "user", "content": "word " * 4_000}]

@@ -53,6 +53,14 @@ def api_key(world):
     equal("number of bills", len(world.bills()), 1)
 
 
+@case("claude code: a provider that breaks off costs nothing, and its second try is charged once")
+def tried_again(world):
+    world.simulator.script({"path": "/v1/messages", "directive": {"mid_stream_error": {"after": 2}}})
+    done = claude(world, "Say hello")
+    equal("exit", done.returncode, 0)
+    equal("bills", [bill["status"] for bill in world.bills()], ["errored", "completed"])
+
+
 @case("claude code: an empty wallet is told once, in our words", payer="empty")
 def empty_wallet(world):
     done = claude(world, "Say hello")

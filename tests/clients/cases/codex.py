@@ -3,7 +3,7 @@
 import json
 
 from case import case, contains, equal, only, run_program, told
-from .dialogue import OPENAI_MODEL, WRONG_KEY, WRONG_KEY_SENTENCE, check_empty_wallet
+from .dialogue import EMPTY_WALLET_SENTENCE, OPENAI_MODEL, WRONG_KEY, WRONG_KEY_SENTENCE, check_empty_wallet
 
 VERSIONS = {
     "0.141.0": "npm/node_modules/codex-oldest/node_modules/@openai/codex-*",
@@ -49,11 +49,16 @@ def codex(world, version, *arguments, key=None):
     return run_program([program, *common, *arguments], folder, environment)
 
 
-def turn(world, version, *arguments):
-    """The events of a turn that must succeed."""
+def turn_with_retries(world, version, *arguments):
+    """The events of a turn that must succeed in the end."""
     done = codex(world, version, "--json", *arguments)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def turn(world, version, *arguments):
+    """The events of a turn that must succeed at once."""
+    events = turn_with_retries(world, version, *arguments)
     equal("last event", events[-1]["type"], "turn.completed")
     equal("errors", [event for event in events if event["type"] == "error"], [])
     return events
@@ -101,14 +106,24 @@ def resumed(world, version):
     assert two["input_tokens"] > one["input_tokens"], "the second request holds the first"
 
 
+@for_each_version("a provider that breaks off costs nothing, and Codex's second try is charged once")
+def tried_again(world, version):
+    world.simulator.script({"path": "/v1/responses", "directive": {"mid_stream_error": {"after": 2}}})
+    events = turn_with_retries(world, version, "Say hello")
+    equal("last event", events[-1]["type"], "turn.completed")
+    equal("bills", [bill["status"] for bill in world.bills()], ["errored", "completed"])
+
+
 @for_each_version("an empty wallet is told once, in our words", payer="empty")
 def empty_wallet(world, version):
-    done = codex(world, version, "Say hello")
+    done = codex(world, version, "--json", "Say hello")
     equal("exit", done.returncode, 1)
     equal("requests", world.requests(), ["POST /v1/responses"])
-    check_empty_wallet(world, done.stdout + done.stderr)
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("ERROR: Insufficient credit"), f"our sentence stands inside {last!r}"
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    errors = [event["message"] for event in events if event["type"] == "error"]
+    equal("errors", errors, [events[-1]["error"]["message"]])
+    check_empty_wallet(world, errors[0])
+    assert EMPTY_WALLET_SENTENCE.fullmatch(errors[0]), f"there is more than our sentence in {errors[0]!r}"
 
 
 @for_each_version("a wrong key", needs_wallets=True)

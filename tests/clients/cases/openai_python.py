@@ -197,13 +197,34 @@ def empty_wallet(world):
     check_empty_wallet(world, str(error))
 
 
-@case("openai python: a provider's 500 is tried again by the SDK and costs nothing")
+@case("openai python: a provider that breaks off is reported and costs nothing")
+def provider_breaks_off(world):
+    prompt = "Break " + told(mid_stream_error={"after": 2})
+    for act in (
+        lambda: list(client(world).chat.completions.create(model=OPENAI_MODEL, messages=messages(prompt), stream=True)),
+        lambda: read_to_the_end(client(world).responses.stream(model=OPENAI_MODEL, input=prompt)),
+    ):
+        try:
+            act()
+        except (openai.APIError, RuntimeError):
+            continue
+        raise AssertionError("nothing was raised")
+    equal("bills", [bill["status"] for bill in world.bills()], ["errored"] * 2)
+
+
+def read_to_the_end(manager):
+    with manager as stream:
+        return stream.get_final_response()
+
+
+@case("openai python: a provider's 500 costs nothing")
 def provider_fails(world):
     prompt = "Fail " + told(error={"status": 500, "message": "The provider fell over"})
     try:
-        client(world).responses.create(model=OPENAI_MODEL, input=prompt)
+        # By itself it would wait as long as Retry-After says, twice.
+        client(world).with_options(max_retries=0).responses.create(model=OPENAI_MODEL, input=prompt)
     except openai.InternalServerError:
-        equal("requests", len(world.requests()), 3)
+        equal("requests upstream", world.upstream_requests(), 1)
         return
     raise AssertionError("nothing was raised")
 
