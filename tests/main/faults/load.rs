@@ -144,9 +144,8 @@ fn told_by_stream(body: &str) -> Told {
         id.into_iter().find_map(Value::as_str).map(str::to_owned)
     });
     let is = |event: &Value, kind: &str| event["type"] == kind;
-    let failed = |event: &Value| {
-        is(event, "response.failed") || is(event, "error") || event["error"].is_object()
-    };
+    let failed =
+        |event: &Value| is(event, "response.failed") || is(event, "error") || event["error"].is_object();
     let complete = |event: &Value| is(event, "response.completed") || is(event, "message_stop");
     if events.iter().any(failed) {
         Told::Failed { response_id }
