@@ -11,7 +11,14 @@ use super::error::Problem;
 use crate::gateway::protocols::count::count_input_tokens;
 use crate::gateway::protocols::errors::ErrorKind;
 
+/// How many input tokens a Messages request has.
+///
 /// Counting reads the whole body with a tokenizer, which is no work for the threads that serve requests.
+#[utoipa::path(
+    post, path = "/v1/messages/count_tokens", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "`{\"input_tokens\": …}`")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
     let body = match body {
         Ok(body) => body,

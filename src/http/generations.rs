@@ -22,14 +22,32 @@ use crate::gateway::{Incoming, Payee};
 /// What the guard, the envelope and the client have given a request.
 type Parts = (State<Arc<App>>, Extension<Principal>, Extension<RequestId>, HeaderMap, RawQuery);
 
+/// A generation in OpenAI's Responses dialect; fields pass through as sent.
+#[utoipa::path(
+    post, path = "/v1/responses", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn responses(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
     generate(Protocol::Responses, parts, body).await
 }
 
+/// A generation in OpenAI's Chat Completions dialect; fields pass through as sent.
+#[utoipa::path(
+    post, path = "/v1/chat/completions", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn chat(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
     generate(Protocol::Chat, parts, body).await
 }
 
+/// A generation in Anthropic's Messages dialect; fields pass through as sent.
+#[utoipa::path(
+    post, path = "/v1/messages", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn messages(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
     generate(Protocol::Messages, parts, body).await
 }

@@ -19,6 +19,12 @@ const ANTHROPIC_VERSION: &str = "anthropic-version";
 const CREATED_SECS: i64 = 1_767_225_600;
 const CREATED_AT: &str = "2026-01-01T00:00:00Z";
 
+/// Every model on sale: Anthropic's form where `anthropic-version` is sent, else OpenAI's.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "models",
+    responses((status = 200, body = serde_json::Value)),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let models = match app.gateway.models_on_sale().await {
         Ok(models) => models,
@@ -34,6 +40,12 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     Json(list).into_response()
 }
 
+/// One model on sale.
+#[utoipa::path(
+    get, path = "/v1/models/{model_id}", tag = "models", params(("model_id" = String, Path)),
+    responses((status = 200, body = serde_json::Value)),
+    security(("bearer" = []), ("apiKey" = []))
+)]
 pub async fn retrieve(
     State(app): State<Arc<App>>,
     Path(model): Path<String>,

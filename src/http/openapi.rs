@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{account, billing, system};
+use super::{account, billing, count_tokens, generations, models, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,6 +14,12 @@ use super::{account, billing, system};
         system::health,
         system::ready,
         document,
+        generations::responses,
+        generations::chat,
+        generations::messages,
+        count_tokens::count,
+        models::list,
+        models::retrieve,
         account::me,
         billing::wallet_status::read,
         billing::token_usage::read

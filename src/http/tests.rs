@@ -24,6 +24,6 @@ fn no_route_stands_in_the_map_twice() {
 #[test]
 fn the_api_document_describes_exactly_the_routes_of_the_map() {
     let documented: BTreeSet<String> = openapi::ApiDocument::openapi().paths.paths.keys().cloned().collect();
-    let mapped: BTreeSet<String> = routes().iter().map(|route| route.path.to_owned()).collect();
+    let mapped: BTreeSet<String> = routes().iter().map(|route| route.path.replace("{*", "{")).collect();
     assert_eq!(documented, mapped);
 }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::advisory_lock::SessionLock;
+use crate::crash_points;
 use crate::event_log::read::{self, SHARD};
 use crate::nats::Nats;
 pub use checkpoint::{Checkpoint, current_epoch};
@@ -150,6 +151,7 @@ impl Relay {
             let head = read::head(&self.pool, SHARD).await?;
             self.report(head, cursor.position);
             cursor = publish::publish_page(&self.nats, cursor, &page).await?;
+            crash_points::reached(crash_points::PUBLISHED);
             checkpoint::save(lock.connection(), &cursor).await?;
             self.report(head, cursor.position);
             *delay = RETRY_FLOOR;

@@ -90,6 +90,12 @@ async fn a_batch_that_comes_again_changes_nothing_and_a_hole_is_refused() {
     for model in READ_MODELS {
         assert_eq!(checkpoint::position(&pool, model.name).await.expect("a checkpoint"), end);
     }
+
+    // Half of it known, half of it new.
+    apply_to_all(&pool, &events[60..150], events[59].position).await;
+    let (_fresh, fresh) = database().await;
+    apply_to_all(&fresh, &events[..150], 0).await;
+    assert_eq!(tables(&pool).await, tables(&fresh).await);
 }
 
 #[tokio::test]
