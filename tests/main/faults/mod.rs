@@ -4,4 +4,7 @@
 mod books;
 mod killed;
 mod load;
+mod nats_lost;
+mod rebuilding;
+mod refusals;
 mod service;
