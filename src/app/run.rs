@@ -119,6 +119,7 @@ impl App {
             }
         });
         let sweeper = Sweeper {
+            node: self.incarnation,
             pool: pool.clone(),
             log: log.clone(),
             admission: self.gateway.admission().clone(),

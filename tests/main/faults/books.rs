@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use codexapi::event_log::read::{self, SHARD};
 use codexapi_aggregates::event::AnyEvent;
 use codexapi_aggregates::ids::GenerationId;
-use codexapi_aggregates::usage::UsageEvent;
+use codexapi_aggregates::usage::{Outcome, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
 use serde::Deserialize;
 use serde_json::Value;
@@ -26,6 +26,8 @@ pub struct Books {
     pub charged: BTreeMap<GenerationId, i64>,
     /// The provider's id of each settled generation.
     response_ids: BTreeMap<GenerationId, String>,
+    /// Settled for nothing, since their clients had been told that settling failed.
+    told_failed: BTreeSet<GenerationId>,
 }
 
 impl Books {
@@ -63,6 +65,10 @@ impl Books {
                 self.charged.remove(&generation_id).expect("what is reversed was charged");
             }
             AnyEvent::Usage(UsageEvent::GenerationSettled(settled)) => {
+                if settled.outcome == Outcome::ToldFailed {
+                    assert_eq!(settled.charged_micro.0, 0, "{}", settled.generation_id);
+                    self.told_failed.insert(settled.generation_id);
+                }
                 if let Some(response_id) = settled.provider_response_id {
                     self.response_ids.insert(settled.generation_id, response_id);
                 }
@@ -113,6 +119,9 @@ pub async fn balance(world: &World, told: &[Told]) {
     let bills = bills(world).await;
     let mut charged_for = BTreeMap::new();
     for (generation_id, charged) in &books.charged {
+        if books.told_failed.contains(generation_id) {
+            continue;
+        }
         let response_id = books.response_ids.get(generation_id).expect("a charge has its usage");
         let bill = bills.get(response_id).expect("a charge has its bill");
         assert_eq!(*charged, *bill, "{generation_id}, billed as {response_id}");

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::service::World;
+use crate::harness::wait_for;
 
 /// Before a client that was not answered asks again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -32,13 +33,20 @@ pub enum Told {
 pub struct Load {
     stop: CancellationToken,
     clients: JoinSet<Vec<Told>>,
-    completed: Arc<AtomicUsize>,
+    counts: Arc<Counts>,
+}
+
+/// So far.
+#[derive(Default)]
+struct Counts {
+    completed: AtomicUsize,
+    refused: AtomicUsize,
 }
 
 impl Load {
     /// `clients` at once, spread over the customers behind `tokens`.
     pub fn start(world: &World, tokens: &[String], clients: usize) -> Self {
-        let (stop, completed) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let (stop, counts) = (CancellationToken::new(), Arc::<Counts>::default());
         let mut running = JoinSet::new();
         for number in 0..clients {
             let client = Client {
@@ -47,14 +55,25 @@ impl Load {
                 token: tokens[number % tokens.len()].clone(),
                 number,
             };
-            running.spawn(client.run(stop.clone(), Arc::clone(&completed)));
+            running.spawn(client.run(stop.clone(), Arc::clone(&counts)));
         }
-        Self { stop, clients: running, completed }
+        Self { stop, clients: running, counts }
     }
 
     /// Generations told complete so far.
     pub fn completed(&self) -> usize {
-        self.completed.load(Ordering::Relaxed)
+        self.counts.completed.load(Ordering::Relaxed)
+    }
+
+    /// Requests refused so far.
+    pub fn refused(&self) -> usize {
+        self.counts.refused.load(Ordering::Relaxed)
+    }
+
+    /// Waits until `more` further generations are told complete.
+    pub async fn completes(&self, more: usize) {
+        let until = self.completed() + more;
+        wait_for("generations complete", async || (self.completed() >= until).then_some(())).await;
     }
 
     /// Lets every client end what it has begun; everything they were told.
@@ -72,13 +91,19 @@ struct Client {
 }
 
 impl Client {
-    async fn run(self, stop: CancellationToken, completed: Arc<AtomicUsize>) -> Vec<Told> {
+    async fn run(self, stop: CancellationToken, counts: Arc<Counts>) -> Vec<Told> {
         let mut heard = Vec::new();
         while !stop.is_cancelled() {
             let told = self.ask(self.number + heard.len()).await;
             match told {
-                Told::Complete { .. } => drop(completed.fetch_add(1, Ordering::Relaxed)),
-                Told::Failed { .. } | Told::Refused { .. } | Told::Cut => tokio::time::sleep(PAUSE).await,
+                Told::Complete { .. } => {
+                    counts.completed.fetch_add(1, Ordering::Relaxed);
+                }
+                Told::Refused { .. } => {
+                    counts.refused.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Told::Failed { .. } | Told::Cut => tokio::time::sleep(PAUSE).await,
             }
             heard.push(told);
         }

@@ -3,5 +3,10 @@
 
 mod books;
 mod killed;
+mod leases;
 mod load;
+mod nats_lost;
+mod postgres_lost;
+mod rebuilding;
+mod refusals;
 mod service;

@@ -1,6 +1,7 @@
 //! A world to break: the real `codexapi serve` on a database, a nats-server and a simulated provider of its own.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -59,6 +60,11 @@ pub struct World {
 impl World {
     /// The service, running on the database behind `pool`.
     pub async fn start(pool: PgPool) -> Self {
+        Self::start_with(pool, &[]).await
+    }
+
+    /// The same with `more` settings.
+    pub async fn start_with(pool: PgPool, more: &[(&'static str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let nats = EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats")));
         let simulator = Simulator::start(SimulatorOptions::new(folder.path().join("simulator")));
@@ -67,7 +73,7 @@ impl World {
         let toml = PROVIDERS.replace("{simulator}", simulator.base_url());
         std::fs::write(&providers, toml).expect("a file");
         let listen = format!("127.0.0.1:{}", free_port().expect("a free port"));
-        let settings = vec![
+        let mut settings = vec![
             ("DATABASE_URL", pool.connect_options().to_url_lossy().to_string()),
             ("NATS_URL", nats.url()),
             ("CODEXAPI_LISTEN", listen.clone()),
@@ -81,6 +87,7 @@ impl World {
             ("CODEXAPI_SWEEP_SECONDS", "1".to_owned()),
             ("CODEXAPI_LOG", "warn,codexapi=info".to_owned()),
         ];
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let http = codexapi::tls::http_client_builder().build().expect("a client");
         let base_url = format!("http://{listen}");
         let mut world = Self { pool, nats, simulator, http, base_url, settings, service: None, folder };
@@ -99,8 +106,7 @@ impl World {
             .expect("the service is started");
         self.service = Some(child);
         wait_for("the service answers", async || {
-            let ended = self.service.as_mut().expect("just started").try_wait().expect("a child");
-            assert!(ended.is_none(), "the service ended ({ended:?}):\n{}", self.log_tail());
+            self.service_still_runs();
             self.is_ready().await.then_some(())
         })
         .await;
@@ -116,12 +122,13 @@ impl World {
         let mut service = self.service.take().expect("a running service");
         let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
         let status = ended.expect("it reaches the crash point in time").expect("a child");
-        assert!(!status.success(), "it crashed: {status}");
+        assert_eq!(status.signal(), Some(9), "it ended by its own SIGKILL:\n{}", self.log_tail());
     }
 
-    /// The service's process id.
-    pub fn service_pid(&self) -> Option<u32> {
-        self.service.as_ref().and_then(Child::id)
+    /// The service runs still, as it was started.
+    pub fn service_still_runs(&mut self) {
+        let ended = self.service.as_mut().expect("started").try_wait().expect("a child");
+        assert!(ended.is_none(), "the service ended ({ended:?}):\n{}", self.log_tail());
     }
 
     /// Runs another command of the program to its end.
@@ -170,6 +177,15 @@ impl World {
         }
         self.projected().await;
         tokens
+    }
+
+    /// Waits until every read model has come to where the log ends now; more may be appended meanwhile.
+    pub async fn follows(&self) {
+        let head = read::head(&self.pool, SHARD).await.expect("readable");
+        for model in codexapi_projections::READ_MODELS {
+            let reached = checkpoint::wait_for(&self.pool, model.name, head, PATIENCE).await;
+            assert!(reached.expect("readable"), "{} did not reach {head}", model.name);
+        }
     }
 
     /// Waits until every read model is where the log ends.
