@@ -5,6 +5,7 @@ mod embedded;
 mod event_log;
 mod harness;
 mod http;
+mod money;
 mod read_models;
 mod relay;
 mod verify;
