@@ -6,6 +6,7 @@ mod event_log;
 mod faults;
 mod harness;
 mod http;
+mod money;
 mod read_models;
 mod relay;
 mod verify;

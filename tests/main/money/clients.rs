@@ -1,0 +1,109 @@
+//! A client that hangs up pays what was made for it, within the drain limit (§ 10, row 3).
+
+use std::sync::Arc;
+
+use codexapi_aggregates::usage::{Outcome, Protocol};
+use futures::{StreamExt, stream};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::asking::{Ask, PROTOCOLS};
+use super::{Customer, Deployment, INPUT_RATE, OUTPUT_RATE};
+
+const BALANCE: i64 = 100_000_000;
+const AT_A_TIME: usize = 8;
+
+/// Offsets at which the client hangs up, of each recorded stream.
+const CUTS: usize = 60;
+
+/// About what the answer's head and the framing of its pieces add.
+const HEAD: usize = 1_000;
+
+const INPUT: i64 = 100;
+const OUTPUT: i64 = 6;
+
+/// Sends a request over a socket of its own, reads `bytes` of the answer, heads included, and hangs up.
+async fn hang_up_after(deployment: &Deployment, customer: &Customer, ask: &Ask, bytes: usize) {
+    let address = deployment.url.trim_start_matches("http://");
+    let body = ask.body.to_string();
+    let request = format!(
+        "POST {} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+        ask.path(),
+        customer.token,
+        body.len(),
+    );
+    let mut socket = TcpStream::connect(address).await.expect("connected");
+    socket.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = vec![0; bytes];
+    match socket.read_exact(&mut answer).await {
+        Ok(_) => {}
+        // The last offsets may lie beyond the end.
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof),
+    }
+}
+
+fn small(protocol: Protocol, tag: &str) -> Ask {
+    let told = json!({"input_tokens": INPUT, "output_tokens": OUTPUT, "delta_count": OUTPUT, "tag": tag});
+    Ask::new(protocol, true, 64, &told)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_cut_anywhere_in_a_stream_settles_once_for_the_providers_amount() {
+    let deployment = Arc::new(Deployment::start(&[]).await);
+    for protocol in PROTOCOLS {
+        let length = small(protocol, "record").record(&deployment).await.text.len() + HEAD;
+        let step = (length / CUTS).max(1);
+        let cuts = stream::iter((1..length).step_by(step)).map(|cut| {
+            let deployment = Arc::clone(&deployment);
+            async move {
+                let customer = deployment.customer(BALANCE).await;
+                let tag = format!("{protocol:?}-{cut}");
+                hang_up_after(&deployment, &customer, &small(protocol, &tag), cut).await;
+                let ledger = crate::harness::wait_for("a hold that is closed", async || {
+                    let ledger = deployment.ledger(customer.account_id).await;
+                    (ledger.holds() == 1 && ledger.charges() + ledger.releases() == 1).then_some(ledger)
+                })
+                .await;
+                let settled = ledger.only_settlement();
+                let bills = deployment.bills(&tag).await;
+                assert_eq!(bills.len(), 1, "cut at {cut}");
+                let of = |field: &str| bills[0][field].as_i64().expect("a count");
+                let billed = of("input_tokens") * INPUT_RATE + of("output_tokens") * OUTPUT_RATE;
+                assert_eq!(settled.charged_micro.0, billed, "cut at {cut}: {settled:#?}");
+                assert!(matches!(settled.outcome, Outcome::Completed | Outcome::ClientLeft), "cut at {cut}");
+            }
+        });
+        cuts.buffer_unordered(AT_A_TIME).for_each(async |()| {}).await;
+    }
+    deployment.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_gone_early_pays_at_most_what_it_saw_and_the_drain_limit() {
+    const DRAINED: i64 = 2_000;
+    let deployment = Deployment::start(&[]).await;
+    for protocol in PROTOCOLS {
+        let customer = deployment.customer(BALANCE).await;
+        let told = json!({
+            "input_tokens": INPUT, "output_tokens": 60_000, "delta_count": 60_000, "chunk_delay_ms": 1,
+        });
+        let ask = Ask::new(protocol, true, 64_000, &told);
+        let mut answer = ask.send(&deployment, &customer.token).await.bytes_stream();
+        let mut seen = String::new();
+        while seen.matches("tok ").count() < 10 {
+            seen += std::str::from_utf8(&answer.next().await.expect("more").expect("read")).expect("text");
+        }
+        drop(answer);
+        let ledger = deployment.ledger(customer.account_id).await;
+        let settled = ledger.only_settlement();
+        assert_eq!(settled.outcome, Outcome::DrainLimit);
+        // What was on its way when the client left counts as seen: socket buffers hold some of it.
+        let output = i64::try_from(settled.usage.output).expect("a count");
+        assert!((10..=DRAINED + 1_000).contains(&output), "{output} tokens were charged");
+        let input = if protocol == Protocol::Messages { INPUT } else { ask.estimated_input() };
+        assert_eq!(settled.charged_micro.0, input * INPUT_RATE + output * OUTPUT_RATE);
+    }
+    deployment.verify().await;
+}
