@@ -53,7 +53,7 @@ pub enum GatewayError {
     Busy,
     #[error("the service cannot reach its database; try again in {DEFAULT_RETRY_SECS}s")]
     StoreUnavailable,
-    #[error("the model's provider could not be reached; try again in {retry_secs}s")]
+    #[error("the model's provider is not available; try again in {retry_secs}s")]
     ProviderUnavailable { retry_secs: u32 },
     #[error("the model's provider is overloaded; try again in {retry_secs}s")]
     ProviderOverloaded { retry_secs: u32 },
