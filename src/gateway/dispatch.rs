@@ -86,7 +86,9 @@ async fn read_refusal(generation: &Generation, response: reqwest::Response) -> G
         }
         StatusCode::SERVICE_UNAVAILABLE => GatewayError::ProviderOverloaded { retry_secs },
         status if status.as_u16() == 529 => GatewayError::ProviderOverloaded { retry_secs },
-        _ => GatewayError::ProviderUnavailable { retry_secs: retry_after(response.headers()).unwrap_or(QUICK_RETRY_SECS) },
+        _ => GatewayError::ProviderUnavailable {
+            retry_secs: retry_after(response.headers()).unwrap_or(QUICK_RETRY_SECS),
+        },
     }
 }
 
