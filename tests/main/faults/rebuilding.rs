@@ -14,7 +14,7 @@ use crate::harness::{TestDatabase, wait_for};
 /// Clients at work.
 const CLIENTS: usize = 8;
 
-/// The first rebuild is killed so soon, each later one that much later, until one comes to its end.
+/// The first rebuild is killed so soon, each later one twice as late, until one comes to its end.
 const FIRST_KILL: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,7 +29,7 @@ async fn rebuilds_killed_and_repeated_under_load_fail_no_read_and_lose_nothing()
         let (mut after, mut kills) = (FIRST_KILL, 0);
         while !rebuild_killed(&world, after).await {
             kills += 1;
-            after += after / 2;
+            after *= 2;
             world.verifies().await;
         }
         assert!(kills > 1, "killed {kills} times");
