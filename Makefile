@@ -2,7 +2,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test
+.PHONY: run test schemas
 
 # Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
 run:
@@ -11,3 +11,7 @@ run:
 # Every test: the rules, the promises against real servers, the real SDKs and CLIs.
 test:
 	scripts/setup --with-clients && cargo build --workspace --bins && cargo test --workspace && tests/clients/run
+
+# What is generated from the code and compared by tests: event schemas and the API document.
+schemas:
+	cargo build --bin codexapi && $(TARGET)/debug/codexapi schemas && $(TARGET)/debug/codexapi openapi > schemas/openapi.json

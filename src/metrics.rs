@@ -35,6 +35,10 @@ pub struct Metrics {
     pub live_streams: Gauge,
     /// 1 while connected.
     pub nats_connected: Gauge,
+    /// Positions of the log that this node's relay has yet to publish.
+    pub relay_lag: Gauge,
+    /// Ended generations whose settlement is not durable yet.
+    pub unfinished_settlements: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +76,8 @@ impl Metrics {
             queued_commands: Gauge::default(),
             live_streams: Gauge::default(),
             nats_connected: Gauge::default(),
+            relay_lag: Gauge::default(),
+            unfinished_settlements: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered", metrics.requests.clone());
@@ -89,6 +95,16 @@ impl Metrics {
             "event_log_live_streams",
             "Aggregates kept live in memory",
             metrics.live_streams.clone(),
+        );
+        registry.register(
+            "relay_lag_events",
+            "Positions of the event log not yet published to JetStream",
+            metrics.relay_lag.clone(),
+        );
+        registry.register(
+            "unfinished_settlements",
+            "Ended generations whose settlement is not durable yet",
+            metrics.unfinished_settlements.clone(),
         );
         registry.register("nats_connected", "1 while connected to NATS", metrics.nats_connected.clone());
         metrics
@@ -115,6 +131,9 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
     metrics.queued_commands.set(i64::try_from(app.log.queued_commands()).unwrap_or(i64::MAX));
     metrics.live_streams.set(i64::try_from(app.log.cached_streams()).unwrap_or(i64::MAX));
     metrics.nats_connected.set(i64::from(app.nats_is_connected()));
+    metrics.relay_lag.set(app.relay.borrow().lag());
+    let unfinished = app.gateway.settlements().unfinished();
+    metrics.unfinished_settlements.set(i64::try_from(unfinished).unwrap_or(i64::MAX));
     match app.projector.lags().await {
         Ok(lags) => {
             for lag in lags {

@@ -82,7 +82,10 @@ impl App {
         };
         tokio::select! {
             ended = both => ended.map(drop),
-            () = too_late => Ok(tracing::warn!(?deadline, "some requests were cut off")),
+            () = too_late => {
+                tracing::warn!(?deadline, "some requests were cut off");
+                Ok(())
+            }
         }
     }
 
@@ -116,6 +119,7 @@ impl App {
             }
         });
         let sweeper = Sweeper {
+            node: self.incarnation,
             pool: pool.clone(),
             log: log.clone(),
             admission: self.gateway.admission().clone(),

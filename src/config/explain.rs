@@ -40,7 +40,7 @@ pub fn explain(command: &Command, error: &clap::Error) -> Option<SettingError> {
     let expected = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let problem = match error.kind() {
         ErrorKind::MissingRequiredArgument => format!("is not set. It is: {expected}"),
-        _ => format!("is set to {}. It is: {expected}", complaint(arg, error)),
+        _ => format!("is set, but {}. It is: {expected}", complaint(arg, error)),
     };
     Some(SettingError { setting, problem })
 }
@@ -65,8 +65,10 @@ pub fn secret_on_command_line(command: &Command, matches: &ArgMatches) -> Option
 fn complaint(arg: &Arg, error: &clap::Error) -> String {
     let reason = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
     match error.get(ContextKind::InvalidValue) {
-        Some(ContextValue::String(value)) if !arg.is_hide_env_values_set() => format!("{value:?}{reason}"),
-        _ => format!("something else{reason}"),
+        Some(ContextValue::String(value)) if !arg.is_hide_env_values_set() => {
+            format!("{value:?} cannot be used{reason}")
+        }
+        _ => format!("cannot be used{reason}"),
     }
 }
 

@@ -12,7 +12,13 @@ use tracing_subscriber::EnvFilter;
 #[derive(Clone, Debug, Args)]
 pub struct DatabaseSettings {
     /// The Postgres that holds the event log and the read tables, as postgres://user:password@host:port/database
-    #[arg(id = "database_url", long = "database-url", env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        id = "database_url",
+        long = "database-url",
+        env = "DATABASE_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub url: DatabaseUrl,
     /// Connections to Postgres this node opens at most, from 4 to 500
     #[arg(

@@ -112,11 +112,11 @@ plugins = false
     }
 
     fn claude_code(&self) -> String {
-        let Self { base_url, customer_token, .. } = self;
+        let Self { base_url, customer_token, anthropic_model, .. } = self;
         format!(
             r#"# --- Claude Code (npm install -g @anthropic-ai/claude-code)
-ANTHROPIC_BASE_URL={base_url} ANTHROPIC_AUTH_TOKEN={customer_token} CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 \
-  claude -p "Say hello"
+ANTHROPIC_BASE_URL={base_url} ANTHROPIC_AUTH_TOKEN={customer_token} ANTHROPIC_MODEL={anthropic_model} \
+  CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 claude -p "Say hello"
 "#
         )
     }

@@ -2,7 +2,7 @@
 //!
 //! | failure | who pays for it |
 //! |---|---|
-//! | another process wrote a stream's next event | commands on that stream, and later ones that build on theirs, are decided anew |
+//! | another process wrote a stream's next event | its commands, and later ones that build on theirs, decide anew |
 //! | an idempotency key is taken | that command, and later ones that build on it |
 //! | Postgres refuses the data | the offender alone, found by halving the batch |
 //! | the connection was lost | nobody, once it is known what was stored |
@@ -20,9 +20,10 @@ use tokio::time::{sleep, timeout};
 
 use super::append::Writer;
 use super::cache::Slot;
+use super::idempotency::{self, NewKey};
 use super::lookup::look_up;
 use super::queue::{Append, Outcome};
-use super::{idempotency, read};
+use super::read;
 
 /// Times one batch is sent again after a failure that passes by itself.
 const TRANSIENT_RETRIES: u32 = 3;
@@ -249,36 +250,22 @@ async fn conflicting_slots(writer: &mut Writer, batch: &[Append]) -> anyhow::Res
 
 /// Answers the commands whose key is taken, in Postgres or by an earlier command of the batch.
 async fn cull_taken_keys(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append> {
-    let keys: Vec<_> = batch.iter().filter_map(|append| append.key.as_ref().map(|key| &key.key)).collect();
-    let taken = match writer.connection().await {
-        Ok(connection) => match timeout(LOOKUP_TIMEOUT, idempotency::taken(connection, &keys)).await {
-            Ok(Ok(taken)) => Ok(taken),
-            failed => {
-                writer.abandon_session();
-                failed.context("no answer in time").and_then(|read| read.context("looking for taken keys"))
-            }
-        },
-        Err(error) => Err(error),
-    };
-    let taken = match taken {
+    let taken = match taken_keys(writer, &batch).await {
         Ok(taken) => taken,
         Err(error) => {
             answer_unavailable(writer, batch, &format!("{error:#}"), false);
             return vec![];
         }
     };
-    let mut taken = taken.into_iter();
-    let mut seen = HashSet::new();
+    if !taken.contains(&true) {
+        // The key that was in the way has gone: decide all anew rather than send it again.
+        answer_all(writer, batch, &Outcome::DecideAnew);
+        return vec![];
+    }
     let mut doomed = HashSet::new();
     let mut kept = Vec::with_capacity(batch.len());
-    for append in batch {
-        let key_taken = append.key.as_ref().is_some_and(|new| {
-            let stored = taken.next().expect("an answer for every key");
-            let name = (new.key.command, new.key.account.clone(), new.key.key.clone());
-            stored || !seen.insert(name)
-        });
-        let builds_on_dropped = append.slots.iter().any(|(slot, _)| doomed.contains(&(slot_id(slot))));
-        if key_taken || builds_on_dropped {
+    for (append, key_taken) in batch.into_iter().zip(taken) {
+        if key_taken || append.slots.iter().any(|(slot, _)| doomed.contains(&slot_id(slot))) {
             doomed.extend(append.slots.iter().map(|(slot, _)| slot_id(slot)));
             let outcome = if key_taken { Outcome::KeyTaken } else { Outcome::DecideAnew };
             answer_all(writer, vec![append], &outcome);
@@ -287,4 +274,26 @@ async fn cull_taken_keys(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append>
         }
     }
     kept
+}
+
+/// For each command whether its key is taken, in Postgres or by an earlier command of the batch.
+async fn taken_keys(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<Vec<bool>> {
+    let keys: Vec<_> = batch.iter().filter_map(|append| append.key.as_ref().map(|new| &new.key)).collect();
+    let read = idempotency::taken(writer.connection().await?, &keys);
+    let stored = match timeout(LOOKUP_TIMEOUT, read).await {
+        Ok(Ok(stored)) => stored,
+        failed => {
+            writer.abandon_session();
+            failed.context("no answer in time")?.context("looking for taken keys")?
+        }
+    };
+    let mut stored = stored.into_iter();
+    let mut seen = HashSet::new();
+    let taken = batch.iter().map(|append| {
+        append.key.as_ref().is_some_and(|NewKey { key, .. }| {
+            let repeated = !seen.insert((key.command, &key.account, &key.key));
+            stored.next().expect("an answer for every key") || repeated
+        })
+    });
+    Ok(taken.collect())
 }

@@ -16,6 +16,9 @@ use super::{Answer, Gateway, refuse};
 const ERROR_BODY_LIMIT: usize = 256 * 1024;
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Seconds after which a provider's passing fault may be over.
+const QUICK_RETRY_SECS: u32 = 1;
+
 /// Seconds a client is asked to wait at most, whatever the provider says.
 const LONGEST_RETRY_SECS: u32 = 300;
 
@@ -83,7 +86,7 @@ async fn read_refusal(generation: &Generation, response: reqwest::Response) -> G
         }
         StatusCode::SERVICE_UNAVAILABLE => GatewayError::ProviderOverloaded { retry_secs },
         status if status.as_u16() == 529 => GatewayError::ProviderOverloaded { retry_secs },
-        _ => GatewayError::ProviderUnavailable { retry_secs },
+        _ => GatewayError::ProviderUnavailable { retry_secs: retry_after(response.headers()).unwrap_or(QUICK_RETRY_SECS) },
     }
 }
 

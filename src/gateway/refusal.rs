@@ -11,12 +11,11 @@ use bytes::Bytes;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::{ClientFamily, Protocol};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 
 use super::protocols::client::is_codex;
 use super::protocols::errors::{self, ErrorKind, ErrorShape};
-
-const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+use crate::http::error::X_SHOULD_RETRY;
 
 /// Seconds a client is asked to wait where nothing says better.
 pub const DEFAULT_RETRY_SECS: u32 = 10;
@@ -54,7 +53,7 @@ pub enum GatewayError {
     Busy,
     #[error("the service cannot reach its database; try again in {DEFAULT_RETRY_SECS}s")]
     StoreUnavailable,
-    #[error("the model's provider could not be reached; try again in {retry_secs}s")]
+    #[error("the model's provider is not available; try again in {retry_secs}s")]
     ProviderUnavailable { retry_secs: u32 },
     #[error("the model's provider is overloaded; try again in {retry_secs}s")]
     ProviderOverloaded { retry_secs: u32 },

@@ -11,11 +11,12 @@ use super::error::Problem;
 use crate::gateway::protocols::count::count_input_tokens;
 use crate::gateway::protocols::errors::ErrorKind;
 
-/// The input tokens of a Messages request, counted here and free of charge.
+/// How many input tokens a Messages request has.
+///
+/// Counting reads the whole body with a tokenizer, which is no work for the threads that serve requests.
 #[utoipa::path(
-    post, path = "/v1/messages/count_tokens", tag = "gateway",
-    request_body(content = serde_json::Value, content_type = "application/json"),
-    responses((status = 200, description = "`input_tokens`"), (status = 400, description = "Not a Messages request")),
+    post, path = "/v1/messages/count_tokens", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "`{\"input_tokens\": …}`")),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
@@ -31,7 +32,6 @@ pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
             .into_response();
         }
     };
-    // A tokenizer over a whole body is no work for the threads that serve requests.
     match tokio::task::spawn_blocking(move || count_input_tokens(&body)).await {
         Ok(Ok(input_tokens)) => Json(json!({ "input_tokens": input_tokens })).into_response(),
         Ok(Err(bad)) => Problem::new(

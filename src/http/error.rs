@@ -11,13 +11,15 @@ use codexapi_aggregates::account::AccountRefusal;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::ReadError;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::AuthError;
 use crate::commands::CommandError;
 use crate::gateway::protocols::errors::{ErrorKind, ErrorShape, render_json};
+
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// Seconds after which what is unavailable may be back.
 const RETRY_AFTER_SECONDS: u32 = 2;
@@ -110,6 +112,9 @@ impl Problem {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        } else if self.status.is_client_error() {
+            // Claude Code repeats a 401 for minutes, and shows nothing, unless it is told not to.
+            response.headers_mut().insert(X_SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
     }

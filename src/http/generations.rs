@@ -22,54 +22,30 @@ use crate::gateway::{Incoming, Payee};
 /// What the guard, the envelope and the client have given a request.
 type Parts = (State<Arc<App>>, Extension<Principal>, Extension<RequestId>, HeaderMap, RawQuery);
 
-/// Generates through OpenAI's Responses API.
+/// A generation in OpenAI's Responses dialect; fields pass through as sent.
 #[utoipa::path(
-    post, path = "/v1/responses", tag = "gateway",
-    request_body(content = serde_json::Value, content_type = "application/json"),
-    responses(
-        (status = 200, description = "The provider's answer, or its event stream"),
-        (status = 400, description = "The request cannot be metered, or the provider found fault with it"),
-        (status = 402, description = "The balance does not cover the request"),
-        (status = 404, description = "The model is not sold here"),
-        (status = 429, description = "Other requests still run on this balance"),
-        (status = 503, description = "This service, or the provider, is busy or away")
-    ),
+    post, path = "/v1/responses", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn responses(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
     generate(Protocol::Responses, parts, body).await
 }
 
-/// Generates through OpenAI's Chat Completions API.
+/// A generation in OpenAI's Chat Completions dialect; fields pass through as sent.
 #[utoipa::path(
-    post, path = "/v1/chat/completions", tag = "gateway",
-    request_body(content = serde_json::Value, content_type = "application/json"),
-    responses(
-        (status = 200, description = "The provider's answer, or its event stream"),
-        (status = 400, description = "The request cannot be metered, or the provider found fault with it"),
-        (status = 402, description = "The balance does not cover the request"),
-        (status = 404, description = "The model is not sold here"),
-        (status = 429, description = "Other requests still run on this balance"),
-        (status = 503, description = "This service, or the provider, is busy or away")
-    ),
+    post, path = "/v1/chat/completions", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn chat(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
     generate(Protocol::Chat, parts, body).await
 }
 
-/// Generates through Anthropic's Messages API.
+/// A generation in Anthropic's Messages dialect; fields pass through as sent.
 #[utoipa::path(
-    post, path = "/v1/messages", tag = "gateway",
-    request_body(content = serde_json::Value, content_type = "application/json"),
-    responses(
-        (status = 200, description = "The provider's answer, or its event stream"),
-        (status = 400, description = "The request cannot be metered, or the provider found fault with it"),
-        (status = 402, description = "The balance does not cover the request"),
-        (status = 404, description = "The model is not sold here"),
-        (status = 429, description = "Other requests still run on this balance"),
-        (status = 503, description = "This service, or the provider, is busy or away")
-    ),
+    post, path = "/v1/messages", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn messages(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {

@@ -19,10 +19,10 @@ const ANTHROPIC_VERSION: &str = "anthropic-version";
 const CREATED_SECS: i64 = 1_767_225_600;
 const CREATED_AT: &str = "2026-01-01T00:00:00Z";
 
-/// The models on sale, in OpenAI's form, or Anthropic's where `anthropic-version` is sent.
+/// Every model on sale: Anthropic's form where `anthropic-version` is sent, else OpenAI's.
 #[utoipa::path(
-    get, path = "/v1/models", tag = "gateway",
-    responses((status = 200, description = "The list")),
+    get, path = "/v1/models", tag = "models",
+    responses((status = 200, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -42,9 +42,8 @@ pub async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 
 /// One model on sale.
 #[utoipa::path(
-    get, path = "/v1/models/{model_id}", tag = "gateway",
-    params(("model_id" = String, Path, description = "The model's name, which may contain slashes")),
-    responses((status = 200, description = "The model"), (status = 404, description = "Not on sale here")),
+    get, path = "/v1/models/{model_id}", tag = "models", params(("model_id" = String, Path)),
+    responses((status = 200, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn retrieve(

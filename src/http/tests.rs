@@ -27,3 +27,10 @@ fn the_api_document_describes_exactly_the_routes_of_the_map() {
     let mapped: BTreeSet<String> = routes().iter().map(|route| route.path.replace("{*", "{")).collect();
     assert_eq!(documented, mapped);
 }
+
+#[test]
+fn the_committed_api_document_is_that_of_the_code() {
+    let written = openapi::ApiDocument::openapi().to_pretty_json().expect("the document is JSON");
+    let committed = include_str!("../../schemas/openapi.json");
+    assert_eq!(committed.trim_end(), written.trim_end(), "`make schemas` writes it anew");
+}

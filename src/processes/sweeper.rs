@@ -14,6 +14,7 @@ use codexapi_aggregates::ids::{AccountId, NodeIncarnation};
 use codexapi_aggregates::wallet::{Wallet, WalletAction, WalletCommand, WalletTerms};
 use codexapi_projections::{expiring_grants, open_holds};
 use sqlx::PgPool;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -38,6 +39,8 @@ pub struct SweeperSettings {
 }
 
 pub struct Sweeper {
+    /// This node, whose own lease says whether it may judge others'.
+    pub node: NodeIncarnation,
     pub pool: PgPool,
     pub log: EventLog,
     pub admission: Arc<Admission>,
@@ -45,10 +48,9 @@ pub struct Sweeper {
 }
 
 impl Sweeper {
-    /// Sweeps until `stop`. Lapsed leases are judged only after this node has itself renewed for a
-    /// whole lapse, so that a paused or cut-off node does not declare everyone else dead.
+    /// Sweeps until `stop`.
     pub async fn run(self, stop: CancellationToken) {
-        let started = tokio::time::Instant::now();
+        let mut reach = Reach::new(self.settings.interval);
         let mut due = tokio::time::interval(self.settings.interval);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -56,11 +58,11 @@ impl Sweeper {
                 () = stop.cancelled() => return,
                 _ = due.tick() => {}
             }
-            let may_judge_leases = started.elapsed() >= self.settings.lease_lapse;
-            match self.sweep(may_judge_leases).await {
+            match self.sweep(&mut reach).await {
                 Ok(0) => {}
                 Ok(wallets) => tracing::info!(wallets, "expired holds or credit"),
                 Err(error) => {
+                    reach.lost();
                     tracing::warn!(error = %format!("{error:#}"), "a sweep failed and will be repeated")
                 }
             }
@@ -68,8 +70,8 @@ impl Sweeper {
     }
 
     /// One sweep; returns how many wallets had something to expire.
-    pub async fn sweep(&self, may_judge_leases: bool) -> anyhow::Result<u64> {
-        let dead_nodes = self.dead_nodes(may_judge_leases).await?;
+    async fn sweep(&self, reach: &mut Reach) -> anyhow::Result<u64> {
+        let dead_nodes = self.dead_nodes(reach).await?;
         let mut asked = BTreeSet::new();
         let mut swept = 0;
         for _ in 0..GOES_PER_SWEEP {
@@ -82,7 +84,25 @@ impl Sweeper {
             swept += self.expire(&new, &dead_nodes).await?;
             asked.extend(new);
         }
+        reach.answered(Instant::now());
         Ok(swept)
+    }
+
+    /// Ends the incarnations whose leases have lapsed; none while this node's own is not kept up, since
+    /// what kept this node from renewing may have kept the others too.
+    pub async fn judge_leases(&self) -> sqlx::Result<()> {
+        let lapse = i64::try_from(self.settings.lease_lapse.as_millis()).unwrap_or(i64::MAX);
+        sqlx::query(
+            "UPDATE nodes SET ended_at = now()
+             WHERE ended_at IS NULL AND renewed_at < now() - $1 * interval '1 millisecond'
+               AND EXISTS (SELECT FROM nodes own WHERE own.incarnation = $2 AND own.ended_at IS NULL
+                               AND own.renewed_at >= now() - $1 * interval '1 millisecond')",
+        )
+        .bind(lapse)
+        .bind(self.node.0)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
     }
 
     async fn expire(&self, accounts: &[Uuid], dead_nodes: &[Uuid]) -> anyhow::Result<u64> {
@@ -105,20 +125,13 @@ impl Sweeper {
         Ok(swept)
     }
 
-    async fn dead_nodes(&self, may_judge_leases: bool) -> sqlx::Result<Vec<Uuid>> {
+    async fn dead_nodes(&self, reach: &mut Reach) -> sqlx::Result<Vec<Uuid>> {
         sqlx::query("DELETE FROM nodes WHERE ended_at < now() - $1::interval")
             .bind(ENDED_NODES_KEPT)
             .execute(&self.pool)
             .await?;
-        if may_judge_leases {
-            let lapse = i64::try_from(self.settings.lease_lapse.as_millis()).unwrap_or(i64::MAX);
-            sqlx::query(
-                "UPDATE nodes SET ended_at = now()
-                 WHERE ended_at IS NULL AND renewed_at < now() - $1 * interval '1 millisecond'",
-            )
-            .bind(lapse)
-            .execute(&self.pool)
-            .await?;
+        if reach.answered(Instant::now()) >= self.settings.lease_lapse {
+            self.judge_leases().await?;
         }
         sqlx::query_scalar("SELECT incarnation FROM nodes WHERE ended_at IS NOT NULL")
             .fetch_all(&self.pool)
@@ -133,5 +146,53 @@ impl Sweeper {
         let holds = open_holds::lapsed(&self.pool, too_old, dead_nodes, READ_AT_ONCE).await?;
         let grants = expiring_grants::accounts_due(&self.pool, now, READ_AT_ONCE).await?;
         Ok(holds.into_iter().map(|hold| hold.account_id).chain(grants).collect())
+    }
+}
+
+/// For how long Postgres has answered without a pause, as seen from here. Others' leases are judged
+/// only after a whole lapse of it: after an outage, or a pause of this process, every node must first
+/// have had the time to renew.
+struct Reach {
+    /// Between two answers, at most.
+    longest_pause: Duration,
+    since: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Reach {
+    fn new(sweep_interval: Duration) -> Self {
+        Self { longest_pause: sweep_interval * 2, since: None, last: None }
+    }
+
+    /// Postgres has answered; returns for how long it has without a pause.
+    fn answered(&mut self, now: Instant) -> Duration {
+        if self.last.is_some_and(|last| now - last > self.longest_pause) {
+            self.since = None;
+        }
+        self.last = Some(now);
+        now - *self.since.get_or_insert(now)
+    }
+
+    /// Postgres has not answered.
+    fn lost(&mut self) {
+        self.since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_or_a_pause_of_the_process_starts_the_time_of_answers_anew() {
+        let second = Duration::from_secs(1);
+        let mut reach = Reach::new(10 * second);
+        let began = Instant::now();
+        assert_eq!(reach.answered(began), Duration::ZERO);
+        assert_eq!(reach.answered(began + 20 * second), 20 * second);
+        reach.lost();
+        assert_eq!(reach.answered(began + 30 * second), Duration::ZERO);
+        assert_eq!(reach.answered(began + 45 * second), 15 * second);
+        assert_eq!(reach.answered(began + 66 * second), Duration::ZERO, "nothing was heard for 21 s");
     }
 }

@@ -19,9 +19,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::advisory_lock::SessionLock;
+use crate::crash_points;
 use crate::event_log::read::{self, SHARD};
 use crate::nats::Nats;
 pub use checkpoint::{Checkpoint, current_epoch};
+use publish::LostPlace;
+use stream::Trust;
 pub(crate) use stream::has_event;
 
 /// Held by the relay that works.
@@ -98,18 +101,22 @@ impl Relay {
     /// Waits for the lock, finds its place, and publishes until something fails.
     async fn lead(&mut self, delay: &mut Duration) -> anyhow::Result<()> {
         let mut lock = self.become_leader().await?;
+        let mut trust = Trust::LastMessage;
         loop {
-            let result = self.publish_all(&mut lock, delay).await;
+            let result = self.publish_all(&mut lock, trust, delay).await;
+            let Err(failure) = result else { continue };
             // A stream in another state than expected is looked at afresh, while the lock is held.
-            if let Err(failure) = result {
-                let lost_place = failure.downcast_ref::<publish::LostPlace>().is_some();
-                if !lost_place || lock.confirm().await.is_err() {
-                    return Err(failure);
-                }
-                tracing::warn!(cause = %failure, "the relay has lost its place and looks for it");
-                tokio::time::sleep(*delay).await;
-                *delay = (*delay * 2).min(RETRY_CAP);
+            trust = match failure.downcast_ref::<LostPlace>() {
+                Some(LostPlace::Intruder { .. }) => Trust::Nothing,
+                Some(_) => Trust::LastMessage,
+                None => return Err(failure),
+            };
+            if lock.confirm().await.is_err() {
+                return Err(failure);
             }
+            tracing::warn!(cause = %failure, "the relay has lost its place and looks for it");
+            tokio::time::sleep(*delay).await;
+            *delay = (*delay * 2).min(RETRY_CAP);
         }
     }
 
@@ -123,9 +130,14 @@ impl Relay {
         }
     }
 
-    async fn publish_all(&mut self, lock: &mut SessionLock, delay: &mut Duration) -> anyhow::Result<()> {
+    async fn publish_all(
+        &mut self,
+        lock: &mut SessionLock,
+        trust: Trust,
+        delay: &mut Duration,
+    ) -> anyhow::Result<()> {
         anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
-        let mut cursor = stream::find_place(&self.pool, &self.nats, lock).await?;
+        let mut cursor = stream::find_place(&self.pool, &self.nats, lock, trust).await?;
         self.report(cursor.position, cursor.position);
         self.enter(RelayState::Publishing, None);
         loop {
@@ -139,6 +151,7 @@ impl Relay {
             let head = read::head(&self.pool, SHARD).await?;
             self.report(head, cursor.position);
             cursor = publish::publish_page(&self.nats, cursor, &page).await?;
+            crash_points::reached(crash_points::PUBLISHED);
             checkpoint::save(lock.connection(), &cursor).await?;
             self.report(head, cursor.position);
             *delay = RETRY_FLOOR;

@@ -17,6 +17,9 @@ pub(super) enum LostPlace {
     OutcomeUnknown { position: i64 },
     #[error("position {position} was taken for a duplicate of stream sequence {sequence}")]
     Duplicate { position: i64, sequence: u64 },
+    /// An old server does not fence a stream's first message.
+    #[error("position {position} became stream sequence {sequence}: the stream has messages of someone else")]
+    Intruder { position: i64, sequence: u64 },
 }
 
 /// Publishes `page`, which follows `cursor` in the log, and returns the cursor after its last
@@ -43,9 +46,12 @@ pub(super) async fn publish_page(
     }
     for (place, ack) in under_way {
         let ack = ack.await.map_err(|error| lost(&place, error))?;
-        if ack.duplicate || i64::try_from(ack.sequence)? != place.stream_sequence {
-            let duplicate = LostPlace::Duplicate { position: place.position, sequence: ack.sequence };
-            return Err(duplicate.into());
+        let (position, sequence) = (place.position, ack.sequence);
+        if ack.duplicate {
+            return Err(LostPlace::Duplicate { position, sequence }.into());
+        }
+        if i64::try_from(sequence)? != place.stream_sequence {
+            return Err(LostPlace::Intruder { position, sequence }.into());
         }
     }
     Ok(cursor)

@@ -32,11 +32,21 @@ const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 const EPOCH_NOTE: &str = "epoch ";
 
+/// How much of a stream is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// If its last message is this log's, so are all before it.
+    LastMessage,
+    /// It is known to hold messages of someone else.
+    Nothing,
+}
+
 /// The place to publish after. Makes the stream where it is missing or holds another log.
 pub(super) async fn find_place(
     pool: &PgPool,
     nats: &Nats,
     lock: &mut SessionLock,
+    trust: Trust,
 ) -> anyhow::Result<Checkpoint> {
     lock.confirm().await?;
     let saved = checkpoint::load(lock.connection()).await?;
@@ -56,6 +66,7 @@ pub(super) async fn find_place(
     let noted = noted_epoch(&info);
     let highest_epoch = known_epoch.max(noted.unwrap_or(0)).max(last.map_or(0, |last| last.epoch));
     let place = match (saved, last) {
+        _ if trust == Trust::Nothing => None,
         (Some(saved), Some(last)) => {
             let same = last.epoch == saved.epoch && is_in_log(pool, &last).await?;
             same.then_some(Checkpoint {

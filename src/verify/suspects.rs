@@ -51,7 +51,7 @@ pub(super) fn name_first(suspects: &[Suspect]) -> Option<Difference> {
     if first.only_moved() {
         let of_stream =
             |suspect: &&Suspect| suspect.only_moved() && suspect.name().stream == first.name().stream;
-        let last = suspects.iter().filter(of_stream).next_back().unwrap_or(first);
+        let last = suspects.iter().rfind(of_stream).unwrap_or(first);
         let (sequence, position) = (first.stored().sequence - 1, first.previous_position);
         return Some(swap_of(EventName { sequence, position, ..first.name() }, last.name()));
     }

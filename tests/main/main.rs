@@ -3,6 +3,7 @@
 mod business;
 mod embedded;
 mod event_log;
+mod faults;
 mod harness;
 mod http;
 mod money;

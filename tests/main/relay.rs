@@ -42,7 +42,8 @@ impl Stage {
             .expect("a temporary folder");
         let options = EmbeddedNatsOptions::new(folder.path().join("nats"));
         let server = EmbeddedNats::start(options).await.expect("nats-server starts");
-        let names = NatsNames::new("test").expect("a prefix");
+        // Its own, because a client whose server was killed may find another test's on that port.
+        let names = NatsNames::new(&clock::new_id().simple().to_string()).expect("a prefix");
         let nats = Nats::connect(&NatsConfig { url: server.url(), names }).await.expect("a client");
         let database = TestDatabase::new().await;
         let business = Business::open(&database.pool).await;
@@ -79,7 +80,8 @@ impl Stage {
         let mut places = Vec::new();
         for sequence in state.first_sequence..=state.last_sequence {
             let message = stream.get_raw_message(sequence).await.expect("a message");
-            let place = message::place(&message.headers).expect("our headers");
+            let place = message::place(&message.headers)
+                .unwrap_or_else(|error| panic!("message {sequence} of {state:?}: {error}"));
             places.push((place.position, place.previous_position, place.epoch));
         }
         places

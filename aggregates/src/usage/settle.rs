@@ -134,7 +134,7 @@ impl TokenUsage {
         if command.payer == Payer::Operator && !self.is_open(generation_id) {
             return Err(UsageRefusal::NotOpen { generation_id });
         }
-        debug_assert_eq!(
+        assert_eq!(
             share.cost_micro,
             share.charged_micro + share.covered_by_plan_micro + share.shortfall_micro,
             "cost = charged + covered by plan + shortfall"

@@ -11,6 +11,15 @@ pub struct Conversation {
     pub ends_in_tool_output: bool,
 }
 
+/// What betas let a message hold.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    /// Role `system`.
+    pub system: bool,
+    /// Its own `output_config`.
+    pub output_config: bool,
+}
+
 /// A string, or text blocks.
 pub fn check_system(fields: Fields<'_>) -> Result<(), Refusal> {
     match fields.get("system") {
@@ -29,8 +38,8 @@ pub fn check_system(fields: Fields<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Checks the messages; role `system` among them only with `with_system`.
-pub fn read(fields: Fields<'_>, with_system: bool) -> Result<Conversation, Refusal> {
+/// Checks the messages, which hold what betas bring only where `allowed`.
+pub fn read(fields: Fields<'_>, allowed: Allowed) -> Result<Conversation, Refusal> {
     fields.need("messages")?;
     let messages = fields.array("messages")?.map_or(&[][..], Vec::as_slice);
     if messages.is_empty() {
@@ -40,9 +49,14 @@ pub fn read(fields: Fields<'_>, with_system: bool) -> Result<Conversation, Refus
     for (at, message) in messages.iter().enumerate() {
         let path = format!("messages[{at}]");
         let message = Fields::new(check::element(message, &path)?, &path);
-        message.only(&["role", "content"])?;
+        if allowed.output_config {
+            message.only(&["role", "content", "output_config"])?;
+            message.object("output_config")?;
+        } else {
+            message.only(&["role", "content"])?;
+        }
         message.need("role")?;
-        let role = if with_system {
+        let role = if allowed.system {
             message.choice("role", &["user", "assistant", "system"], "'user', 'assistant' or 'system'")?
         } else {
             message.choice("role", &["user", "assistant"], "'user' or 'assistant'")?

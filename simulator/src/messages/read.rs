@@ -55,7 +55,10 @@ const ALLOWED_TO_COUNT: &[&str] = &[
     "tools",
 ];
 
-const MID_CONVERSATION_SYSTEM: &str = "mid-conversation-system";
+/// Betas that bring role `system` into `messages`: Claude Code 2.1.197 names the first, 2.1.330 the second.
+const MID_CONVERSATION: &[&str] = &["mid-conversation-system", "mid-conversation-tool-changes"];
+/// The beta that lets a message carry its own `output_config`.
+const PER_TURN_CONTROL: &[&str] = &["per-turn-control"];
 const LEAST_THINKING_TOKENS: u64 = 1_024;
 
 pub fn read(body: Object, headers: &HeaderMap) -> Result<Asked, Refusal> {
@@ -83,7 +86,11 @@ fn read_common(body: &Object, headers: &HeaderMap) -> Result<Asked, Refusal> {
     let model = fields.need_string("model")?.to_owned();
     models::check(&model)?;
     conversation::check_system(fields)?;
-    let conversation = conversation::read(fields, may_hold_system(headers))?;
+    let allowed = conversation::Allowed {
+        system: has_beta(headers, MID_CONVERSATION),
+        output_config: has_beta(headers, PER_TURN_CONTROL),
+    };
+    let conversation = conversation::read(fields, allowed)?;
     let tools = read_tools(fields)?;
     let forced_tool = read_tool_choice(fields, &tools)?;
     let counted = ["system", "messages", "tools"];
@@ -100,13 +107,12 @@ fn read_common(body: &Object, headers: &HeaderMap) -> Result<Asked, Refusal> {
     })
 }
 
-/// Whether `messages` may hold role `system`: only under the beta that brought it.
-fn may_hold_system(headers: &HeaderMap) -> bool {
+fn has_beta(headers: &HeaderMap, names: &[&str]) -> bool {
     headers
         .get_all("anthropic-beta")
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|betas| betas.contains(MID_CONVERSATION_SYSTEM))
+        .any(|betas| names.iter().any(|name| betas.contains(name)))
 }
 
 fn check_options(fields: Fields<'_>, max_tokens: Option<u64>) -> Result<(), Refusal> {

@@ -46,7 +46,7 @@ impl Simulator {
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["ready"], true);
         let base_url = ready["baseUrl"].as_str().expect("a base URL").to_owned();
-        Simulator { child, base_url, client: Client::new() }
+        Simulator { child, base_url, client: http_client() }
     }
 
     /// A request with what every Anthropic request needs; OpenAI ignores it.
@@ -184,4 +184,11 @@ pub fn streamed(mut body: Value) -> Value {
 /// A user text that carries this directive.
 pub fn told(directive: &Value) -> String {
     format!("hello [[sim:{directive}]]")
+}
+
+/// In one build with the service, reqwest has no TLS provider of its own and wants one installed.
+fn http_client() -> Client {
+    // `Err` says that another test has installed it.
+    let _installed_already = rustls::crypto::ring::default_provider().install_default().is_err();
+    Client::new()
 }

@@ -146,12 +146,29 @@ async fn counting_tokens_agrees_with_what_is_billed() {
 
 #[tokio::test]
 async fn everything_claude_code_sends_is_accepted() {
+    claude_code_is_served(
+        json!({ "role": "user", "content": [{ "type": "text", "text": "hello" }] }),
+        "claude-code-20250219,mid-conversation-system-2026-04-07",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_newer_claude_code_sends_is_accepted_too() {
+    claude_code_is_served(
+        json!({ "role": "user", "content": "hello", "output_config": { "effort": "medium" } }),
+        "per-turn-control-2026-07-01,mid-conversation-tool-changes-2026-07-01",
+    )
+    .await;
+}
+
+async fn claude_code_is_served(first_message: Value, betas: &str) {
     let simulator = Simulator::start();
     let body = json!({
         "model": "claude-opus-4-8", "max_tokens": 64_000, "stream": true,
         "system": [{ "type": "text", "text": "you are", "cache_control": { "type": "ephemeral" } }],
         "messages": [
-            { "role": "user", "content": [{ "type": "text", "text": "hello" }] },
+            first_message,
             { "role": "system", "content": "remember" },
         ],
         "tools": [{ "name": "Bash", "description": "d", "input_schema": { "type": "object" } }],
@@ -160,7 +177,7 @@ async fn everything_claude_code_sends_is_accepted() {
     });
     let reply = simulator
         .request("/v1/messages?beta=true")
-        .header("anthropic-beta", "claude-code-20250219,mid-conversation-system-2026-04-07")
+        .header("anthropic-beta", betas)
         .header("x-claude-code-session-id", "session")
         .json(&body)
         .send()

@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::usage::{Outcome, UsageSource};
 use codexapi_projections::generations::{self, Filter, Generation};
 use codexapi_projections::usage::{self, Breakdown, UsageDay, UsageSums};
 use http::HeaderMap;
@@ -71,6 +72,11 @@ struct Transaction {
     cumulative_input_tokens: i64,
     cached_input_tokens: i64,
     output_tokens: i64,
+    /// Whether the figures are counted here because the provider reported none that could be believed.
+    estimated: bool,
+    /// `completed`, `client_left`, `drain_limit`, `upstream_failed` or `told_failed`.
+    #[schema(value_type = String)]
+    outcome: Outcome,
     charged_micro: i64,
     #[schema(example = "0.012345")]
     charged_usd: String,
@@ -201,6 +207,8 @@ fn transaction(generation: Generation) -> Transaction {
         cumulative_input_tokens: generation.cumulative_input_tokens,
         cached_input_tokens: generation.cached_input_tokens,
         output_tokens: generation.output_tokens,
+        estimated: generation.usage_source != UsageSource::Reported,
+        outcome: generation.outcome,
         charged_micro: generation.charged_micro.0,
         charged_usd: generation.charged_micro.to_string(),
         reversed_micro: generation.reversed_micro.0,

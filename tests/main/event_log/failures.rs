@@ -9,6 +9,7 @@ use codexapi::event_log::EventLog;
 use futures::future::join_all;
 use sqlx::PgPool;
 
+use super::proxy::Proxy;
 use super::purse::{
     Answer, Purse, balance, block_appends, credit, debit, metadata, open, sequences, wait_until_blocked,
     wait_until_queued,
@@ -102,6 +103,71 @@ async fn a_connection_killed_before_the_commit_loses_and_doubles_nothing() {
     spending.await.expect("no panic").expect("spent once");
     assert_eq!(sequences(&database.pool, "p").await, [1, 2]);
     assert_eq!(balance(&log, "p").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_which_the_answer_was_lost_is_found_and_answered() {
+    let database = TestDatabase::new().await;
+    let proxy = Proxy::start(database.pool.connect_options().get_port()).await;
+    let log = open(&proxy.pool(&database.pool).await).await;
+    credit(&log, "p", 10).await.expect("credited");
+    for spent in 1..=5 {
+        let blocked = block_appends(&database.pool).await;
+        // Two in one batch behind the lock, since the second waits in the queue or shares the statement.
+        let spending = [("p", 1), ("q", 0)].map(|(purse, amount)| {
+            let log = log.clone();
+            tokio::spawn(async move { debit(&log, purse, amount).await })
+        });
+        wait_until_blocked(&database.pool, 1).await;
+        proxy.swallow_next_answer();
+        blocked.rollback().await.expect("unblocked");
+        for answer in spending {
+            answer.await.expect("no panic").expect("stored, and found to be");
+        }
+        assert_eq!(proxy.to_swallow(), 0, "the answer was lost");
+        assert_eq!(sequences(&database.pool, "p").await, (1..=1 + spent).collect::<Vec<_>>());
+        assert_eq!(sequences(&database.pool, "q").await, (1..=spent).collect::<Vec<_>>());
+        assert_eq!(balance(&log, "p").await, 10 - spent);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_outlives_its_connection_is_not_done_twice() {
+    let database = TestDatabase::new().await;
+    let proxy = Proxy::start(database.pool.connect_options().get_port()).await;
+    let log = open(&proxy.pool(&database.pool).await).await;
+    credit(&log, "p", 10).await.expect("credited");
+    let blocked = block_appends(&database.pool).await;
+    let spending = tokio::spawn({
+        let log = log.clone();
+        async move { debit(&log, "p", 1).await }
+    });
+    wait_until_blocked(&database.pool, 1).await;
+    let lost = waiting_writers(&database.pool).await;
+    proxy.cut_writer();
+    // Decided anew on another connection: by then the server process of the old one must be gone.
+    let waiting = wait_for("another server process takes over", async || {
+        let waiting = waiting_writers(&database.pool).await;
+        waiting.iter().any(|pid| !lost.contains(pid)).then_some(waiting)
+    })
+    .await;
+    assert!(!waiting.contains(&lost[0]), "{} could still commit", lost[0]);
+    blocked.rollback().await.expect("unblocked");
+    spending.await.expect("no panic").expect("spent");
+    assert_eq!(sequences(&database.pool, "p").await, [1, 2]);
+    assert_eq!(balance(&log, "p").await, 9);
+}
+
+/// The server processes that wait for the log's lock.
+async fn waiting_writers(pool: &PgPool) -> Vec<i32> {
+    sqlx::query_scalar(
+        "SELECT pid FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'codexapi event log'
+           AND wait_event = 'advisory'",
+    )
+    .fetch_all(pool)
+    .await
+    .expect("read")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ mod failures;
 mod idempotency;
 mod integrity;
 mod nodes;
+mod proxy;
 mod purse;
 mod reading;
 mod snapshots;

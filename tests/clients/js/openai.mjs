@@ -1,0 +1,85 @@
+// The `openai` package for JavaScript.
+
+import OpenAI from "openai";
+import { asked, baseUrl, collect, run, timeout, token } from "./outcome.mjs";
+
+const client = new OpenAI({ baseURL: `${baseUrl}/v1`, apiKey: token, timeout });
+const { model, prompt, parameters, answer } = asked;
+const messages = [{ role: "user", content: prompt }];
+
+const chatText = (chunks) => chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join("");
+
+await run(
+  {
+    async responses() {
+      const response = await client.responses.create({ model, input: prompt });
+      return { text: response.output_text, model: response.model, usage: response.usage };
+    },
+
+    async responsesStreamed() {
+      const events = await collect(await client.responses.create({ model, input: prompt, stream: true }));
+      const deltas = events.filter((event) => event.type === "response.output_text.delta");
+      const last = events.at(-1);
+      return { text: deltas.map((event) => event.delta).join(""), last: last.type, usage: last.response.usage };
+    },
+
+    async responsesHelper() {
+      const response = await client.responses.stream({ model, input: prompt }).finalResponse();
+      return { text: response.output_text, model: response.model, usage: response.usage };
+    },
+
+    async responsesTools() {
+      const tools = [{ type: "function", name: "get_weather", parameters, strict: false }];
+      const input = [{ role: "user", content: prompt }];
+      const first = await client.responses.create({ model, input, tools });
+      const call = first.output.find((item) => item.type === "function_call");
+      input.push(call, { type: "function_call_output", call_id: call.call_id, output: answer });
+      const second = await client.responses.stream({ model, input, tools }).finalResponse();
+      return { called: JSON.parse(call.arguments), text: second.output_text };
+    },
+
+    async chat() {
+      const completion = await client.chat.completions.create({ model, messages });
+      return { text: completion.choices[0].message.content, model: completion.model, usage: completion.usage };
+    },
+
+    async chatStreamed() {
+      const chunks = await collect(await client.chat.completions.create({ model, messages, stream: true }));
+      const withUsage = chunks.filter((chunk) => chunk.usage || chunk.choices.length === 0);
+      return { text: chatText(chunks), withUsage: withUsage.length };
+    },
+
+    async chatStreamedWithUsage() {
+      const stream_options = { include_usage: true };
+      const body = { model, messages, stream: true, stream_options };
+      const chunks = await collect(await client.chat.completions.create(body));
+      const withUsage = chunks.filter((chunk) => chunk.usage);
+      return { text: chatText(chunks), withUsage: withUsage.length, usage: withUsage[0]?.usage };
+    },
+
+    async chatHelper() {
+      const completion = await client.chat.completions.stream({ model, messages }).finalChatCompletion();
+      return { text: completion.choices[0].message.content };
+    },
+
+    async chatTools() {
+      const tools = [{ type: "function", function: { name: "get_weather", parameters } }];
+      const first = await client.chat.completions.create({ model, messages, tools });
+      const call = first.choices[0].message.tool_calls[0];
+      const reply = { role: "tool", tool_call_id: call.id, content: answer };
+      const sent = [...messages, first.choices[0].message, reply];
+      const second = await client.chat.completions.stream({ model, messages: sent, tools }).finalChatCompletion();
+      return { called: JSON.parse(call.function.arguments), text: second.choices[0].message.content };
+    },
+
+    async badRequest() {
+      return client.chat.completions.create({ model, messages, temperature: 9 });
+    },
+
+    async models() {
+      const listed = await collect(await client.models.list());
+      return { listed: listed.map((one) => one.id), one: (await client.models.retrieve(model)).id };
+    },
+  },
+  OpenAI,
+);

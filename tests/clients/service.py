@@ -1,0 +1,166 @@
+"""The service under test: `codexapi dev` in a folder of its own, or the simulator alone.
+
+Either is started on a free port, told to stop with SIGTERM, and leaves nothing behind.
+"""
+
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+
+from ledger import read
+
+START_TIMEOUT_SECONDS = 120
+STOP_TIMEOUT_SECONDS = 45
+COMMAND_TIMEOUT_SECONDS = 60
+KNOWN_WITHIN_SECONDS = 20
+LOG_TAIL_LINES = 60
+
+
+@dataclass
+class Customer:
+    """Who pays. `balance_micro` is what the last check found."""
+
+    name: str
+    id: str
+    token: str
+    balance_micro: int = 0
+
+
+class Service:
+    """`codexapi dev`: Postgres, NATS, simulator, gateway and the demo customer."""
+
+    has_wallets = True
+
+    def __init__(self, binaries):
+        self.program = binaries / "codexapi"
+        self.folder = temporary_folder()
+        command = [self.program, "dev", "--listen", "127.0.0.1:0", "--data", self.folder / "data", "--json"]
+        self.process = Process(command, self.folder / "log")
+        try:
+            ready = self.process.ready_line()
+            self.base_url, self.simulator_url = ready["baseUrl"], ready["simulatorUrl"]
+            digest_key = (self.folder / "data" / "secrets" / "token-digest-key").read_text().strip()
+            self.environment = {"DATABASE_URL": ready["databaseUrl"], "CODEXAPI_TOKEN_DIGEST_KEY": digest_key}
+            self.demo = Customer("demo", ready["customerId"], ready["customerToken"])
+        except BaseException:
+            self.stop()
+            raise
+
+    def command(self, *arguments):
+        """Runs `codexapi …` against this service's database; returns what it printed. Errors: it fails."""
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run(
+            [self.program, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=COMMAND_TIMEOUT_SECONDS,
+        )
+        if done.returncode != 0:
+            raise AssertionError(f"codexapi {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def new_customer(self, name, credit_usd):
+        """A customer with that much credit, e.g. "3.00"; `None` is an empty wallet."""
+        created = json.loads(self.command("admin", "--json", "customer", "create", "--name", name))
+        if credit_usd:
+            self.command("admin", "customer", "credit", created["account"], credit_usd, "--key", f"clients: {name}")
+        customer = Customer(name, created["account"], created["systemToken"])
+        self.wait_until_known(customer)
+        return customer
+
+    def wait_until_known(self, customer):
+        """A new token works once the read models have it."""
+        deadline = time.monotonic() + KNOWN_WITHIN_SECONDS
+        while True:
+            try:
+                return read(f"{self.base_url}/api/v1/me", customer.token)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    def stop(self):
+        """Returns what went wrong in stopping, or `None`."""
+        try:
+            return self.process.stop()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SimulatorAlone:
+    """The simulator without a gateway: shows whether a failure is the client's or ours."""
+
+    has_wallets = False
+
+    def __init__(self, binaries):
+        self.folder = temporary_folder()
+        command = [binaries / "codexapi-simulator", "--listen", "127.0.0.1:0"]
+        self.process = Process(command, self.folder / "log")
+        try:
+            self.base_url = self.simulator_url = self.process.ready_line()["baseUrl"]
+        except BaseException:
+            self.stop()
+            raise
+        self.demo = Customer("demo", "demo", "sk-demo-customer")
+
+    def stop(self):
+        try:
+            return self.process.stop()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Process:
+    """A child that prints one JSON line when it is ready."""
+
+    def __init__(self, command, log):
+        self.log = log
+        with open(log, "wb") as errors:
+            self.child = subprocess.Popen(
+                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors,
+                env={**os.environ, "NO_COLOR": "1"},
+            )
+
+    def ready_line(self):
+        """Errors: it ends, or is silent for too long, or prints something else."""
+        output, text = self.child.stdout.fileno(), b""
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while b"\n" not in text:
+            readable, _, _ = select.select([output], [], [], max(0, deadline - time.monotonic()))
+            if not readable:
+                raise AssertionError(f"not ready within {START_TIMEOUT_SECONDS} s\n{self.log_tail()}")
+            piece = os.read(output, 65536)
+            if not piece:
+                raise AssertionError(f"ended with {self.child.wait()} before it was ready\n{self.log_tail()}")
+            text += piece
+        return json.loads(text.split(b"\n")[0])
+
+    def stop(self):
+        """SIGTERM; SIGKILL where that does not end it. Returns what went wrong, or `None`."""
+        if self.child.poll() is not None:
+            return f"had already ended with {self.child.returncode}"
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            status = self.child.wait(STOP_TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            return f"did not stop within {STOP_TIMEOUT_SECONDS} s of SIGTERM"
+        return None if status in (0, -signal.SIGTERM) else f"ended with {status} on SIGTERM"
+
+    def log_tail(self):
+        """Without the reading that the checks themselves do."""
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if "/api/v1/" not in line]
+        return "\n".join(["--- the end of its log", *lines[-LOG_TAIL_LINES:]])
+
+
+def temporary_folder():
+    """Passable for the user that Postgres runs as when the tests run as root."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="codexapi-clients-"))
+    folder.chmod(0o711)
+    return folder

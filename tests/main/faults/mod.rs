@@ -1,0 +1,12 @@
+//! What happens when things die: the real program under load, killed, cut off and restarted, and its books
+//! compared afterwards with what the simulated provider says it billed.
+
+mod books;
+mod killed;
+mod leases;
+mod load;
+mod nats_lost;
+mod postgres_lost;
+mod rebuilding;
+mod refusals;
+mod service;

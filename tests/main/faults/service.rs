@@ -1,0 +1,215 @@
+//! A world to break: the real `codexapi serve` on a database, a nats-server and a simulated provider of its own.
+
+use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use codexapi::accounts::{self, GrantCredit, NewCustomer};
+use codexapi::clock;
+use codexapi::config::Config;
+use codexapi::embedded::{EmbeddedNats, EmbeddedNatsOptions, Simulator, SimulatorOptions, free_port};
+use codexapi::event_log::read::{self, SHARD};
+use codexapi::event_log::{EventLog, EventLogOptions};
+use codexapi_aggregates::event::Metadata;
+use codexapi_aggregates::ids::NodeIncarnation;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::wallet::GrantSource;
+use codexapi_projections::checkpoint;
+use sqlx::{ConnectOptions, PgPool};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::harness::{PATIENCE, wait_for};
+
+/// What every customer starts with; nothing here is about running out of it.
+const CREDIT: MicroUsd = MicroUsd::dollars(500);
+
+/// One answer on readiness; the service under test may be too busy dying to give it.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const PROVIDERS: &str = r#"
+[[providers]]
+name = "simulated-openai"
+protocol = ["responses", "chat"]
+base_url = "{simulator}"
+[[providers.models]]
+model = "gpt-5.5"
+
+[[providers]]
+name = "simulated-anthropic"
+protocol = "messages"
+base_url = "{simulator}"
+[[providers.models]]
+model = "claude-opus-4-8"
+"#;
+
+/// The service and everything around it but Postgres, which belongs to the test.
+pub struct World {
+    pub pool: PgPool,
+    pub nats: EmbeddedNats,
+    pub simulator: Simulator,
+    pub http: reqwest::Client,
+    pub base_url: String,
+    settings: Vec<(&'static str, String)>,
+    service: Option<Child>,
+    folder: TempDir,
+}
+
+impl World {
+    /// The service, running on the database behind `pool`.
+    pub async fn start(pool: PgPool) -> Self {
+        Self::start_with(pool, &[]).await
+    }
+
+    /// The same with `more` settings.
+    pub async fn start_with(pool: PgPool, more: &[(&'static str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let nats = EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats")));
+        let simulator = Simulator::start(SimulatorOptions::new(folder.path().join("simulator")));
+        let (nats, simulator) = (nats.await.expect("NATS"), simulator.await.expect("the simulator"));
+        let providers = folder.path().join("providers.toml");
+        let toml = PROVIDERS.replace("{simulator}", simulator.base_url());
+        std::fs::write(&providers, toml).expect("a file");
+        let listen = format!("127.0.0.1:{}", free_port().expect("a free port"));
+        let mut settings = vec![
+            ("DATABASE_URL", pool.connect_options().to_url_lossy().to_string()),
+            ("NATS_URL", nats.url()),
+            ("CODEXAPI_LISTEN", listen.clone()),
+            ("CODEXAPI_METRICS_LISTEN", format!("127.0.0.1:{}", free_port().expect("a free port"))),
+            ("CODEXAPI_NODE_NAME", "fault-test".to_owned()),
+            ("CODEXAPI_TOKEN_DIGEST_KEY", "5a".repeat(32)),
+            ("CODEXAPI_PROVIDERS_FILE", providers.display().to_string()),
+            ("CODEXAPI_DATABASE_CONNECTIONS", "16".to_owned()),
+            ("CODEXAPI_LEASE_RENEW_SECONDS", "1".to_owned()),
+            ("CODEXAPI_LEASE_LAPSE_SECONDS", "2".to_owned()),
+            ("CODEXAPI_SWEEP_SECONDS", "1".to_owned()),
+            ("CODEXAPI_LOG", "warn,codexapi=info".to_owned()),
+        ];
+        settings.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let http = codexapi::tls::http_client_builder().build().expect("a client");
+        let base_url = format!("http://{listen}");
+        let mut world = Self { pool, nats, simulator, http, base_url, settings, service: None, folder };
+        world.start_service(&[]).await;
+        world
+    }
+
+    /// Starts the service with `more` settings and waits until it answers requests.
+    pub async fn start_service(&mut self, more: &[(&str, &str)]) {
+        let log = File::options().create(true).append(true).open(self.service_log()).expect("a log");
+        let child = self
+            .program(&["serve"], more)
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("the service is started");
+        self.service = Some(child);
+        wait_for("the service answers", async || {
+            self.service_still_runs();
+            self.is_ready().await.then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL: nothing runs after it.
+    pub async fn kill_service(&mut self) {
+        self.service.take().expect("a running service").kill().await.expect("killed");
+    }
+
+    /// Waits until the service has killed itself at a crash point.
+    pub async fn service_crashes(&mut self) {
+        let mut service = self.service.take().expect("a running service");
+        let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
+        let status = ended.expect("it reaches the crash point in time").expect("a child");
+        assert_eq!(status.signal(), Some(9), "it ended by its own SIGKILL:\n{}", self.log_tail());
+    }
+
+    /// The service runs still, as it was started.
+    pub fn service_still_runs(&mut self) {
+        let ended = self.service.as_mut().expect("started").try_wait().expect("a child");
+        assert!(ended.is_none(), "the service ended ({ended:?}):\n{}", self.log_tail());
+    }
+
+    /// Runs another command of the program to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        self.program(arguments, &[]).output().await.expect("the program runs")
+    }
+
+    /// The program with this world's settings and no others.
+    pub fn program(&self, arguments: &[&str], more: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codexapi"));
+        command.args(arguments).env_clear().kill_on_drop(true).stdin(Stdio::null());
+        command.envs(self.settings.iter().map(|(name, value)| (*name, value.as_str())));
+        command.envs(more.iter().copied());
+        command
+    }
+
+    /// `codexapi verify` finds every event, balance and projection as it should be.
+    pub async fn verifies(&self) {
+        let output = self.run(&["verify", "--json"]).await;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "verify: {said}{errors}\n{}", self.log_tail());
+    }
+
+    /// Customers with credit; their tokens, which work.
+    pub async fn customers(&self, count: usize) -> Vec<String> {
+        let node = NodeIncarnation(clock::new_id());
+        let log = EventLog::open(self.pool.clone(), EventLogOptions::new(node)).await.expect("the log");
+        let settings = self.settings.iter().map(|(name, value)| (*name, value));
+        let config = Config::from_pairs(settings).expect("good settings");
+        let metadata = Metadata { actor: "operator:test".into(), ..Metadata::default() };
+        let mut tokens = Vec::new();
+        for _ in 0..count {
+            let new = NewCustomer::default();
+            let created =
+                accounts::create_customer(&log, &config.credentials, &metadata, new).await.expect("created");
+            let grant = GrantCredit {
+                account_id: created.account_id,
+                source: GrantSource::Admin,
+                amount_micro: CREDIT,
+                expires_at: None,
+                idempotency_key: "credit".into(),
+            };
+            accounts::grant_credit(&log, &config.wallet.terms(), &metadata, grant).await.expect("granted");
+            tokens.push(created.system_token.token.reveal().to_owned());
+        }
+        self.projected().await;
+        tokens
+    }
+
+    /// Waits until every read model has come to where the log ends now; more may be appended meanwhile.
+    pub async fn follows(&self) {
+        let head = read::head(&self.pool, SHARD).await.expect("readable");
+        for model in codexapi_projections::READ_MODELS {
+            let reached = checkpoint::wait_for(&self.pool, model.name, head, PATIENCE).await;
+            assert!(reached.expect("readable"), "{} did not reach {head}", model.name);
+        }
+    }
+
+    /// Waits until every read model is where the log ends.
+    pub async fn projected(&self) {
+        wait_for("the read models reach the log's head", async || {
+            let head = read::head(&self.pool, SHARD).await.expect("readable");
+            let checkpoints = checkpoint::all(&self.pool).await.expect("readable");
+            checkpoints.iter().all(|checkpoint| checkpoint.position == head).then_some(())
+        })
+        .await;
+    }
+
+    pub fn log_tail(&self) -> String {
+        let log = std::fs::read_to_string(self.service_log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    async fn is_ready(&self) -> bool {
+        let asked = self.http.get(format!("{}/ready", self.base_url)).timeout(PROBE_TIMEOUT).send().await;
+        asked.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    fn service_log(&self) -> PathBuf {
+        self.folder.path().join("service.log")
+    }
+}
