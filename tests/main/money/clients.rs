@@ -45,7 +45,9 @@ async fn hang_up_after(deployment: &Deployment, customer: &Customer, ask: &Ask, 
 }
 
 fn small(protocol: Protocol, tag: &str) -> Ask {
-    let told = json!({"input_tokens": INPUT, "output_tokens": OUTPUT, "delta_count": OUTPUT, "tag": tag});
+    let told = json!({
+        "input_tokens": INPUT, "output_tokens": OUTPUT, "delta_count": OUTPUT, "chunk_delay_ms": 10, "tag": tag,
+    });
     Ask::new(protocol, true, 64, &told)
 }
 
@@ -104,6 +106,32 @@ async fn a_client_gone_early_pays_at_most_what_it_saw_and_the_drain_limit() {
         assert!((10..=DRAINED + 1_000).contains(&output), "{output} tokens were charged");
         let input = if protocol == Protocol::Messages { INPUT } else { ask.estimated_input() };
         assert_eq!(settled.charged_micro.0, input * INPUT_RATE + output * OUTPUT_RATE);
+    }
+    deployment.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_a_whole_answer_pays_for_it() {
+    let deployment = Arc::new(Deployment::start(&[]).await);
+    for protocol in PROTOCOLS {
+        let customer = deployment.customer(BALANCE).await;
+        let told = json!({"input_tokens": INPUT, "output_tokens": OUTPUT, "header_delay_ms": 2_500});
+        let asked = tokio::spawn({
+            let (deployment, token) = (Arc::clone(&deployment), customer.token.clone());
+            let ask = Ask::new(protocol, false, 64, &told);
+            async move { ask.send(&deployment, &token).await }
+        });
+        deployment.held(customer.account_id).await;
+        asked.abort();
+        let ledger = deployment.ledger(customer.account_id).await;
+        if ledger.releases() == 1 {
+            // It left between the hold and the dispatch: the provider never saw the request.
+            ledger.assert_only_released();
+            continue;
+        }
+        let settled = ledger.only_settlement();
+        assert_eq!(settled.outcome, Outcome::ClientLeft);
+        assert_eq!(settled.charged_micro.0, INPUT * INPUT_RATE + OUTPUT * OUTPUT_RATE);
     }
     deployment.verify().await;
 }

@@ -52,6 +52,22 @@ impl Deployment {
         self.app.log.read(&account_id.to_string(), |wallet: &Wallet| wallet.balance().0).await.expect("read")
     }
 
+    /// Events of this type in the customer's wallet.
+    pub async fn count(&self, event_type: &str, account_id: AccountId) -> i64 {
+        sqlx::query_scalar("select count(*) from events where event_type = $1 and aggregate_id = $2")
+            .bind(event_type)
+            .bind(account_id.to_string())
+            .fetch_one(&self.app.pool)
+            .await
+            .expect("counted")
+    }
+
+    /// Waits until the customer's first hold is durable.
+    pub async fn held(&self, account_id: AccountId) {
+        wait_for("a hold", async || (self.count("wallet.hold_placed", account_id).await > 0).then_some(()))
+            .await;
+    }
+
     /// Waits until none of the customer's generations is under way.
     pub async fn settled(&self, account_id: AccountId) {
         let wallet = account_id.to_string();

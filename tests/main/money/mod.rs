@@ -33,7 +33,7 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_aggregates::wallet::events::GrantSource;
 use codexapi_projections::checkpoint;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sqlx::ConnectOptions;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -151,13 +151,6 @@ impl Deployment {
             .await
             .expect("bills");
         page["bills"].as_array().expect("a list").clone()
-    }
-
-    /// Tells the simulator what to do with the next requests that contain `matching`.
-    pub async fn script(&self, matching: &str, times: u32, directive: &Value) {
-        let entry = json!({ "match": matching, "times": times, "directive": directive });
-        let told = self.client.post(format!("{}/_script", self.upstream)).json(&entry).send().await;
-        assert!(told.expect("the simulator answers").status().is_success());
     }
 
     /// The whole log verifies, and the report says no hold is open.

@@ -11,11 +11,19 @@ use super::{Customer, Deployment, INPUT_RATE, OUTPUT_RATE};
 
 const PARALLEL: usize = 1_000;
 
+/// One such storm at a time: two at once would test the machine and not the rules.
+static STORM: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Sends `asks` at once; the statuses in no order.
 async fn all_at_once(deployment: &Arc<Deployment>, customer: &Customer, asks: Vec<Ask>) -> Vec<u16> {
+    let _storm = STORM.lock().await;
     let sent = asks.into_iter().map(|ask| {
         let (deployment, customer) = (Arc::clone(deployment), customer.clone());
-        tokio::spawn(async move { ask.run(&deployment, &customer).await.status })
+        tokio::spawn(async move {
+            let told = ask.run(&deployment, &customer).await;
+            assert!(matches!(told.status, 200 | 402 | 429), "{}: {}", told.status, told.text);
+            told.status
+        })
     });
     let sent: Vec<_> = sent.collect();
     stream::iter(sent).buffer_unordered(PARALLEL).map(|status| status.expect("no panic")).collect().await
@@ -83,5 +91,25 @@ async fn a_wallet_known_for_short_answers_overruns_its_balance_by_the_leak_limit
     assert!(ran > 3, "the balance was spent: {ran}");
     let shortfall = ledger.shortfall();
     assert!(shortfall <= LEAK_LIMIT + worst, "{shortfall} micro-USD were leaked");
+    deployment.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_the_ones_that_run_on_its_balance_and_then_runs() {
+    const WAITING: usize = 5;
+    const OUTPUT: u64 = 50;
+    let deployment = Arc::new(Deployment::start(&[("CODEXAPI_LEAK_FLOOR_USD", "0")]).await);
+    let asks: Vec<Ask> = (0..WAITING).map(|number| one_conversation(number, 250, OUTPUT)).collect();
+    let input = asks[0].estimated_input() * INPUT_RATE;
+    let (worst, cost) = (input + 250 * OUTPUT_RATE, input + OUTPUT as i64 * OUTPUT_RATE);
+    // Enough for the worst case of one after all the others were charged, and never for that of two.
+    let customer = deployment.customer(worst + (WAITING as i64 - 1) * cost).await;
+    assert!((WAITING as i64 - 1) * cost < worst);
+
+    let statuses = all_at_once(&deployment, &customer, asks).await;
+
+    assert_eq!(statuses, [200; WAITING]);
+    assert_eq!(deployment.balance(customer.account_id).await, worst - cost);
+    assert_eq!(deployment.ledger(customer.account_id).await.shortfall(), 0);
     deployment.verify().await;
 }

@@ -55,6 +55,7 @@ async fn a_stream_that_breaks_off_before_its_end_is_never_success_and_never_char
                     let customer = deployment.customer(BALANCE).await;
                     let told = cut(protocol, how, Some(at)).run(&deployment, &customer).await;
                     assert!(!told.is_success(protocol, true), "{how:?} at {at}: {}", told.text);
+                    assert!(told.complete, "{how:?} at {at}: the failure itself is told properly");
                     let ledger = deployment.ledger(customer.account_id).await;
                     assert_eq!(ledger.holds(), 1);
                     match ledger.settled.as_slice() {

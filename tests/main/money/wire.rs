@@ -126,26 +126,26 @@ async fn the_usage_chunk_of_a_chat_stream_is_seen_only_by_who_asked_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_of_the_limit_is_served_and_a_larger_one_refused_in_the_dialect() {
-    let limit = [("CODEXAPI_BODY_LIMIT_BYTES", "33554432")];
-    let deployment = Deployment::start(&limit).await;
-    let customer = deployment.customer(200_000_000).await;
+async fn a_body_of_32_mib_is_served() {
+    let deployment = Deployment::start(&[]).await;
+    let customer = deployment.customer(BALANCE).await;
+    let mut ask = hello(Protocol::Responses, false, "large");
+    let rest = ask.body.to_string().len() + "\"user\":\"\",".len();
+    // A field that is no input fills the body up to exactly the limit.
+    ask.body["user"] = "x".repeat((32 << 20) - rest).into();
+    assert_eq!(ask.body.to_string().len(), 32 << 20);
+    let told = ask.run(&deployment, &customer).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert_eq!(deployment.ledger(customer.account_id).await.charges(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_over_the_limit_is_refused_in_its_dialect() {
+    let deployment = Deployment::start(&[("CODEXAPI_BODY_LIMIT_BYTES", "65536")]).await;
+    let customer = deployment.customer(BALANCE).await;
     for protocol in PROTOCOLS {
         let mut ask = hello(protocol, false, "large");
-        let shorter = ask.body.to_string().len();
-        // A field that nobody reads fills the body up to exactly the limit.
-        let fill = (32 << 20) - shorter - "\"user\":\"\",".len();
-        let field = if protocol == Protocol::Messages { "metadata" } else { "user" };
-        ask.body[field] = match protocol {
-            Protocol::Messages => {
-                json!({"user_id": "x".repeat(fill - "\"metadata\":{\"user_id\":\"\"},".len() + "\"user\":\"\",".len())})
-            }
-            Protocol::Responses | Protocol::Chat => "x".repeat(fill).into(),
-        };
-        assert_eq!(ask.body.to_string().len(), 32 << 20);
-        let told = ask.run(&deployment, &customer).await;
-        assert_eq!(told.status, 200, "{}", &told.text[..told.text.len().min(500)]);
-        ask.body["one_more"] = true.into();
+        ask.body["one_more"] = "x".repeat(65_536).into();
         let refused = ask.run(&deployment, &customer).await;
         assert_eq!(refused.status, 413, "{}", refused.text);
         let error = refused.json();
@@ -154,5 +154,27 @@ async fn a_body_of_the_limit_is_served_and_a_larger_one_refused_in_the_dialect()
             Protocol::Responses | Protocol::Chat => assert!(error["error"]["message"].is_string()),
         }
     }
-    assert_eq!(deployment.ledger(customer.account_id).await.charges(), 3);
+    assert_eq!(deployment.ledger(customer.account_id).await.holds(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_provider_does_not_look_dead_to_its_client() {
+    let deployment = Deployment::start(&[]).await;
+    let customer = deployment.customer(BALANCE).await;
+    // One pause that is a little longer than the gateway lets a client wait.
+    let told = json!({"input_tokens": 10, "output_tokens": 2, "delta_count": 2, "chunk_delay_ms": 16_000});
+    let ask = |protocol| Ask::new(protocol, true, 64, &told);
+    let cases = [
+        (ask(Protocol::Responses).header("originator", "codex_exec"), "event: keepalive\n"),
+        (ask(Protocol::Responses), ": keepalive\n\n"),
+        (ask(Protocol::Chat), ": keepalive\n\n"),
+        (ask(Protocol::Messages), "event: ping\ndata: {\"type\":\"ping\"}\n\n"),
+    ];
+    let answers = cases.iter().map(|(ask, _)| ask.run(&deployment, &customer));
+    let told = futures::future::join_all(answers).await;
+    for (told, (ask, sign)) in told.iter().zip(&cases) {
+        assert!(told.is_success(ask.protocol, true), "{}", told.text);
+        let first = told.text.find("tok ").expect("a token");
+        assert!(told.text[first..].contains(sign), "{}", told.text);
+    }
 }

@@ -7,8 +7,9 @@ use codexapi_aggregates::usage::Protocol;
 use futures::StreamExt;
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use tokio::task::JoinHandle;
 
-use super::asking::{Ask, PROTOCOLS, read, says_finished};
+use super::asking::{Ask, PROTOCOLS, Told, read, says_finished};
 use super::{Customer, Deployment, INPUT_RATE, OUTPUT_RATE};
 use crate::harness::{PATIENCE, wait_for};
 
@@ -34,42 +35,51 @@ impl Paused {
         Self(connection)
     }
 
+    /// Waits for the customer's hold and pauses; `None` where the generation has ended by then.
+    async fn before_the_end(deployment: &Deployment, customer: &Customer) -> Option<Self> {
+        deployment.held(customer.account_id).await;
+        let paused = Self::new(deployment).await;
+        let ended = deployment.count("wallet.usage_charged", customer.account_id).await > 0;
+        if ended {
+            paused.end().await;
+            return None;
+        }
+        Some(paused)
+    }
+
     async fn end(self) {
         self.0.close().await.expect("unlocked");
     }
 }
 
-/// An answer slow enough to be overtaken by the pause: its end is a second after its beginning.
-fn slow(protocol: Protocol, stream: bool) -> Ask {
-    let told = json!({
-        "input_tokens": 100, "output_tokens": DELTAS, "delta_count": DELTAS, "delta_text": "tok ",
-        "chunk_delay_ms": 50, "tag": format!("{protocol:?} {stream}"),
+/// Milliseconds between two tokens. The next is tried where the answer ended before the pause began.
+const PACES: [u64; 4] = [40, 160, 640, 2_560];
+
+/// An answer that takes `DELTAS` times `pace` milliseconds, or comes whole after as long.
+fn slow(protocol: Protocol, stream: bool, pace: u64) -> Ask {
+    let delay = if stream { ("chunk_delay_ms", pace) } else { ("header_delay_ms", pace * DELTAS as u64) };
+    let mut told = json!({
+        "input_tokens": 100, "output_tokens": DELTAS, "delta_count": DELTAS, "tag": tag(protocol, stream, pace),
     });
-    // A body that comes whole is delayed as a whole.
-    let told = if stream {
-        told
-    } else {
-        let mut told = told;
-        told["header_delay_ms"] = 500.into();
-        told
-    };
+    told[delay.0] = delay.1.into();
     Ask::new(protocol, stream, 64, &told)
 }
 
-/// Waits until the simulator has billed the whole answer.
-async fn billed(deployment: &Deployment, protocol: Protocol, stream: bool) {
-    let tag = format!("{protocol:?}%20{stream}");
-    wait_for("the provider's bill", async || (!deployment.bills(&tag).await.is_empty()).then_some(())).await;
+fn tag(protocol: Protocol, stream: bool, pace: u64) -> String {
+    format!("{protocol:?}-{stream}-{pace}")
 }
 
-async fn a_stream_waits(deployment: &Deployment, customer: &Customer, protocol: Protocol) {
-    let mut pieces = slow(protocol, true).send(deployment, &customer.token).await.bytes_stream();
+/// Waits until the simulator has billed the whole answer.
+async fn billed(deployment: &Deployment, tag: &str) {
+    wait_for("the provider's bill", async || (!deployment.bills(tag).await.is_empty()).then_some(())).await;
+}
+
+/// `false` where the answer ended before the pause began.
+async fn a_stream_waits(deployment: &Deployment, customer: &Customer, protocol: Protocol, pace: u64) -> bool {
+    let mut pieces = slow(protocol, true, pace).send(deployment, &customer.token).await.bytes_stream();
     let mut text = String::new();
-    while !text.contains("tok ") {
-        text += std::str::from_utf8(&pieces.next().await.expect("more").expect("read")).expect("text");
-    }
-    let paused = Paused::new(deployment).await;
-    billed(deployment, protocol, true).await;
+    let Some(paused) = Paused::before_the_end(deployment, customer).await else { return false };
+    billed(deployment, &tag(protocol, true, pace)).await;
     // All deltas come through; what follows them does not.
     while text.matches("tok ").count() < DELTAS as usize {
         let piece = tokio::time::timeout(PATIENCE, pieces.next()).await.expect("deltas pass");
@@ -80,38 +90,58 @@ async fn a_stream_waits(deployment: &Deployment, customer: &Customer, protocol: 
         text += std::str::from_utf8(piece).expect("text");
     }
     assert!(!says_finished(protocol, &text), "told before it was durable: {text}");
-    assert_eq!(deployment.bills(&format!("{protocol:?}%20true")).await.len(), 1);
     paused.end().await;
     while let Some(piece) = pieces.next().await {
         text += std::str::from_utf8(&piece.expect("read")).expect("text");
     }
     assert!(says_finished(protocol, &text), "{text}");
+    true
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_stream_waits_for_the_settlement() {
     let deployment = Deployment::start(&[]).await;
     for protocol in PROTOCOLS {
-        let customer = deployment.customer(BALANCE).await;
-        a_stream_waits(&deployment, &customer, protocol).await;
-        let ledger = deployment.ledger(customer.account_id).await;
-        assert_eq!(ledger.only_settlement().charged_micro.0, COST);
+        let mut seen = false;
+        for pace in PACES {
+            let customer = deployment.customer(BALANCE).await;
+            seen = a_stream_waits(&deployment, &customer, protocol, pace).await;
+            let ledger = deployment.ledger(customer.account_id).await;
+            assert_eq!(ledger.only_settlement().charged_micro.0, COST);
+            if seen {
+                break;
+            }
+        }
+        assert!(seen, "no answer was slow enough");
     }
     deployment.verify().await;
+}
+
+/// Pauses the log before the end of an answer; its task, and the pause.
+async fn asked_and_paused(
+    deployment: &Arc<Deployment>,
+    protocol: Protocol,
+    stream: bool,
+) -> (Customer, JoinHandle<Told>, Paused, String) {
+    for pace in PACES {
+        let customer = deployment.customer(BALANCE).await;
+        let asked = tokio::spawn({
+            let (deployment, token) = (Arc::clone(deployment), customer.token.clone());
+            async move { read(slow(protocol, stream, pace).send(&deployment, &token).await).await }
+        });
+        if let Some(paused) = Paused::before_the_end(deployment, &customer).await {
+            return (customer, asked, paused, tag(protocol, stream, pace));
+        }
+    }
+    panic!("no answer was slow enough");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_comes_whole_waits_for_the_settlement() {
     let deployment = Arc::new(Deployment::start(&[]).await);
     for protocol in PROTOCOLS {
-        let customer = deployment.customer(BALANCE).await;
-        let asked = tokio::spawn({
-            let (deployment, customer) = (Arc::clone(&deployment), customer.clone());
-            async move { slow(protocol, false).run(&deployment, &customer).await }
-        });
-        held(&deployment, &customer).await;
-        let paused = Paused::new(&deployment).await;
-        billed(&deployment, protocol, false).await;
+        let (customer, asked, paused, tag) = asked_and_paused(&deployment, protocol, false).await;
+        billed(&deployment, &tag).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!asked.is_finished(), "answered before it was durable");
         paused.end().await;
@@ -121,41 +151,20 @@ async fn a_body_that_comes_whole_waits_for_the_settlement() {
     }
 }
 
-/// Waits until the customer's hold is durable.
-async fn held(deployment: &Deployment, customer: &Customer) {
-    let placed = "select count(*) from events where event_type = 'wallet.hold_placed' and aggregate_id = $1";
-    wait_for("a hold", async || {
-        let count: i64 = sqlx::query_scalar(placed)
-            .bind(customer.account_id.to_string())
-            .fetch_one(&deployment.app.pool)
-            .await
-            .expect("counted");
-        (count > 0).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_settled_in_time_is_told_as_failed_and_costs_nothing() {
     let deployment = Arc::new(Deployment::start(&[("CODEXAPI_SETTLE_SECONDS", "1")]).await);
-    for protocol in PROTOCOLS {
-        for stream in [true, false] {
-            let customer = deployment.customer(BALANCE).await;
-            let asked = tokio::spawn({
-                let (deployment, customer) = (Arc::clone(&deployment), customer.clone());
-                async move { read(slow(protocol, stream).send(&deployment, &customer.token).await).await }
-            });
-            held(&deployment, &customer).await;
-            let paused = Paused::new(&deployment).await;
-            let told = asked.await.expect("no panic");
-            paused.end().await;
-            assert!(!told.is_success(protocol, stream), "{}", told.text);
-            assert_eq!(told.status, if stream { 200 } else { 503 });
-            assert!(told.text.contains("nothing was charged"), "{}", told.text);
-            deployment.settled(customer.account_id).await;
-            let balance = || deployment.balance(customer.account_id);
-            wait_for("the whole balance", async || (balance().await == BALANCE).then_some(())).await;
-        }
+    for (protocol, stream) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, true), (protocol, false)])
+    {
+        let (customer, asked, paused, _) = asked_and_paused(&deployment, protocol, stream).await;
+        let told = asked.await.expect("no panic");
+        paused.end().await;
+        assert!(!told.is_success(protocol, stream), "{}", told.text);
+        assert_eq!(told.status, if stream { 200 } else { 503 });
+        assert!(told.text.contains("nothing was charged"), "{}", told.text);
+        deployment.settled(customer.account_id).await;
+        let balance = || deployment.balance(customer.account_id);
+        wait_for("the whole balance", async || (balance().await == BALANCE).then_some(())).await;
     }
     wait_for("no ending under way", async || {
         (deployment.app.gateway.settlements().unfinished() == 0).then_some(())
