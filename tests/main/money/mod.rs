@@ -106,8 +106,11 @@ impl Deployment {
         let served = axum::serve(listener, service::router(Arc::clone(&app)))
             .with_graceful_shutdown(stop.clone().cancelled_owned());
         tokio::spawn(async move { served.await.expect("serving") });
-        let client =
-            reqwest::Client::builder().no_proxy().timeout(ANSWERED_WITHIN).build().expect("a client");
+        let client = codexapi::tls::http_client_builder()
+            .no_proxy()
+            .timeout(ANSWERED_WITHIN)
+            .build()
+            .expect("a client");
         let _stop = stop.drop_guard();
         Self { app, url, upstream, client, _simulator: simulator, _stop, _folder: folder, database }
     }
