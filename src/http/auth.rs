@@ -127,7 +127,7 @@ pub enum AuthError {
 pub struct Authenticator {
     digest_key: TokenDigestKey,
     static_tokens: HashMap<TokenDigest, Principal>,
-    cache: moka::sync::Cache<TokenDigest, Principal>,
+    cache: moka::future::Cache<TokenDigest, Principal>,
     pool: PgPool,
 }
 
@@ -144,7 +144,10 @@ impl Authenticator {
         });
         Self {
             static_tokens: operators.chain(admins).collect(),
-            cache: moka::sync::Cache::builder().max_capacity(CACHE_CAPACITY).time_to_live(CACHED_FOR).build(),
+            cache: moka::future::Cache::builder()
+                .max_capacity(CACHE_CAPACITY)
+                .time_to_live(CACHED_FOR)
+                .build(),
             digest_key,
             pool,
         }
@@ -168,17 +171,36 @@ impl Authenticator {
         if let Some(principal) = self.static_tokens.get(&digest) {
             return Ok(principal.clone());
         }
-        if let Some(principal) = self.cache.get(&digest) {
-            return Ok(principal);
-        }
+        // Parallel requests of one token share one look-up: a storm must not queue for connections.
+        self.cache
+            .try_get_with(digest, self.look_up(&digest))
+            .await
+            .map_err(|error| AuthError::shared(&error))
+    }
+
+    async fn look_up(&self, digest: &TokenDigest) -> Result<Principal, AuthError> {
         let text = digest.to_string();
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, api_keys::by_digest(&self.pool, &text))
             .await
             .map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?
             .map_err(|error| AuthError::Unavailable(error.into()))?;
-        let principal = principal(found.ok_or(AuthError::Unknown)?)?;
-        self.cache.insert(digest, principal.clone());
-        Ok(principal)
+        principal(found.ok_or(AuthError::Unknown)?)
+    }
+}
+
+impl AuthError {
+    /// The same refusal for each of those who shared one look-up.
+    fn shared(error: &Self) -> Self {
+        match error {
+            Self::Missing => Self::Missing,
+            Self::Unknown => Self::Unknown,
+            Self::Revoked => Self::Revoked,
+            Self::Conflicting => Self::Conflicting,
+            Self::CustomersOnly => Self::CustomersOnly,
+            Self::PayersOnly => Self::PayersOnly,
+            Self::AdminsOnly => Self::AdminsOnly,
+            Self::Unavailable(cause) => Self::Unavailable(anyhow!("{cause:#}")),
+        }
     }
 }
 
