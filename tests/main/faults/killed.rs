@@ -60,12 +60,12 @@ async fn a_crash_between_the_settlement_and_its_telling_charges_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_publishing_and_the_checkpoint_feeds_nothing_twice() {
-    crash_at(crash_points::PUBLISHED, 30).await;
+    crash_at(crash_points::PUBLISHED, 15).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_projecting_and_acknowledging_folds_nothing_twice() {
-    crash_at(crash_points::PROJECTED, 100).await;
+    crash_at(crash_points::PROJECTED, 40).await;
 }
 
 /// Runs into the `count`-th passing of a crash point under load, restarts and compares the books.
