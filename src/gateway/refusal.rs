@@ -15,7 +15,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::protocols::client::is_codex;
 use super::protocols::errors::{self, ErrorKind, ErrorShape};
-use crate::http::error::X_SHOULD_RETRY;
+use super::protocols::headers::X_SHOULD_RETRY;
 
 /// Seconds a client is asked to wait where nothing says better.
 pub const DEFAULT_RETRY_SECS: u32 = 10;

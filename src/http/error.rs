@@ -11,15 +11,14 @@ use codexapi_aggregates::account::AccountRefusal;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::ReadError;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::AuthError;
 use crate::commands::CommandError;
 use crate::gateway::protocols::errors::{ErrorKind, ErrorShape, render_json};
-
-pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+use crate::gateway::protocols::headers::X_SHOULD_RETRY;
 
 /// Seconds after which what is unavailable may be back.
 const RETRY_AFTER_SECONDS: u32 = 2;

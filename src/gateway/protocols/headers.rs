@@ -6,6 +6,9 @@
 use codexapi_aggregates::usage::Protocol;
 use http::{HeaderMap, HeaderName};
 
+/// `false` tells Anthropic's and OpenAI's clients, and Claude Code, that trying again is in vain.
+pub const X_SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
 /// Request headers that every provider may see. No `idempotency-key`: two customers may choose the
 /// same, and share our account with the provider.
 const REQUEST: [&str; 3] = ["accept", "content-type", "user-agent"];
