@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use codexapi_aggregates::ids::NodeIncarnation;
 use codexapi_projections::versions;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -28,6 +28,9 @@ use crate::{clock, migrate, pricing_seed};
 /// Silence after which a streaming client is sent a sign of life; the shortest idle limit of a known
 /// client is minutes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// How long Postgres has to answer a first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Silence after which a provider's stream counts as failed.
 const UPSTREAM_IDLE: Duration = Duration::from_secs(300);
@@ -98,11 +101,13 @@ impl App {
 
 /// A pool on the database of the event log.
 pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
-    PgPoolOptions::new()
-        .max_connections(settings.connections)
-        .connect_with(settings.url.options())
-        .await
-        .context("connecting to Postgres (DATABASE_URL)")
+    const FAILED: &str = "connecting to Postgres (DATABASE_URL)";
+    // A pool only says that it waited in vain; one plain connection says why.
+    let options = settings.url.options();
+    let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
+    let first = first.with_context(|| format!("{FAILED}: no answer within {CONNECT_TIMEOUT:?}"))?;
+    first.context(FAILED)?.close().await.context(FAILED)?;
+    PgPoolOptions::new().max_connections(settings.connections).connect_with(options).await.context(FAILED)
 }
 
 /// Brings schema and read models to what this build expects.

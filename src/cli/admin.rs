@@ -1,9 +1,11 @@
 //! `codexapi admin …`: the operator's commands, straight on the event log. They work while the service runs.
 
+mod reports;
+
 use std::path::PathBuf;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
 use codexapi_aggregates::account::{KeyKind, RevealReason, RevocationReason};
 use codexapi_aggregates::event::Metadata;
@@ -57,6 +59,32 @@ enum Noun {
     /// The price book
     #[command(subcommand)]
     Pricing(PricingVerb),
+    /// What wants the operator's eye: expired holds, rejected usage, repeated provider ids
+    Queue(QueueArguments),
+    /// Charges, provider cost, losses and margin, by day, model and provider
+    Margin(MarginArguments),
+}
+
+#[derive(Args)]
+struct QueueArguments {
+    /// What is resolved, too
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    page: ListArguments,
+}
+
+#[derive(Args)]
+struct MarginArguments {
+    /// The first day, such as 2026-11-01; by default 30 days ago
+    #[arg(long)]
+    from: Option<NaiveDate>,
+    /// The last day; by default today
+    #[arg(long)]
+    to: Option<NaiveDate>,
+    /// The time zone days are counted in
+    #[arg(long, default_value = "UTC")]
+    timezone: chrono_tz::Tz,
 }
 
 #[derive(Subcommand)]
@@ -200,6 +228,10 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Customer(verb) => customer(&desk, verb).await,
         Noun::Key(verb) => operator_key(&desk, verb).await,
         Noun::Pricing(verb) => pricing(&desk, verb).await,
+        Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
+        Noun::Margin(MarginArguments { from, to, timezone }) => {
+            reports::margin(&desk, from, to, timezone).await
+        }
     }
 }
 

@@ -15,6 +15,11 @@ pub struct Banner<'a> {
     /// `Some` when answers come from the simulator and not from a provider.
     pub simulator_url: Option<&'a str>,
     pub data_dir: &'a str,
+    /// A file of exports for the operator's commands.
+    pub environment: &'a str,
+    /// This program's path.
+    pub program: &'a str,
+    pub customer_id: &'a str,
     pub openai_model: &'a str,
     pub anthropic_model: &'a str,
 }
@@ -29,6 +34,7 @@ impl Banner<'_> {
             self.claude_code(),
             self.python(),
             self.account(),
+            self.operator(),
             "# Ctrl-C stops everything; the data stays.\n".to_owned(),
         ];
         parts.join("\n")
@@ -143,6 +149,17 @@ PY
         )
     }
 
+    fn operator(&self) -> String {
+        let Self { environment, program, customer_id, .. } = self;
+        format!(
+            "# --- the operator's side: every event of the wallet, a proof of it all, the margin\n\
+             . {environment}\n\
+             {program} events {customer_id}\n\
+             {program} verify\n\
+             {program} admin margin\n"
+        )
+    }
+
     fn account(&self) -> String {
         let Self { base_url, customer_token, .. } = self;
         format!(
@@ -167,6 +184,9 @@ mod tests {
         balance: "$10.00",
         simulator_url: Some("http://127.0.0.1:20001"),
         data_dir: "/var/lib/codexapi-dev",
+        environment: "/var/lib/codexapi-dev/secrets/environment",
+        program: "target/debug/codexapi",
+        customer_id: "0de00000-0000-7000-8000-000000000001",
         openai_model: "gpt-5.5",
         anthropic_model: "claude-opus-4-8",
     };

@@ -1,6 +1,8 @@
 //! Starting everything on this machine, and stopping it in order.
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -118,6 +120,7 @@ async fn announce(
         .await
         .context("the demo customer is not in the read tables yet")?;
     let base_url = format!("http://{address}");
+    let environment = write_environment(arguments, servers, secrets)?;
     if arguments.json {
         let line = json!({
             "ready": true,
@@ -141,11 +144,42 @@ async fn announce(
         balance: &format!("${balance}"),
         simulator_url: simulated.then(|| servers.simulator.base_url()),
         data_dir: &arguments.data_dir.display().to_string(),
+        environment: &environment.display().to_string(),
+        program: &std::env::current_exe().context("where this program is")?.display().to_string(),
+        customer_id: &account_id.to_string(),
         openai_model: "gpt-5.5",
         anthropic_model: "claude-opus-4-8",
     };
     println!("{}", banner.text());
     Ok(())
+}
+
+/// What `codexapi admin`, `events` and `verify` need to work on these servers, as a file to source.
+/// Ports change from start to start, so it is written anew each time; it holds secrets.
+fn write_environment(
+    arguments: &DevArguments,
+    servers: &Servers,
+    secrets: &DevSecrets,
+) -> anyhow::Result<PathBuf> {
+    let path = arguments.data_dir.join("secrets").join("environment");
+    let text = format!(
+        "export DATABASE_URL='{}'\nexport NATS_URL='{}'\nexport CODEXAPI_TOKEN_DIGEST_KEY='{}'\n\
+         export CODEXAPI_SEALING_KEY='{}'\n",
+        servers.postgres.database_url(DATABASE),
+        servers.nats.url(),
+        hex::encode(secrets.token_digest_key),
+        hex::encode(secrets.sealing_key),
+    );
+    let failed = || format!("cannot write {}", path.display());
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .with_context(failed)?;
+    file.write_all(text.as_bytes()).with_context(failed)?;
+    Ok(path)
 }
 
 fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> anyhow::Result<Config> {

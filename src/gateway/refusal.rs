@@ -59,7 +59,7 @@ pub enum GatewayError {
     ProviderOverloaded { retry_secs: u32 },
     #[error("the model's provider refused this service; the operator has been told")]
     ProviderRefusedUs,
-    #[error("the model's provider failed before it answered; nothing was charged")]
+    #[error("the model's provider failed before its answer was complete")]
     ProviderFailed,
     /// The provider found fault with the request itself; its own words, in the caller's dialect.
     #[error("the provider refused the request")]

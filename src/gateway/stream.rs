@@ -7,7 +7,7 @@
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::usage::Protocol;
-use http::StatusCode;
+use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use tokio::time::{Instant, sleep_until};
 
@@ -66,15 +66,10 @@ impl Gateway {
     ) {
         let status = response.status().as_u16();
         let (client, body) = ClientStream::new();
-        let mut head = Response::builder().status(StatusCode::OK);
-        for (name, value) in &passed_response(response.headers()) {
-            head = head.header(name, value);
-        }
-        let head = head
-            .header(CONTENT_TYPE, "text/event-stream")
-            .header(CACHE_CONTROL, "no-cache")
-            .body(body)
-            .expect("headers that came from headers");
+        let mut head = Response::new(body);
+        *head.headers_mut() = passed_response(response.headers());
+        head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        head.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let mut relay = Relay {
             gateway: self,
             generation: &generation,

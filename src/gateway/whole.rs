@@ -8,7 +8,7 @@ use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::wallet::ReleaseReason;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue};
 
 use super::generation::Generation;
 use super::protocols::headers::passed_response;
@@ -41,7 +41,7 @@ impl Gateway {
         match failed {
             None => {
                 let body = Relabeler::new(generation.protocol(), &generation.caller.model).body(&body);
-                let _client_left = answer.send(success(&headers, body)).is_err();
+                let _client_left = answer.send(success(headers, body)).is_err();
             }
             Some(error) => refuse(answer, &error, &generation.caller),
         }
@@ -72,13 +72,9 @@ impl Gateway {
     }
 }
 
-fn success(headers: &HeaderMap, body: Bytes) -> Response {
-    let mut response = Response::builder().status(StatusCode::OK);
-    for (name, value) in headers {
-        response = response.header(name, value);
-    }
+fn success(headers: HeaderMap, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.headers_mut() = headers;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-        .header(CONTENT_TYPE, "application/json")
-        .body(Body::from(body))
-        .expect("headers that came from headers")
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::{Query, State};
 use axum::{Extension, Json};
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::{Outcome, UsageSource};
@@ -29,6 +29,9 @@ const DEFAULT_LIMIT: u32 = 50;
 
 /// Days shown where the caller names none.
 const DEFAULT_DAYS: u64 = 30;
+
+/// Years that can be asked for; Postgres's calendar ends sooner than ours.
+const YEARS: std::ops::RangeInclusive<i32> = 2_000..=9_999;
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -139,6 +142,10 @@ pub async fn read(
 ) -> Result<Json<TokenUsage>, Problem> {
     let Query(query) = query.map_err(|error| Problem::invalid("invalid_query", error.body_text()))?;
     let zone = zone(&query, &headers)?;
+    if query.from.into_iter().chain(query.to).any(|day| !YEARS.contains(&day.year())) {
+        let message = "`from` and `to` are days such as 2026-11-22, of the years 2000 to 9999.";
+        return Err(Problem::invalid("invalid_range", message));
+    }
     let account = caller.account_id.0;
     let cursor = cursor(&query)?;
     let filter = Filter {

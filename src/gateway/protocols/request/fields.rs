@@ -33,6 +33,12 @@ struct Fields<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     background: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
     prompt_cache_key: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     service_tier: Option<&'a RawValue>,
@@ -66,6 +72,7 @@ pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, B
     let fields: Fields = serde_json::from_str(text).map_err(|error| not_readable(error.to_string()))?;
     let (model, model_at) = model(fields.model, body)?;
     refuse_background(protocol, fields.background)?;
+    refuse_stored_state(protocol, &fields)?;
     let (estimate, items) = input(protocol, &fields, body)?;
     let stream = flag("stream", fields.stream)?;
     let asks_usage = protocol == Protocol::Chat && stream;
@@ -110,6 +117,23 @@ fn refuse_background(protocol: Protocol, field: Option<&RawValue>) -> Result<(),
         field: "background",
         expected: "false: this gateway answers while the response is generated",
     })
+}
+
+/// What a provider has stored lies in the operator's account with it: one customer could go on from
+/// another's response, and its input could not be estimated.
+fn refuse_stored_state(protocol: Protocol, fields: &Fields) -> Result<(), BadRequest> {
+    let stored = [
+        ("previous_response_id", fields.previous_response_id),
+        ("conversation", fields.conversation),
+        ("prompt", fields.prompt),
+    ];
+    match stored.into_iter().find(|(_, value)| value.is_some_and(|value| !is_null(value))) {
+        Some((field, _)) if protocol == Protocol::Responses => Err(BadRequest::Wrong {
+            field,
+            expected: "left out: send the whole input, nothing stored at the provider is used",
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn input(

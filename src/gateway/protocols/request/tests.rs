@@ -68,6 +68,13 @@ fn what_cannot_be_metered_is_refused_with_the_field_and_what_it_should_be() {
         ),
         (Responses, r#"{"model":"m","prompt_cache_key":5}"#, "`prompt_cache_key` should be a text"),
         (Responses, r#"{"model":"m","background":true}"#, "`background` should be false"),
+        (
+            Responses,
+            r#"{"model":"m","previous_response_id":"resp_1"}"#,
+            "`previous_response_id` should be left out",
+        ),
+        (Responses, r#"{"model":"m","conversation":{"id":"c"}}"#, "`conversation` should be left out"),
+        (Responses, r#"{"model":"m","prompt":{"id":"p"}}"#, "`prompt` should be left out"),
         (Chat, r#"["model"]"#, "not a JSON object"),
         (Chat, r#"{"model":"m""#, "not a JSON object"),
         (Chat, r#"{"model":"m"} x"#, "not a JSON object"),

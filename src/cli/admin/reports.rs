@@ -1,0 +1,54 @@
+//! What operators read: the queue of what wants their eye, and the margin.
+
+use anyhow::Context;
+use chrono::{DateTime, Days, NaiveDate};
+use chrono_tz::Tz;
+use codexapi_projections::{margin as margins, queue as queues};
+use serde_json::json;
+
+use super::{Desk, ListArguments};
+use crate::clock;
+
+/// Days shown where no first day is named.
+const DEFAULT_DAYS: u64 = 30;
+
+/// Newest first; what is resolved only where asked for.
+pub(super) async fn queue(desk: &Desk, all: bool, page: &ListArguments) -> anyhow::Result<()> {
+    let page = queues::page(desk.log.pool(), !all, page.before, page.limit).await?;
+    let rows = page.rows.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+    desk.output.table(&rows);
+    Ok(())
+}
+
+/// By day, model and provider, from the first to the last day named.
+pub(super) async fn margin(
+    desk: &Desk,
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+    zone: Tz,
+) -> anyhow::Result<()> {
+    let now = DateTime::from_timestamp_micros(clock::now().0).context("a clock within the calendar")?;
+    let to = to.unwrap_or_else(|| now.with_timezone(&zone).date_naive());
+    let from = match from {
+        Some(from) => from,
+        None => to.checked_sub_days(Days::new(DEFAULT_DAYS)).context("--to is too early")?,
+    };
+    let days = margins::daily(desk.log.pool(), zone, from, to).await?;
+    let rows: Vec<_> = days
+        .iter()
+        .map(|day| {
+            json!({
+                "day": day.day,
+                "model": day.billed_model,
+                "provider": day.provider,
+                "requests": day.sums.requests,
+                "chargedUsd": day.sums.charged_micro.to_string(),
+                "providerCostUsd": day.sums.provider_cost_micro.to_string(),
+                "lossUsd": day.sums.loss_micro().to_string(),
+                "marginUsd": day.sums.margin_micro().to_string(),
+            })
+        })
+        .collect();
+    desk.output.table(&rows);
+    Ok(())
+}
