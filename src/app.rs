@@ -13,7 +13,7 @@ use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::config::{Config, DatabaseSettings};
+use crate::config::{Config, CredentialSettings, DatabaseSettings};
 use crate::event_log::{EventLog, EventLogOptions};
 use crate::gateway::admission::WaitingLimits;
 use crate::gateway::{DrainLimits, Gateway, GatewaySettings, SettlementLimits};
@@ -62,6 +62,10 @@ impl App {
     pub async fn build(config: Config) -> anyhow::Result<Arc<Self>> {
         let pool = connect(&config.database).await?;
         prepare(&pool).await?;
+        check_digest_key(&pool, &config.credentials).await?;
+        if config.catalog.providers.is_empty() {
+            tracing::warn!("no provider is configured (CODEXAPI_PROVIDERS_FILE): no model can be served");
+        }
         let incarnation = NodeIncarnation(clock::new_id());
         let log = EventLog::open(pool.clone(), EventLogOptions::new(incarnation)).await?;
         pricing_seed::fill_empty_book(&log, &config.catalog.prices)
@@ -114,6 +118,30 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
 pub async fn prepare(pool: &PgPool) -> anyhow::Result<()> {
     migrate::migrate(pool).await?;
     versions::install(pool).await.context("installing the read models")
+}
+
+/// Refuses a key other than the one this database's tokens were issued under; notes it the first time.
+///
+/// # Errors
+/// The key is another one, or Postgres cannot be asked.
+pub async fn check_digest_key(pool: &PgPool, credentials: &CredentialSettings) -> anyhow::Result<()> {
+    let ours = hex::encode(credentials.token_digest_key.mac(b"codexapi fingerprint v1"));
+    sqlx::query(
+        "INSERT INTO deployment_keys (name, fingerprint) VALUES ('token_digest', $1) ON CONFLICT DO NOTHING",
+    )
+    .bind(&ours)
+    .execute(pool)
+    .await?;
+    let noted: String =
+        sqlx::query_scalar("SELECT fingerprint FROM deployment_keys WHERE name = 'token_digest'")
+            .fetch_one(pool)
+            .await?;
+    anyhow::ensure!(
+        noted == ours,
+        "CODEXAPI_TOKEN_DIGEST_KEY is not the key that this database's tokens were issued under: \
+         every token would be unknown. Set the key it was first started with"
+    );
+    Ok(())
 }
 
 fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {

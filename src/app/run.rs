@@ -93,6 +93,10 @@ impl App {
     async fn finish(&self) -> anyhow::Result<()> {
         let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
         self.tasks.close();
+        let running = self.tasks.len();
+        if running > 0 {
+            tracing::info!(running, at_most = ?deadline, "finishing what runs; a second signal ends it at once");
+        }
         let generations = tokio::time::timeout(deadline, self.tasks.wait()).await;
         anyhow::ensure!(generations.is_ok(), "generations were still running after {deadline:?}");
         anyhow::ensure!(self.log.drain(deadline).await, "commands were still unanswered after {deadline:?}");

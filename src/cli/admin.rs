@@ -216,6 +216,7 @@ struct Desk {
 /// Does what was asked and prints what came of it.
 pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
     let pool = app::connect(&arguments.database).await?;
+    app::check_digest_key(&pool, &arguments.credentials).await?;
     let log = EventLog::open(pool, EventLogOptions::new(NodeIncarnation(clock::new_id()))).await?;
     let desk = Desk {
         log,

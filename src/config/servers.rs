@@ -109,7 +109,7 @@ pub struct LogSettings {
     /// What is logged, as a tracing filter such as info or codexapi=debug,sqlx=warn
     #[arg(long = "log", env = "CODEXAPI_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub filter: String,
-    /// How log lines are written
+    /// How log lines are written: text or json
     #[arg(long = "log-format", env = "CODEXAPI_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub format: LogFormat,
 }
