@@ -88,16 +88,9 @@ impl Projection for ExpiringGrants {
         version: i32,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
-            let table = TABLE.version(version);
             let granted: Vec<ExpiringGrant> = self.granted.into_values().collect();
-            rows::insert(&mut *connection, &table, &granted, "").await?;
-            if self.expired.is_empty() {
-                return Ok(());
-            }
-            let expired: Vec<Uuid> = self.expired.into_iter().collect();
-            let statement = format!("DELETE FROM {table} WHERE grant_id = any($1)");
-            sqlx::query(&statement).bind(expired).execute(connection).await?;
-            Ok(())
+            let table = TABLE.version(version);
+            rows::insert_and_delete(connection, &table, &granted, "grant_id", self.expired).await
         }
         .boxed()
     }

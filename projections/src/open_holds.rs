@@ -163,16 +163,9 @@ impl Projection for OpenHolds {
         version: i32,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
-            let table = TABLE.version(version);
             let placed: Vec<OpenHold> = self.placed.into_values().collect();
-            rows::insert(&mut *connection, &table, &placed, "").await?;
-            if self.closed.is_empty() {
-                return Ok(());
-            }
-            let closed: Vec<Uuid> = self.closed.into_iter().collect();
-            let statement = format!("DELETE FROM {table} WHERE generation_id = any($1)");
-            sqlx::query(&statement).bind(closed).execute(connection).await?;
-            Ok(())
+            let table = TABLE.version(version);
+            rows::insert_and_delete(connection, &table, &placed, "generation_id", self.closed).await
         }
         .boxed()
     }

@@ -1,6 +1,8 @@
 //! Rows go to Postgres and come back as JSON, so that one struct is a table's row in both
 //! directions, with its enums and amounts typed, and any number of rows is one statement.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::event::RecordedEvent;
 use codexapi_aggregates::time::Timestamp;
@@ -39,6 +41,24 @@ pub(crate) async fn insert<R: Serialize>(
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         sqlx::query(&statement).bind(serde_json::to_string(rows)?).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// For tables of what is open: inserts what a batch opened and deletes what it closed, by `key`.
+pub(crate) async fn insert_and_delete<R: Serialize>(
+    connection: &mut PgConnection,
+    table: &str,
+    opened: &[R],
+    key: &str,
+    closed: BTreeSet<Uuid>,
+) -> Result<(), WriteError> {
+    insert(&mut *connection, table, opened, "").await?;
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let closed: Vec<Uuid> = closed.into_iter().collect();
+    let statement = format!("DELETE FROM {table} WHERE {key} = any($1)");
+    sqlx::query(&statement).bind(closed).execute(connection).await?;
     Ok(())
 }
 

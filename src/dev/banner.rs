@@ -9,7 +9,6 @@ pub struct Banner<'a> {
     /// Without a trailing slash, e.g. `http://127.0.0.1:8787`.
     pub base_url: &'a str,
     pub customer_token: &'a str,
-    pub admin_key: &'a str,
     /// The demo customer's balance as shown, e.g. `$10.00`.
     pub balance: &'a str,
     /// `Some` when answers come from the simulator and not from a provider.
@@ -41,7 +40,7 @@ impl Banner<'_> {
     }
 
     fn introduction(&self) -> String {
-        let Self { base_url, customer_token, admin_key, balance, data_dir, .. } = self;
+        let Self { base_url, customer_token, balance, data_dir, .. } = self;
         let upstream = match self.simulator_url {
             Some(url) => {
                 format!("the built-in simulator ({url}): no provider is configured, no model is called")
@@ -52,7 +51,6 @@ impl Banner<'_> {
             "# codexapi is ready.\n\
              #   base URL        {base_url}/v1\n\
              #   demo customer   {customer_token}   (balance {balance})\n\
-             #   operator key    {admin_key}\n\
              #   answers from    {upstream}\n\
              #   data folder     {data_dir}\n"
         )
@@ -180,7 +178,6 @@ mod tests {
     const BANNER: Banner<'static> = Banner {
         base_url: "http://127.0.0.1:8787",
         customer_token: "g2g-codex-0123456789abcdef",
-        admin_key: "g2g-admin-fedcba9876543210",
         balance: "$10.00",
         simulator_url: Some("http://127.0.0.1:20001"),
         data_dir: "/var/lib/codexapi-dev",
@@ -230,12 +227,5 @@ mod tests {
     fn it_says_so_when_answers_are_simulated_and_only_then() {
         assert!(BANNER.text().contains("simulator (http://127.0.0.1:20001)"));
         assert!(!Banner { simulator_url: None, ..BANNER }.text().contains("simulator"));
-    }
-
-    #[test]
-    fn the_operator_key_stands_in_no_command() {
-        let text = BANNER.text();
-        let with_key: Vec<&str> = text.lines().filter(|line| line.contains(BANNER.admin_key)).collect();
-        assert_eq!(with_key, ["#   operator key    g2g-admin-fedcba9876543210"]);
     }
 }

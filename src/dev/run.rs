@@ -140,7 +140,6 @@ async fn announce(
     let banner = Banner {
         base_url: &base_url,
         customer_token: &secrets.customer_token,
-        admin_key: &secrets.admin_key,
         balance: &format!("${balance}"),
         simulator_url: simulated.then(|| servers.simulator.base_url()),
         data_dir: &arguments.data_dir.display().to_string(),

@@ -51,8 +51,7 @@ struct Offer {
 }
 
 impl Gateway {
-    pub(super) async fn begin(&self, incoming: Incoming, answer: &mut Answer) -> Begun {
-        let mut caller = Caller::unparsed(incoming.protocol, &incoming.headers, &incoming.request_id);
+    pub(super) async fn begin(&self, incoming: Incoming, mut caller: Caller, answer: &mut Answer) -> Begun {
         let parsed = match ParsedRequest::parse(incoming.protocol, &incoming.body) {
             Ok(parsed) => parsed,
             Err(bad) => {

@@ -164,14 +164,14 @@ impl Gateway {
     pub async fn serve(self: &Arc<Self>, incoming: Incoming) -> Response {
         let caller = Caller::unparsed(incoming.protocol, &incoming.headers, &incoming.request_id);
         let (answer, answered) = oneshot::channel();
-        let gateway = self.clone();
-        self.tasks.spawn(async move { gateway.run(incoming, answer).await });
+        let (gateway, its_caller) = (self.clone(), caller.clone());
+        self.tasks.spawn(async move { gateway.run(incoming, its_caller, answer).await });
         // The task always answers; it is only dropped unanswered by a panic, which is logged there.
         answered.await.unwrap_or_else(|_| respond(&GatewayError::Internal, &caller))
     }
 
-    async fn run(&self, incoming: Incoming, mut answer: Answer) {
-        match self.begin(incoming, &mut answer).await {
+    async fn run(&self, incoming: Incoming, caller: Caller, mut answer: Answer) {
+        match self.begin(incoming, caller, &mut answer).await {
             begin::Begun::Held(generation, request) => self.dispatch(*generation, request, answer).await,
             begin::Begun::Refused(error, caller) => refuse(answer, &error, &caller),
             begin::Begun::ClientLeft => {}
