@@ -9,14 +9,14 @@ use codexapi_aggregates::usage::{BillingPolicy, InputPrefix, Payer, TokenUsage};
 use codexapi_aggregates::wallet::{
     PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
 };
+use codexapi_protocols::client;
+use codexapi_protocols::headers::forwarded_request;
+use codexapi_protocols::meter::MeterSettings;
+use codexapi_protocols::request::ParsedRequest;
 use http::HeaderMap;
 
 use super::admission::{Asked, NotAdmitted};
 use super::generation::Generation;
-use super::protocols::client;
-use super::protocols::headers::forwarded_request;
-use super::protocols::meter::MeterSettings;
-use super::protocols::request::ParsedRequest;
 use super::refusal::{Caller, GatewayError};
 use super::{Answer, Gateway, Incoming};
 use crate::commands::CommandError;

@@ -2,9 +2,9 @@
 
 use super::Gateway;
 use super::generation::{Ended, Generation};
-use super::protocols::meter::Metered;
 use super::refusal::GatewayError;
 use super::verdict::{AnswerEnd, Observed, Report, Verdict, verdict};
+use codexapi_protocols::meter::Metered;
 
 impl Gateway {
     /// Settles or releases. `None` where the client may be told that the answer is finished.

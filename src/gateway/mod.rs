@@ -11,7 +11,6 @@ mod conclude;
 mod dispatch;
 mod drains;
 mod generation;
-pub mod protocols;
 pub mod refusal;
 pub mod settlement;
 mod stream;

@@ -10,12 +10,11 @@ use axum::response::Response;
 use bytes::Bytes;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::{ClientFamily, Protocol};
+use codexapi_protocols::client::is_codex;
+use codexapi_protocols::errors::{self, ErrorKind, ErrorShape};
+use codexapi_protocols::headers::X_SHOULD_RETRY;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
-
-use super::protocols::client::is_codex;
-use super::protocols::errors::{self, ErrorKind, ErrorShape};
-use super::protocols::headers::X_SHOULD_RETRY;
 
 /// Seconds a client is asked to wait where nothing says better.
 pub const DEFAULT_RETRY_SECS: u32 = 10;

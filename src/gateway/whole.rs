@@ -7,13 +7,13 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::wallet::ReleaseReason;
+use codexapi_protocols::headers::passed_response;
+use codexapi_protocols::meter::meter_body;
+use codexapi_protocols::relabel::Relabeler;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
 use super::generation::Generation;
-use super::protocols::headers::passed_response;
-use super::protocols::meter::meter_body;
-use super::protocols::relabel::Relabeler;
 use super::refusal::GatewayError;
 use super::verdict::AnswerEnd;
 use super::{Answer, Gateway, refuse};

@@ -4,12 +4,12 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
+use codexapi_protocols::count::count_input_tokens;
+use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 use serde_json::json;
 
 use super::error::Problem;
-use crate::gateway::protocols::count::count_input_tokens;
-use crate::gateway::protocols::errors::ErrorKind;
 
 /// How many input tokens a Messages request has.
 ///

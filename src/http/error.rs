@@ -10,6 +10,8 @@ use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::account::AccountRefusal;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::ReadError;
+use codexapi_protocols::errors::{ErrorKind, ErrorShape, render_json};
+use codexapi_protocols::headers::X_SHOULD_RETRY;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
@@ -17,8 +19,6 @@ use utoipa::ToSchema;
 
 use super::auth::AuthError;
 use crate::commands::CommandError;
-use crate::gateway::protocols::errors::{ErrorKind, ErrorShape, render_json};
-use crate::gateway::protocols::headers::X_SHOULD_RETRY;
 
 /// Seconds after which what is unavailable may be back.
 const RETRY_AFTER_SECONDS: u32 = 2;

@@ -59,7 +59,7 @@ pub async fn no_websocket(headers: HeaderMap) -> Response {
     }
     let message = "Websockets are not offered here; send the request over HTTP.";
     let code = "websocket_not_offered";
-    let kind = crate::gateway::protocols::errors::ErrorKind::InvalidRequest;
+    let kind = codexapi_protocols::errors::ErrorKind::InvalidRequest;
     let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, kind, code, message).into_response();
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));

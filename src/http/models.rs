@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use codexapi_protocols::errors::ErrorKind;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::error::Problem;
 use crate::app::App;
-use crate::gateway::protocols::errors::ErrorKind;
 
 /// Clients of the Messages API name its version; OpenAI's clients never do.
 const ANTHROPIC_VERSION: &str = "anthropic-version";

@@ -1,8 +1,8 @@
 //! Requests in the three dialects, and what an answer told its client.
 
 use bytes::Bytes;
-use codexapi::gateway::protocols::request::ParsedRequest;
 use codexapi_aggregates::usage::Protocol;
+use codexapi_protocols::request::ParsedRequest;
 use futures::StreamExt;
 use reqwest::Response;
 use serde_json::{Value, json};

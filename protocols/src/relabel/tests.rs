@@ -1,7 +1,7 @@
 use codexapi_aggregates::usage::Protocol::{Chat, Messages, Responses};
 
 use super::*;
-use crate::gateway::protocols::sse::SseSplitter;
+use crate::sse::SseSplitter;
 
 fn frames(stream: &str) -> Vec<Frame> {
     let mut frames = vec![];

@@ -8,8 +8,8 @@ use super::chat::{self, Choice};
 use super::messages::Message;
 use super::responses::{self, Response};
 use super::{BodyMeter, Metered, Terminal, error_in, finish, name, text_bytes};
-use crate::gateway::protocols::json::{as_text, is_null, present};
-use crate::gateway::protocols::usage::{MessagesReport, RawUsage};
+use crate::json::{as_text, is_null, present};
+use crate::usage::{MessagesReport, RawUsage};
 
 /// Reads a body that came with a status of success. One that is no answer (not JSON, cut off, an
 /// unfinished response) has `Terminal::None`; an error body has `Terminal::ErrorInBand`.

@@ -3,8 +3,8 @@ use codexapi_aggregates::usage::Protocol::{Chat, Messages, Responses};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::gateway::protocols::meter::{Disposition, MeterSettings, StreamMeter};
-use crate::gateway::protocols::sse::{Frame, SseSplitter};
+use crate::meter::{Disposition, MeterSettings, StreamMeter};
+use crate::sse::{Frame, SseSplitter};
 
 const REFUSAL: ErrorShape = ErrorShape {
     status: 402,

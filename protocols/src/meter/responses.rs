@@ -9,8 +9,8 @@ use super::{
     Disposition, Metered, Terminal, UpstreamError, error_in, event_type, finish, name, text_bytes,
     upstream_error,
 };
-use crate::gateway::protocols::json::{as_text, is_null, present, string_end};
-use crate::gateway::protocols::usage::RawUsage;
+use crate::json::{as_text, is_null, present, string_end};
+use crate::usage::RawUsage;
 
 /// Keys of an output item that hold what the model wrote.
 const WRITTEN: [&str; 7] = ["text", "arguments", "input", "refusal", "code", "patch", "command"];

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{BadRequest, ParsedRequest};
-use crate::gateway::protocols::json::{is_null, present, range_in};
+use crate::json::{is_null, present, range_in};
 
 /// What must be cut in so that a chat stream ends with its usage.
 #[derive(Clone, Debug, PartialEq, Eq)]

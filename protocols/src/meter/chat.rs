@@ -9,8 +9,8 @@ use super::{
     Disposition, MeterSettings, Metered, Terminal, UpstreamError, after_delta, finish, name, text_bytes,
     upstream_error,
 };
-use crate::gateway::protocols::json::{is_null, present};
-use crate::gateway::protocols::usage::RawUsage;
+use crate::json::{is_null, present};
+use crate::usage::RawUsage;
 
 /// Keys of a delta that hold what the model wrote.
 pub(super) const WRITTEN: [&str; 5] = ["content", "reasoning_content", "reasoning", "refusal", "arguments"];

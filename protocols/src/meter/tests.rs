@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Disposition::{Forward, Hide, UpstreamFailed, Withhold};
 use super::*;
-use crate::gateway::protocols::sse::SseSplitter;
+use crate::sse::SseSplitter;
 
 const CEILING: u64 = 1_000_000;
 const ONE: MeterSettings = MeterSettings { choices: 1, include_usage: false };

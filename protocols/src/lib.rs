@@ -1,7 +1,7 @@
-//! What the gateway must know of the three dialects it passes through: enough to quote, meter and
-//! refuse, and nothing more. Pure: no IO, no clock.
+//! The dialects clients and providers speak: enough of each to quote, meter, refuse and translate. Pure:
+//! no IO, no clock.
 //!
-//! Requests and streams are forwarded as bytes. Nothing here rebuilds a body from parsed values, so
+//! Where client and provider speak the same dialect, requests and streams are forwarded as bytes, so
 //! fields, tool types and events that are unknown today survive byte for byte; what is changed
 //! (model names, `stream_options.include_usage`) is cut in at its place.
 

@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Disposition, Metered, Terminal, after_delta, error_in, event_type, finish, name, text_bytes};
-use crate::gateway::protocols::json::{is_null, present};
-use crate::gateway::protocols::usage::{MessagesReport, RawUsage};
+use crate::json::{is_null, present};
+use crate::usage::{MessagesReport, RawUsage};
 
 /// Keys of a delta that hold what the model wrote.
 const WRITTEN: [&str; 3] = ["text", "partial_json", "thinking"];

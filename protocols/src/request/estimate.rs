@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::BadRequest;
-use crate::gateway::protocols::json::{Token, Walk};
+use crate::json::{Token, Walk};
 
 /// Bytes of text (UTF-8, escapes resolved) that count as one token; real text has about four.
 pub const TEXT_BYTES_PER_TOKEN: u64 = 3;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::estimate::{Estimate, Input, bytes_of};
 use super::forward::UsageSwitch;
 use super::{BadRequest, InputEstimate, MAX_CHOICES, MAX_MODEL_BYTES, ParsedRequest};
-use crate::gateway::protocols::json::{as_text, is_null, present, range_in};
+use crate::json::{as_text, is_null, present, range_in};
 
 /// Every field that any of the dialects has and metering needs; serde refuses one given twice.
 #[derive(Deserialize)]
