@@ -6,6 +6,7 @@
 //! (model names, `stream_options.include_usage`) is cut in at its place.
 
 pub mod client;
+pub mod conversation;
 pub mod count;
 pub mod errors;
 pub mod headers;
@@ -14,4 +15,5 @@ pub mod meter;
 pub mod relabel;
 pub mod request;
 pub mod sse;
+pub mod translate;
 pub mod usage;
