@@ -32,9 +32,6 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long Postgres has to answer a first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Silence after which a provider's stream counts as failed.
-const UPSTREAM_IDLE: Duration = Duration::from_secs(300);
-
 /// Everything a request may need. Built once, shared by all.
 pub struct App {
     pub config: Config,
@@ -166,7 +163,7 @@ fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
             queue: count(config.gateway.settlement_queue),
         },
         keepalive: KEEPALIVE,
-        upstream_idle: UPSTREAM_IDLE,
+        region: config.node.region.clone(),
         // Derived, so that conversations and tokens are never keyed alike.
         conversation_key: config.credentials.token_digest_key.mac(b"codexapi conversations v1"),
     }

@@ -12,6 +12,7 @@ pub mod errors;
 pub mod headers;
 pub mod json;
 pub mod meter;
+pub mod note;
 pub mod relabel;
 pub mod request;
 pub mod sse;

@@ -67,7 +67,8 @@ impl App {
     ) -> anyhow::Result<()> {
         let stopped = stop.clone().cancelled_owned();
         let requests = async {
-            axum::serve(listener, http::router(Arc::clone(self)))
+            let router = http::router(Arc::clone(self));
+            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
                 .with_graceful_shutdown(stopped)
                 .await
                 .context("answering requests")

@@ -5,10 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use codexapi_aggregates::usage::Protocol;
 use serde::Deserialize;
 use toml::Spanned;
+
+/// Where a signed-in Codex account is served.
+const SIGNED_IN_URL: &str = "https://chatgpt.com/backend-api/codex";
 
 /// Every provider of this deployment, in the order of the file.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +27,20 @@ pub struct Provider {
     pub protocols: Vec<Protocol>,
     /// Without a trailing slash; `/v1/responses` and the like are added to it.
     pub base_url: reqwest::Url,
-    /// What it is called with; `None` where it wants no credential.
-    pub api_key: Option<ProviderKey>,
+    pub account: ProviderAccount,
+    /// It bills nothing for an answer with an error status, so that such a request may be tried again.
+    pub errors_are_free: bool,
     pub models: Vec<ProviderModel>,
+}
+
+/// How requests to a provider are paid for.
+#[derive(Clone, Debug)]
+pub enum ProviderAccount {
+    /// An API with a key; `None` where it wants none.
+    Api(Option<ProviderKey>),
+    /// The account somebody has signed in to with Codex, in this Codex home. Its terms may forbid resale, so the
+    /// operator has to say that they allow it.
+    SignedIn { codex_home: PathBuf },
 }
 
 /// A model as we sell it and as this provider calls it.
@@ -110,14 +125,29 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct ProviderEntry {
     name: Spanned<String>,
-    protocol: Spanned<OneOrMany>,
-    base_url: Spanned<String>,
+    #[serde(default)]
+    kind: Kind,
+    protocol: Option<Spanned<OneOrMany>>,
+    base_url: Option<Spanned<String>>,
     api_key_env: Option<Spanned<String>>,
+    codex_home: Option<PathBuf>,
+    #[serde(default)]
+    terms_allow_resale: bool,
+    #[serde(default)]
+    errors_are_free: bool,
     #[serde(default)]
     models: Vec<ModelEntry>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    #[default]
+    Api,
+    CodexHome,
+}
+
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum OneOrMany {
     One(Protocol),
@@ -142,34 +172,65 @@ fn check(
     if !is_label(&name) {
         return Err(at(text, &entry.name, "should be 1 to 40 lower-case letters, digits, '-' or '_'"));
     }
-    let span = entry.protocol.span();
-    let protocols = match entry.protocol.into_inner() {
-        OneOrMany::One(protocol) => vec![protocol],
-        OneOrMany::Many(protocols) => protocols,
+    let (protocols, base_url, account) = match entry.kind {
+        Kind::Api => api(text, &entry, secret)?,
+        Kind::CodexHome => signed_in(text, &entry)?,
     };
-    let distinct: BTreeSet<_> = protocols.iter().collect();
-    if protocols.is_empty() || distinct.len() != protocols.len() {
-        return Err(at_offset(
-            text,
-            span.start,
-            "protocol names each of responses, chat, messages at most once",
-        ));
-    }
-    let base_url = base_url(entry.base_url.get_ref())
-        .ok_or_else(|| at(text, &entry.base_url, "should be an http or https URL without query or user"))?;
-    let api_key = entry
-        .api_key_env
-        .map(|variable| {
-            let key = secret(variable.get_ref());
-            key.map(ProviderKey)
-                .ok_or_else(|| at(text, &variable, "names an environment variable that is not set"))
-        })
-        .transpose()?;
     let models = check_models(text, entry.models)?;
     if models.is_empty() {
         return Err(at(text, &entry.name, "has no [[providers.models]]"));
     }
-    Ok(Provider { name, protocols, base_url, api_key, models })
+    Ok(Provider { name, protocols, base_url, account, errors_are_free: entry.errors_are_free, models })
+}
+
+type Reached = (Vec<Protocol>, reqwest::Url, ProviderAccount);
+
+fn api(
+    text: &str,
+    entry: &ProviderEntry,
+    secret: impl Fn(&str) -> Option<String>,
+) -> Result<Reached, String> {
+    let lacks = |what| at(text, &entry.name, what);
+    if entry.codex_home.is_some() || entry.terms_allow_resale {
+        return Err(lacks("has codex_home or terms_allow_resale, which belong to kind = \"codex_home\""));
+    }
+    let protocol = entry.protocol.as_ref().ok_or_else(|| lacks("has no protocol"))?;
+    let protocols = match protocol.get_ref() {
+        OneOrMany::One(protocol) => vec![*protocol],
+        OneOrMany::Many(protocols) => protocols.clone(),
+    };
+    let distinct: BTreeSet<_> = protocols.iter().collect();
+    if protocols.is_empty() || distinct.len() != protocols.len() {
+        let problem = "protocol names each of responses, chat, messages at most once";
+        return Err(at_offset(text, protocol.span().start, problem));
+    }
+    let address = entry.base_url.as_ref().ok_or_else(|| lacks("has no base_url"))?;
+    let base_url = base_url(address.get_ref())
+        .ok_or_else(|| at(text, address, "should be an http or https URL without query or user"))?;
+    let key = entry.api_key_env.as_ref().map(|variable| {
+        let key = secret(variable.get_ref());
+        key.map(ProviderKey).ok_or_else(|| at(text, variable, "names an environment variable that is not set"))
+    });
+    Ok((protocols, base_url, ProviderAccount::Api(key.transpose()?)))
+}
+
+/// Off by default: the operator names a home and says that the account's terms allow it.
+fn signed_in(text: &str, entry: &ProviderEntry) -> Result<Reached, String> {
+    let wrong = |what| at(text, &entry.name, what);
+    if entry.protocol.is_some() || entry.api_key_env.is_some() {
+        return Err(wrong("is a codex_home: it speaks responses and has no api_key_env"));
+    }
+    if !entry.terms_allow_resale {
+        return Err(wrong(
+            "uses a signed-in Codex account, whose terms may forbid resale: where they allow it, say \
+             terms_allow_resale = true",
+        ));
+    }
+    let codex_home =
+        entry.codex_home.clone().ok_or_else(|| wrong("needs codex_home, the folder that holds auth.json"))?;
+    let address = entry.base_url.as_ref().map_or(SIGNED_IN_URL, |address| address.get_ref());
+    let base_url = base_url(address).ok_or_else(|| wrong("should have an http or https base_url"))?;
+    Ok((vec![Protocol::Responses], base_url, ProviderAccount::SignedIn { codex_home }))
 }
 
 fn check_models(text: &str, entries: Vec<ModelEntry>) -> Result<Vec<ProviderModel>, String> {
@@ -238,7 +299,8 @@ aliases = ["gpt-5.5-high"]
         let providers = parse(GOOD).expect("good");
         let provider = providers.iter().next().expect("one");
         assert_eq!(provider.protocols, [Protocol::Responses, Protocol::Chat]);
-        assert_eq!(provider.api_key.as_ref().map(ProviderKey::reveal), Some("sk-secret"));
+        let ProviderAccount::Api(Some(key)) = &provider.account else { panic!("{provider:?}") };
+        assert_eq!(key.reveal(), "sk-secret");
         assert_eq!(provider.models[0].upstream, "gpt-5.5-2026");
         assert!(!format!("{providers:?}").contains("sk-secret"));
     }
@@ -262,6 +324,26 @@ aliases = ["gpt-5.5-high"]
             let refusal = parse(&text).expect_err("bad");
             assert!(refusal.contains(&expected.replace("line 10", "upsteam")), "{expected}: {refusal}");
         }
+    }
+
+    #[test]
+    fn a_signed_in_account_is_used_only_where_its_terms_are_said_to_allow_it() {
+        let entry = |terms: &str| {
+            format!(
+                "[[providers]]\nname = \"mine\"\nkind = \"codex_home\"\ncodex_home = \"/srv/codex\"\n{terms}\n\
+                 [[providers.models]]\nmodel = \"gpt-5.5\"\n"
+            )
+        };
+        let refusal = parse(&entry("")).expect_err("not said");
+        assert!(refusal.contains("may forbid resale"), "{refusal}");
+        let providers = parse(&entry("terms_allow_resale = true")).expect("said");
+        let provider = providers.iter().next().expect("one");
+        assert!(matches!(&provider.account, ProviderAccount::SignedIn { .. }));
+        assert_eq!(provider.base_url.as_str(), SIGNED_IN_URL);
+        let keyed = parse(&entry("terms_allow_resale = true\napi_key_env = \"OPENAI_API_KEY\""));
+        assert!(keyed.expect_err("a key").contains("no api_key_env"));
+        let stray = GOOD.replace("api_key_env", "terms_allow_resale = true\napi_key_env");
+        assert!(parse(&stray).expect_err("stray").contains("belong to kind"));
     }
 
     #[test]

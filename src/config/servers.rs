@@ -1,10 +1,12 @@
 //! Where things are: Postgres, NATS, our own listeners, this node's name, the log.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use codexapi_aggregates::routing::Region;
+use ipnet::IpNet;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
@@ -65,6 +67,16 @@ pub struct HttpSettings {
     /// The address customers reach the service by, as https://host without a path; by default the listening address
     #[arg(long, env = "CODEXAPI_PUBLIC_URL", value_name = "URL", value_parser = public_url)]
     pub public_url: Option<String>,
+    /// Networks of the proxies in front of this service, as a comma-separated list such as 10.0.0.0/8. Only what they
+    /// say of a client's address in X-Forwarded-For is believed
+    #[arg(
+        long,
+        env = "CODEXAPI_TRUSTED_PROXIES",
+        value_name = "NETWORKS",
+        value_delimiter = ',',
+        value_parser = network
+    )]
+    pub trusted_proxies: Vec<IpNet>,
     /// The largest request body, in bytes, from 65536 to 268435456
     #[arg(
         long,
@@ -101,6 +113,9 @@ pub struct NodeSettings {
     /// lease of the run before; two nodes must not share one
     #[arg(long, env = "CODEXAPI_NODE_NAME", value_name = "NAME", default_value = "node-1", value_parser = node_name)]
     pub node_name: String,
+    /// The region this node stands in, such as canada or chicago: routing rules for that region apply here
+    #[arg(long, env = "CODEXAPI_REGION", value_name = "REGION")]
+    pub region: Option<Region>,
 }
 
 /// What is logged and how.
@@ -183,6 +198,12 @@ impl fmt::Debug for NatsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "NatsUrl({}:{})", self.0.host(), self.0.port())
     }
+}
+
+fn network(text: &str) -> Result<IpNet, &'static str> {
+    let text = text.trim();
+    let single = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| single()).map_err(|_| "not a network such as 10.0.0.0/8")
 }
 
 fn nats_prefix(text: &str) -> Result<String, &'static str> {

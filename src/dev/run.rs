@@ -20,7 +20,7 @@ use super::{default_data_dir, demo};
 use crate::app::App;
 use crate::config::Config;
 use crate::config::catalog::CatalogSettings;
-use crate::config::providers::{Provider, ProviderModel, Providers};
+use crate::config::providers::{Provider, ProviderAccount, ProviderModel, Providers};
 use crate::embedded::{
     EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FolderLock, Simulator,
     SimulatorOptions, free_port,
@@ -208,7 +208,8 @@ fn simulated_providers(base_url: &str) -> anyhow::Result<Providers> {
         name: format!("simulator-{model}"),
         protocols: protocols.to_vec(),
         base_url: base_url.clone(),
-        api_key: None,
+        account: ProviderAccount::Api(None),
+        errors_are_free: false,
         models: vec![ProviderModel { model: model.into(), upstream: model.into(), aliases: vec![] }],
     };
     Ok(Providers::new(SIMULATED.into_iter().map(provider).collect()))

@@ -1,35 +1,35 @@
 //! From a request to a durable hold: parse, quote, estimate, wait, hold.
 
-use bytes::Bytes;
+use std::time::Duration;
+
 use codexapi_aggregates::ids::{AccountId, GenerationId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
-use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
-use codexapi_aggregates::usage::{BillingPolicy, InputPrefix, Payer, TokenUsage};
+use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, RateCard};
+use codexapi_aggregates::routing::{Ask, POLICY_STREAM, Plan, RoutingPolicy};
+use codexapi_aggregates::time::Timestamp;
+use codexapi_aggregates::usage::{BillingPolicy, Payer, Protocol, TokenUsage};
 use codexapi_aggregates::wallet::{
-    PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
+    HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
 };
 use codexapi_protocols::client;
-use codexapi_protocols::headers::forwarded_request;
-use codexapi_protocols::meter::MeterSettings;
 use codexapi_protocols::request::ParsedRequest;
+use codexapi_protocols::translate::AnswerFrame;
 use http::HeaderMap;
 
-use super::admission::{Asked, NotAdmitted};
+use super::admission::{Asked as Admit, NotAdmitted};
+use super::asked::Asked;
 use super::generation::Generation;
 use super::refusal::{Caller, GatewayError};
+use super::routing::{Leg, Route};
+use super::told::{KeyHeadroom, is_cost_asked_for};
 use super::{Answer, Gateway, Incoming};
 use crate::commands::CommandError;
-use crate::upstream::Target;
 use crate::{clock, crash_points};
 
-/// What is sent to the provider, ready.
-pub(super) struct UpstreamRequest {
-    pub headers: HeaderMap,
-    pub query: Option<String>,
-    pub body: Bytes,
-    pub meter: MeterSettings,
-}
+/// How long a generation may take, and how long its provider may be silent, where the policy does not say.
+const LONGEST_GENERATION: Duration = Duration::from_secs(3_600);
+const LONGEST_SILENCE: Duration = Duration::from_secs(300);
 
 /// Beyond any model's: what a request may name as its limit is bounded, and so is the worst case.
 const MOST_OUTPUT_TOKENS: u64 = 10_000_000;
@@ -37,14 +37,21 @@ const MOST_OUTPUT_TOKENS: u64 = 10_000_000;
 /// How beginning a generation ended.
 pub(super) enum Begun {
     /// The hold is durable; the generation must now be settled or released.
-    Held(Box<Generation>, UpstreamRequest),
+    Held(Box<Held>),
     Refused(GatewayError, Caller),
     ClientLeft,
 }
 
-/// What the price book and the providers say of the model.
+/// A generation whose hold is durable, with everything that is needed to serve it.
+pub(super) struct Held {
+    pub generation: Generation,
+    pub asked: Asked,
+    pub route: Route,
+    pub leg: Leg,
+}
+
+/// What the price book says of the model asked for and the one that serves.
 struct Offer {
-    target: Target,
     quote: Quote,
     context_tokens: u64,
     max_output_tokens: u64,
@@ -55,14 +62,14 @@ impl Gateway {
         let parsed = match ParsedRequest::parse(incoming.protocol, &incoming.body) {
             Ok(parsed) => parsed,
             Err(bad) => {
-                let error = GatewayError::BadRequest { message: bad.to_string(), field: bad.field() };
-                return Begun::Refused(error, caller);
+                let field = bad.field().map(str::to_owned);
+                return Begun::Refused(GatewayError::BadRequest { message: bad.to_string(), field }, caller);
             }
         };
         caller.streaming = parsed.stream;
         caller.model = parsed.model.clone();
         match self.try_begin(incoming, parsed, &caller, answer).await {
-            Ok(Some((generation, request))) => Begun::Held(Box::new(generation), request),
+            Ok(Some(held)) => Begun::Held(Box::new(held)),
             Ok(None) => Begun::ClientLeft,
             Err(error) => Begun::Refused(error, caller),
         }
@@ -74,97 +81,103 @@ impl Gateway {
         parsed: ParsedRequest,
         caller: &Caller,
         answer: &mut Answer,
-    ) -> Result<Option<(Generation, UpstreamRequest)>, GatewayError> {
+    ) -> Result<Option<Held>, GatewayError> {
         if self.settlements.is_nearly_full() || self.tasks.is_closed() {
             return Err(GatewayError::Busy);
         }
-        let offer = self.offer(&parsed, caller).await?;
+        if incoming.checked.is_none() {
+            self.door(&incoming).await?;
+        }
+        let plan = self.plan(&incoming, &parsed.model).await?;
+        incoming.access.check_model(&parsed.model, &plan.model)?;
+        let offer = self.offer(&plan, &parsed.model).await?;
+
         let generation_id = GenerationId(clock::new_id());
-        let family = caller.family;
-        let policy = self.settings.policy(family);
+        let policy = self.settings.policy(caller.family);
         let conversation =
-            client::conversation_id(family, &incoming.headers, parsed.prompt_cache_key.as_deref());
+            client::conversation_id(caller.family, &incoming.headers, parsed.prompt_cache_key.as_deref());
         let usage_stream = self.usage_stream(incoming.payee.payer(), conversation.as_deref(), generation_id);
         let prefix = (policy == BillingPolicy::Delta && conversation.is_some())
             .then(|| parsed.prefix(&self.settings.conversation_key));
-        let input_tokens = parsed.estimate.total_tokens();
-        let one_answer = parsed.max_output_tokens.unwrap_or(offer.max_output_tokens).min(MOST_OUTPUT_TOKENS);
-        let max_output_tokens = one_answer * parsed.choices;
-        let hold = PlaceHold {
-            generation_id,
-            key_id: incoming.payee.key_id(),
-            family,
-            input_tokens,
-            already_billed_tokens: self.already_billed(&usage_stream, &offer.quote, prefix.as_ref()).await?,
-            cached_tokens: self.recently_sent(&usage_stream, input_tokens),
-            max_output_tokens,
-            quote: offer.quote.clone(),
-            attempt: Generation::attempt(&offer.target),
-            node: self.settings.node,
-        };
-        let metadata = incoming.payee.metadata(&incoming.request_id);
+        let mut route = self.route(plan, &usage_stream, parsed.stream, incoming.checked.is_some());
+        let asked = asked(&incoming, parsed, generation_id, &offer);
+        let leg = self.next_leg(&mut route, &asked)?;
+
+        let input_tokens = asked.parsed.estimate.total_tokens();
+        let max_output_tokens = most_output(&asked.parsed, &offer);
+        let (payer, key_id) = (incoming.payee.payer(), incoming.payee.key_id());
         let mut generation = Generation {
             id: generation_id,
             caller: caller.clone(),
-            payer: incoming.payee.payer(),
-            key_id: incoming.payee.key_id(),
-            family,
-            metadata,
-            usage_stream,
+            payer,
+            key_id,
+            metadata: incoming.payee.metadata(&incoming.request_id),
             own_stream: conversation.is_none(),
-            target: offer.target,
-            quote: offer.quote,
+            target: leg.target.clone(),
+            failed_attempts: Vec::new(),
+            served_model: route.plan.served_model.clone(),
             policy,
             prefix,
             input_tokens,
             ceiling_tokens: offer.context_tokens + max_output_tokens,
             worst_micro: MicroUsd(i64::MAX),
+            balance_micro: None,
+            limits: KeyHeadroom::default(),
+            deadline: incoming.arrived + deadline_of(&route),
+            idle: idle_of(&route),
             arrived: incoming.arrived,
             held_ms: 0,
+            dispatched_ms: 0,
+            wants_cost: is_cost_asked_for(&incoming.headers),
+            quote: offer.quote,
+            usage_stream,
         };
-        match self.hold(&generation, hold, answer).await? {
-            Some(worst_micro) => generation.worst_micro = worst_micro,
-            None => return Ok(None),
+        let hold = PlaceHold {
+            generation_id,
+            key_id,
+            family: caller.family,
+            input_tokens,
+            already_billed_tokens: self.already_billed(&generation).await?,
+            cached_tokens: self.recently_sent(&generation.usage_stream, input_tokens),
+            max_output_tokens,
+            quote: generation.quote.clone(),
+            attempt: generation.attempt(),
+            node: self.settings.node,
+            limits: incoming.access.hold_limits(),
+        };
+        if !self.hold(&mut generation, hold, answer).await? {
+            return Ok(None);
         }
         crash_points::reached(crash_points::HOLD_COMMITTED);
         generation.held_ms = generation.elapsed_ms();
-        let request = UpstreamRequest {
-            headers: forwarded_request(incoming.protocol, &incoming.headers),
-            query: incoming.query,
-            body: parsed.forward_body(&generation.target.upstream_model),
-            meter: MeterSettings { choices: parsed.choices, include_usage: parsed.include_usage },
-        };
-        Ok(Some((generation, request)))
+        Ok(Some(Held { generation, asked, route, leg }))
     }
 
-    /// The model's card in force and a provider that sells it over this protocol.
-    async fn offer(&self, parsed: &ParsedRequest, caller: &Caller) -> Result<Offer, GatewayError> {
-        let label = parsed.model.as_str();
-        let Some(target) = self.providers.target(label, caller.protocol) else {
-            return Err(match self.providers.sells(label) {
-                true => GatewayError::WrongEndpoint { model: label.to_owned() },
-                false => self.unknown_model(label).await?,
-            });
-        };
+    /// The prices of the model the label means, with what the serving model costs us.
+    async fn offer(&self, plan: &Plan, label: &str) -> Result<Offer, GatewayError> {
         let now = clock::now();
-        let card = self.log.read(BOOK_STREAM, |book: &PriceBook| {
-            let card = book.card(&target.model, now)?;
-            Some((book.quote(&target.model, now)?, card.context_tokens, card.max_output_tokens))
+        let offer = self.log.read(BOOK_STREAM, |book: &PriceBook| {
+            let quote = book.quote_served(&plan.model, &plan.served_model, now)?;
+            let cards = [&plan.model, &plan.served_model].map(|model| book.card(model, now));
+            let most = |of: fn(&RateCard) -> u64| cards.iter().flatten().map(|card| of(card)).max();
+            Some(Offer {
+                quote,
+                context_tokens: most(|card| card.context_tokens)?,
+                max_output_tokens: most(|card| card.max_output_tokens)?,
+            })
         });
-        match card.await.map_err(unavailable)? {
-            Some((quote, context_tokens, max_output_tokens)) => {
-                Ok(Offer { target, quote, context_tokens, max_output_tokens })
-            }
+        match offer.await.map_err(unavailable)? {
+            Some(offer) => Ok(offer),
             None => Err(self.unknown_model(label).await?),
         }
     }
 
-    async fn unknown_model(&self, model: &str) -> Result<GatewayError, GatewayError> {
+    pub(super) async fn unknown_model(&self, model: &str) -> Result<GatewayError, GatewayError> {
         let available = self.models_on_sale().await.map_err(unavailable)?.join(", ");
         Ok(GatewayError::UnknownModel { model: model.to_owned(), available })
     }
 
-    /// Models that have a card in force and a provider, by name.
+    /// Models that have a card in force, a provider, and are not switched off; by name.
     pub async fn models_on_sale(&self) -> anyhow::Result<Vec<String>> {
         let now = clock::now();
         let priced: Vec<String> = self
@@ -173,8 +186,15 @@ impl Gateway {
                 book.cards_in_force(now).map(|card| card.model.clone()).collect()
             })
             .await?;
-        let provided = self.providers.models();
-        Ok(priced.into_iter().filter(|model| provided.contains(model.as_str())).collect())
+        let (catalog, region) = (self.providers.catalog(), self.settings.region.as_ref());
+        self.log
+            .read(POLICY_STREAM, |policy: &RoutingPolicy| {
+                let served = |model: &String| {
+                    policy.plan(catalog, &Ask { label: model, client: Protocol::Responses, region }).is_ok()
+                };
+                priced.iter().filter(|model| served(model)).cloned().collect()
+            })
+            .await
     }
 
     /// One stream per conversation of a payer, else per generation. The conversation's id is the
@@ -193,15 +213,12 @@ impl Gateway {
         }
     }
 
-    async fn already_billed(
-        &self,
-        usage_stream: &str,
-        quote: &Quote,
-        prefix: Option<&InputPrefix>,
-    ) -> Result<u64, GatewayError> {
-        let Some(prefix) = prefix else { return Ok(0) };
+    async fn already_billed(&self, generation: &Generation) -> Result<u64, GatewayError> {
+        let Some(prefix) = &generation.prefix else { return Ok(0) };
         self.log
-            .read(usage_stream, |usage: &TokenUsage| usage.already_billed(&quote.model, prefix))
+            .read(&generation.usage_stream, |usage: &TokenUsage| {
+                usage.already_billed(&generation.quote.model, prefix)
+            })
             .await
             .map_err(unavailable)
     }
@@ -213,36 +230,42 @@ impl Gateway {
         before.min(input_tokens)
     }
 
-    /// Makes the generation durable before anything of it leaves; returns the most an estimate may
-    /// cost, or `None` where the client left while it waited.
+    /// Makes the generation durable before anything of it leaves; `false` where the client left while it
+    /// waited.
     async fn hold(
         &self,
-        generation: &Generation,
+        generation: &mut Generation,
         hold: PlaceHold,
         answer: &mut Answer,
-    ) -> Result<Option<MicroUsd>, GatewayError> {
-        match generation.payer {
-            Payer::Wallet { account_id } => self.hold_credit(generation, account_id, hold, answer).await,
-            Payer::Operator => {
-                let PlaceHold { generation_id, key_id, attempt, .. } = hold;
-                self.log
-                    .execute(&generation.usage_stream, &generation.metadata, |usage: &TokenUsage, now| {
-                        usage.open(generation_id, key_id, attempt.clone(), now)
-                    })
-                    .await
-                    .map_err(not_durable)?;
-                Ok(Some(MicroUsd(i64::MAX)))
-            }
+    ) -> Result<bool, GatewayError> {
+        let Payer::Wallet { account_id } = generation.payer else {
+            let PlaceHold { generation_id, key_id, attempt, .. } = hold;
+            self.log
+                .execute(&generation.usage_stream, &generation.metadata, |usage: &TokenUsage, now| {
+                    usage.open(generation_id, key_id, attempt.clone(), now)
+                })
+                .await
+                .map_err(not_durable)?;
+            return Ok(true);
+        };
+        let Some(placed) = self.hold_credit(generation, account_id, &hold, answer).await? else {
+            return Ok(false);
+        };
+        generation.worst_micro = placed.worst_micro;
+        generation.balance_micro = Some(placed.balance_micro);
+        if hold.limits != HoldLimits::default() {
+            generation.limits = self.headroom(account_id, &hold).await?;
         }
+        Ok(true)
     }
 
     async fn hold_credit(
         &self,
         generation: &Generation,
         account_id: AccountId,
-        hold: PlaceHold,
+        hold: &PlaceHold,
         answer: &mut Answer,
-    ) -> Result<Option<MicroUsd>, GatewayError> {
+    ) -> Result<Option<Placed>, GatewayError> {
         let wallet_stream = account_id.to_string();
         let ask = || async {
             let placed = self
@@ -253,14 +276,14 @@ impl Gateway {
                 })
                 .await;
             match placed {
-                Ok(committed) => Asked::Admitted(worst_of(&committed.events)),
-                Err(CommandError::Refused(WalletRefusal::MustWait { .. })) => Asked::MustWait,
-                Err(CommandError::Refused(refusal)) => Asked::Refused(refused(&refusal)),
-                Err(error) => Asked::Refused(not_durable(error)),
+                Ok(committed) => Admit::Admitted(placed_in(&committed.events)),
+                Err(CommandError::Refused(WalletRefusal::MustWait { .. })) => Admit::MustWait,
+                Err(CommandError::Refused(refusal)) => Admit::Refused(refused(&refusal)),
+                Err(error) => Admit::Refused(not_durable(error)),
             }
         };
         match self.admission.admit(account_id, answer.closed(), ask).await {
-            Ok(worst_micro) => Ok(Some(worst_micro)),
+            Ok(placed) => Ok(Some(placed)),
             Err(NotAdmitted::ClientLeft) => Ok(None),
             Err(NotAdmitted::Refused(error)) => Err(error),
             Err(NotAdmitted::StillWaiting) => {
@@ -273,13 +296,59 @@ impl Gateway {
             }
         }
     }
+
+    /// What is left of the key's limits after this hold.
+    async fn headroom(&self, account_id: AccountId, hold: &PlaceHold) -> Result<KeyHeadroom, GatewayError> {
+        let now = clock::now();
+        self.log
+            .read(&account_id.to_string(), |wallet: &Wallet| {
+                KeyHeadroom::new(&hold.limits, &wallet.key_use(hold.key_id, now), now)
+            })
+            .await
+            .map_err(unavailable)
+    }
 }
 
-fn worst_of(events: &[WalletEvent]) -> MicroUsd {
+/// A hold as it was placed.
+struct Placed {
+    worst_micro: MicroUsd,
+    balance_micro: MicroUsd,
+}
+
+fn asked(incoming: &Incoming, parsed: ParsedRequest, id: GenerationId, offer: &Offer) -> Asked {
+    Asked {
+        headers: incoming.headers.clone(),
+        query: incoming.query.clone(),
+        frame: AnswerFrame {
+            id: id.0.simple().to_string(),
+            model: parsed.model.clone(),
+            created_at_secs: clock::now().0 / 1_000_000,
+        },
+        max_output_tokens: offer.max_output_tokens,
+        parsed,
+    }
+}
+
+/// Output tokens of all answers asked for.
+fn most_output(parsed: &ParsedRequest, offer: &Offer) -> u64 {
+    parsed.max_output_tokens.unwrap_or(offer.max_output_tokens).min(MOST_OUTPUT_TOKENS) * parsed.choices
+}
+
+fn deadline_of(route: &Route) -> Duration {
+    route.plan.deadline_secs.map_or(LONGEST_GENERATION, |secs| Duration::from_secs(secs.into()))
+}
+
+fn idle_of(route: &Route) -> Duration {
+    route.plan.idle_secs.map_or(LONGEST_SILENCE, |secs| Duration::from_secs(secs.into()))
+}
+
+fn placed_in(events: &[WalletEvent]) -> Placed {
     events
         .iter()
         .find_map(|event| match event {
-            WalletEvent::HoldPlaced { worst_micro, .. } => Some(*worst_micro),
+            WalletEvent::HoldPlaced { worst_micro, balance_micro, .. } => {
+                Some(Placed { worst_micro: *worst_micro, balance_micro: *balance_micro })
+            }
             _ => None,
         })
         .expect("placing a hold always emits it")
@@ -290,9 +359,29 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         WalletRefusal::InsufficientCredit { available, requested } => {
             GatewayError::InsufficientCredit { available: *available, requested: *requested }
         }
+        WalletRefusal::RequestsPerMinute { limit, retry_secs } => {
+            GatewayError::TooManyRequests { limit: *limit, retry_secs: *retry_secs }
+        }
+        WalletRefusal::TokensPerMinute { limit, used, requested, retry_secs } => GatewayError::TooManyTokens {
+            limit: *limit,
+            used: *used,
+            requested: *requested,
+            retry_secs: *retry_secs,
+        },
+        WalletRefusal::RequestBeyondTokenLimit { limit, requested } => {
+            GatewayError::RequestBeyondTokenLimit { limit: *limit, requested: *requested }
+        }
+        WalletRefusal::ParallelRequests { limit } => GatewayError::TooManyParallel { limit: *limit },
+        WalletRefusal::DailyBudget { limit_micro, spent_micro, resets_at } => {
+            budget_spent("daily", *limit_micro, *spent_micro, *resets_at)
+        }
+        WalletRefusal::MonthlyBudget { limit_micro, spent_micro, resets_at } => {
+            budget_spent("monthly", *limit_micro, *spent_micro, *resets_at)
+        }
         WalletRefusal::MustWait { .. }
         | WalletRefusal::HoldExists { .. }
         | WalletRefusal::UnknownHold { .. }
+        | WalletRefusal::AttemptOutOfOrder { .. }
         | WalletRefusal::GrantExists { .. }
         | WalletRefusal::UnknownGrant { .. }
         | WalletRefusal::AmountOutOfRange { .. }
@@ -304,12 +393,16 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
     }
 }
 
-fn not_durable<R: std::error::Error>(error: CommandError<R>) -> GatewayError {
+fn budget_spent(period: &'static str, limit: MicroUsd, spent: MicroUsd, resets_at: Timestamp) -> GatewayError {
+    GatewayError::BudgetSpent { period, limit, spent, resets_at: resets_at.to_rfc3339() }
+}
+
+pub(super) fn not_durable<R: std::error::Error>(error: CommandError<R>) -> GatewayError {
     tracing::warn!(%error, "a hold could not be made durable");
     GatewayError::StoreUnavailable
 }
 
-fn unavailable(error: anyhow::Error) -> GatewayError {
+pub(super) fn unavailable(error: anyhow::Error) -> GatewayError {
     tracing::warn!(error = %format!("{error:#}"), "the event log could not be read");
     GatewayError::StoreUnavailable
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::StreamExt;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -17,15 +20,15 @@ const STALLED: Duration = Duration::from_secs(120);
 
 /// Sends to a client until it leaves.
 pub(super) struct ClientStream {
-    sender: Option<mpsc::Sender<Bytes>>,
+    sender: Option<mpsc::Sender<Frame<Bytes>>>,
 }
 
 impl ClientStream {
     /// The sending end and the response body it feeds.
     pub fn new() -> (Self, Body) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let body = Body::from_stream(ReceiverStream::new(receiver).map(Ok::<_, Infallible>));
-        (Self { sender: Some(sender) }, body)
+        let frames = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
+        (Self { sender: Some(sender) }, Body::new(StreamBody::new(frames)))
     }
 
     pub fn is_there(&self) -> bool {
@@ -33,11 +36,19 @@ impl ClientStream {
     }
 
     pub async fn send(&mut self, piece: Bytes) {
-        let Some(sender) = &self.sender else { return };
-        if piece.is_empty() {
-            return;
+        if !piece.is_empty() {
+            self.send_frame(Frame::data(piece)).await;
         }
-        if sender.send_timeout(piece, STALLED).await.is_err() {
+    }
+
+    /// The last thing that is sent; a client that did not say it takes trailers never sees them.
+    pub async fn send_trailers(&mut self, trailers: HeaderMap) {
+        self.send_frame(Frame::trailers(trailers)).await;
+    }
+
+    async fn send_frame(&mut self, frame: Frame<Bytes>) {
+        let Some(sender) = &self.sender else { return };
+        if sender.send_timeout(frame, STALLED).await.is_err() {
             self.sender = None;
         }
     }

@@ -3,11 +3,15 @@
 use super::Gateway;
 use super::generation::{Ended, Generation};
 use super::refusal::GatewayError;
+use super::told::Paid;
 use super::verdict::{AnswerEnd, Observed, Report, Verdict, verdict};
 use codexapi_protocols::meter::Metered;
 
 impl Gateway {
-    /// Settles or releases. `None` where the client may be told that the answer is finished.
+    /// Settles or releases.
+    ///
+    /// # Errors
+    /// Why the client may not be told that the answer is finished.
     pub(super) async fn conclude(
         &self,
         generation: &Generation,
@@ -16,12 +20,12 @@ impl Gateway {
         client_left: bool,
         status: u16,
         first_byte_ms: Option<u32>,
-    ) -> Option<GatewayError> {
+    ) -> Result<Paid, GatewayError> {
         let (outcome, usage_source, usage) = match verdict(&observe(generation, end, metered, client_left)) {
             Verdict::Settle { outcome, usage_source, usage } => (outcome, usage_source, usage),
             Verdict::Release(reason) => {
                 self.release(generation, reason).await;
-                return Some(GatewayError::ProviderFailed);
+                return Err(GatewayError::ProviderFailed);
             }
         };
         let command = generation.settle(Ended {
@@ -34,9 +38,11 @@ impl Gateway {
             first_byte_ms,
         });
         match self.settlements.settle(&generation.ending(), command).await {
-            Ok(_) if end == AnswerEnd::Finished => None,
-            Ok(_) => Some(GatewayError::ProviderFailed),
-            Err(_) => Some(GatewayError::SettlementTimedOut),
+            Ok(settled) if end == AnswerEnd::Finished => {
+                Ok(Paid { charged_micro: settled.charged_micro, balance_micro: settled.balance_micro })
+            }
+            Ok(_) => Err(GatewayError::ProviderFailed),
+            Err(_) => Err(GatewayError::SettlementTimedOut),
         }
     }
 }

@@ -1,16 +1,27 @@
-//! Sending a held generation to its provider, and what a provider's refusal means for the hold.
+//! Sending a held generation to its providers in turn, and what a provider's refusal means for the hold.
+//!
+//! The next provider is tried only where the one before cannot have begun to bill. Each attempt is on record
+//! before it is dispatched: the first with the hold, each further one by an event of its own.
 
-use axum::http::HeaderMap;
+use std::time::{Duration, Instant};
+
 use bytes::{Bytes, BytesMut};
-use codexapi_aggregates::wallet::ReleaseReason;
-use http::StatusCode;
+use codexapi_aggregates::usage::{Payer, TokenUsage};
+use codexapi_aggregates::wallet::{ReleaseReason, Wallet, WalletAction, WalletCommand};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use std::time::Duration;
+use http::{HeaderMap, StatusCode};
 
-use super::begin::UpstreamRequest;
+use super::asked::Asked;
+use super::begin::{Held, not_durable};
+use super::failure::FailureClass;
 use super::generation::Generation;
 use super::refusal::{DEFAULT_RETRY_SECS, GatewayError};
+use super::routing::{Leg, Route};
 use super::{Answer, Gateway, refuse};
+use crate::upstream::SendError;
+
+/// Attempts of one generation, all providers together.
+const MOST_ATTEMPTS: usize = 4;
 
 /// Bytes of a provider's error body that are read.
 const ERROR_BODY_LIMIT: usize = 256 * 1024;
@@ -22,41 +33,141 @@ const QUICK_RETRY_SECS: u32 = 1;
 /// Seconds a client is asked to wait at most, whatever the provider says.
 const LONGEST_RETRY_SECS: u32 = 300;
 
+/// The longest pause before the only provider is tried once more; what asks for longer is told to the client.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+const SHORTEST_PAUSE: Duration = Duration::from_millis(200);
+
+/// An attempt that came to nothing.
+struct Failure {
+    class: FailureClass,
+    /// `None` where the provider was not reached.
+    status: Option<u16>,
+    /// What the client is told if no other attempt follows.
+    error: GatewayError,
+}
+
 impl Gateway {
     /// Ends with the generation settled or released, whatever happens to the client.
-    pub(super) async fn dispatch(&self, generation: Generation, request: UpstreamRequest, answer: Answer) {
-        if answer.is_closed() {
-            return self.release(&generation, ReleaseReason::NotDispatched).await;
-        }
-        let UpstreamRequest { headers, query, body, meter } = request;
-        let sent = self
-            .providers
-            .send(&generation.target, generation.protocol(), query.as_deref(), headers, body)
-            .await;
-        match sent {
-            Ok(response) if response.status().is_success() => {
-                if generation.caller.streaming && is_event_stream(response.headers()) {
-                    self.stream(generation, response, meter, answer).await;
-                } else {
-                    self.whole(generation, response, answer).await;
+    pub(super) async fn dispatch(&self, held: Held, answer: Answer) {
+        let Held { mut generation, asked, mut route, mut leg } = held;
+        loop {
+            if answer.is_closed() {
+                return self.release(&generation, ReleaseReason::NotDispatched).await;
+            }
+            let Leg { request, pass, .. } = leg;
+            let (headers, query) = (request.headers, request.query);
+            generation.dispatched_ms = generation.elapsed_ms();
+            let left = generation.deadline.saturating_duration_since(Instant::now());
+            let sent = self
+                .providers
+                .send(&generation.target, query.as_deref(), headers, request.body, left)
+                .await;
+            let failure = match sent {
+                Ok(response) if response.status().is_success() => {
+                    let provider = generation.target.provider.name();
+                    self.stick(&generation.usage_stream, generation.own_stream, provider, route.plan.revision);
+                    let streamed = generation.caller.streaming && is_event_stream(response.headers());
+                    let (meter, back) = (request.meter, request.back);
+                    return match streamed {
+                        true => self.stream(generation, response, meter, back, pass, answer).await,
+                        false => self.whole(generation, response, back, pass, answer).await,
+                    };
                 }
+                Ok(response) => refused(&generation, response).await,
+                Err(error) => not_answered(&generation, &error),
+            };
+            match failure.class.is_the_providers() {
+                true => pass.failed(failure.class.retry_after()),
+                false => drop(pass),
             }
-            Ok(response) => {
-                let error = read_refusal(&generation, response).await;
-                self.release(&generation, ReleaseReason::NothingDelivered).await;
-                refuse(answer, &error, &generation.caller);
-            }
-            Err(error) => {
-                tracing::warn!(generation = %generation.id, %error, "a provider gave no response");
-                self.release(&generation, ReleaseReason::NothingDelivered).await;
-                let error = GatewayError::ProviderUnavailable { retry_secs: DEFAULT_RETRY_SECS };
-                refuse(answer, &error, &generation.caller);
+            match self.next_attempt(&mut generation, &asked, &mut route, &failure).await {
+                Some(next) => leg = next,
+                None => {
+                    self.release(&generation, ReleaseReason::NothingDelivered).await;
+                    return refuse(answer, &failure.error, &generation.caller);
+                }
             }
         }
     }
 
     pub(super) async fn release(&self, generation: &Generation, reason: ReleaseReason) {
         self.settlements.release(&generation.ending(), reason).await;
+    }
+
+    /// The next target, on record; `None` where the generation ends here.
+    async fn next_attempt(
+        &self,
+        generation: &mut Generation,
+        asked: &Asked,
+        route: &mut Route,
+        failure: &Failure,
+    ) -> Option<Leg> {
+        let free = failure.status.is_some() && generation.target.provider.errors_are_free();
+        let more_attempts = generation.failed_attempts.len() + 1 < MOST_ATTEMPTS;
+        if !more_attempts || !failure.class.may_be_tried_again(free) {
+            return None;
+        }
+        let leg = match self.next_leg(route, asked) {
+            Ok(leg) => leg,
+            Err(_) => self.once_more(generation, asked, route, failure).await?,
+        };
+        generation.attempt_failed(failure.status);
+        generation.target = leg.target.clone();
+        match self.record_attempt(generation).await {
+            Ok(()) => Some(leg),
+            Err(error) => {
+                tracing::warn!(generation = %generation.id, %error, "a further attempt could not be put on record");
+                None
+            }
+        }
+    }
+
+    /// No other target is left: the one that was just tried gets another turn, once, if it does not want to be
+    /// left alone for long.
+    async fn once_more(
+        &self,
+        generation: &Generation,
+        asked: &Asked,
+        route: &mut Route,
+        failure: &Failure,
+    ) -> Option<Leg> {
+        let pause = failure.class.retry_after().unwrap_or(SHORTEST_PAUSE);
+        let in_time = Instant::now() + pause < generation.deadline;
+        let worth_it = match failure.class {
+            FailureClass::NotReached | FailureClass::Overloaded { .. } => pause <= LONGEST_PAUSE,
+            FailureClass::Refused | FailureClass::Failed | FailureClass::BadRequest => false,
+        };
+        if !worth_it || !in_time || !generation.failed_attempts.is_empty() {
+            return None;
+        }
+        tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await;
+        route.again();
+        self.next_leg(route, asked).ok()
+    }
+
+    /// # Errors
+    /// It is not durable, so it may not be dispatched.
+    async fn record_attempt(&self, generation: &Generation) -> Result<(), GatewayError> {
+        let (generation_id, attempt) = (generation.id, generation.attempt());
+        match generation.payer {
+            Payer::Wallet { account_id } => self
+                .log
+                .execute(&account_id.to_string(), &generation.metadata, |wallet: &Wallet, now| {
+                    let action = WalletAction::StartAttempt { generation_id, attempt: attempt.clone() };
+                    wallet.decide(WalletCommand { action, terms: self.settings.terms.clone(), now })
+                })
+                .await
+                .map(drop)
+                .map_err(not_durable),
+            Payer::Operator => self
+                .log
+                .execute(&generation.usage_stream, &generation.metadata, |usage: &TokenUsage, now| {
+                    usage.start_attempt(generation_id, attempt.clone(), now)
+                })
+                .await
+                .map(drop)
+                .map_err(not_durable),
+        }
     }
 }
 
@@ -65,31 +176,49 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     content_type.starts_with("text/event-stream")
 }
 
+fn not_answered(generation: &Generation, error: &SendError) -> Failure {
+    tracing::warn!(generation = %generation.id, %error, "a provider gave no response");
+    let class = match error {
+        SendError::NotReached { .. } => FailureClass::NotReached,
+        SendError::NoCredentials { .. } => FailureClass::Refused,
+        SendError::NoResponse { .. } | SendError::TimedOut { .. } => FailureClass::Failed,
+    };
+    Failure {
+        class,
+        status: None,
+        error: GatewayError::ProviderUnavailable { retry_secs: DEFAULT_RETRY_SECS },
+    }
+}
+
 /// What the provider's status means for the client. Its body is passed on only where it is about the
 /// request itself; about us and our account the client learns nothing.
-async fn read_refusal(generation: &Generation, response: reqwest::Response) -> GatewayError {
+async fn refused(generation: &Generation, response: reqwest::Response) -> Failure {
     let status = response.status();
-    let retry_secs = retry_after(response.headers()).unwrap_or(DEFAULT_RETRY_SECS);
+    let retry_after = retry_after(response.headers());
+    let retry_secs = retry_after.unwrap_or(DEFAULT_RETRY_SECS);
     let provider = generation.target.provider.name();
     tracing::warn!(generation = %generation.id, provider, status = status.as_u16(), "a provider refused");
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::PAYMENT_REQUIRED | StatusCode::FORBIDDEN => {
-            GatewayError::ProviderRefusedUs
-        }
-        StatusCode::TOO_MANY_REQUESTS => GatewayError::ProviderOverloaded { retry_secs },
-        status if status.is_client_error() => {
+    let pause = retry_after.map(|secs| Duration::from_secs(secs.into()));
+    let class = FailureClass::of_status(status, pause);
+    let error = match (class, status) {
+        (FailureClass::Refused, StatusCode::NOT_FOUND) | (FailureClass::BadRequest, _) => {
             let read = tokio::time::timeout(ERROR_BODY_TIMEOUT, read_limited(response)).await;
             match read.unwrap_or_default() {
                 body if body.is_empty() => GatewayError::ProviderFailed,
-                body => GatewayError::ProviderRefusedRequest { status: status.as_u16(), body },
+                body => GatewayError::ProviderRefusedRequest {
+                    status: status.as_u16(),
+                    body,
+                    protocol: generation.target.protocol,
+                },
             }
         }
-        StatusCode::SERVICE_UNAVAILABLE => GatewayError::ProviderOverloaded { retry_secs },
-        status if status.as_u16() == 529 => GatewayError::ProviderOverloaded { retry_secs },
-        _ => GatewayError::ProviderUnavailable {
-            retry_secs: retry_after(response.headers()).unwrap_or(QUICK_RETRY_SECS),
-        },
-    }
+        (FailureClass::Refused, _) => GatewayError::ProviderRefusedUs,
+        (FailureClass::Overloaded { .. }, _) => GatewayError::ProviderOverloaded { retry_secs },
+        (FailureClass::Failed | FailureClass::NotReached, _) => {
+            GatewayError::ProviderUnavailable { retry_secs: retry_after.unwrap_or(QUICK_RETRY_SECS) }
+        }
+    };
+    Failure { class, status: Some(status.as_u16()), error }
 }
 
 /// The error body as far as it came; a longer one is cut.

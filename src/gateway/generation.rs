@@ -1,6 +1,6 @@
 //! One generation: what was asked, who pays, at which prices, and what it is called in the log.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{GenerationId, KeyId};
@@ -8,12 +8,13 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{
-    Attempt, AttemptResult, BillingPolicy, ClientFamily, InputPrefix, Outcome, Payer, Protocol,
+    Attempt, AttemptResult, BillingPolicy, InputPrefix, Outcome, Payer, Protocol,
     SettleGeneration, Timings, Usage, UsageSource,
 };
 
 use super::refusal::Caller;
 use super::settlement::Ending;
+use super::told::KeyHeadroom;
 use crate::upstream::Target;
 
 /// A generation whose hold is durable.
@@ -22,12 +23,16 @@ pub struct Generation {
     pub caller: Caller,
     pub payer: Payer,
     pub key_id: KeyId,
-    pub family: ClientFamily,
     pub metadata: Metadata,
     pub usage_stream: String,
     /// The client names no conversation, so the usage stream is this generation's own.
     pub own_stream: bool,
+    /// The one that is being tried, or has answered.
     pub target: Target,
+    /// Those that were tried before it.
+    pub failed_attempts: Vec<AttemptResult>,
+    /// Our name of the model that serves, which may be another than the one billed.
+    pub served_model: String,
     pub quote: Quote,
     pub policy: BillingPolicy,
     /// Absent where the client names no conversation.
@@ -38,8 +43,19 @@ pub struct Generation {
     pub ceiling_tokens: u64,
     /// The most an estimate may cost: the hold's worst case.
     pub worst_micro: MicroUsd,
+    /// After the hold; `None` for operator principals.
+    pub balance_micro: Option<MicroUsd>,
+    pub limits: KeyHeadroom,
+    /// When it is given up, answer or not.
+    pub deadline: Instant,
+    /// Silence after which the provider's stream counts as failed.
+    pub idle: Duration,
     pub arrived: Instant,
     pub held_ms: u32,
+    /// When the attempt that is being made was sent, in milliseconds since the request arrived.
+    pub dispatched_ms: u32,
+    /// The client wants its cost in the last chunk.
+    pub wants_cost: bool,
 }
 
 /// How a generation ended, as far as its bill goes.
@@ -59,13 +75,19 @@ impl Generation {
         self.caller.protocol
     }
 
-    /// The first attempt, as it stands in the hold.
-    pub fn attempt(target: &Target) -> Attempt {
+    /// The attempt that is being made, as it stands on record before it is dispatched.
+    pub fn attempt(&self) -> Attempt {
         Attempt {
-            number: 1,
-            provider: target.provider.name().to_owned(),
-            upstream_model: target.upstream_model.clone(),
+            number: u32::try_from(self.failed_attempts.len()).unwrap_or(u32::MAX).saturating_add(1),
+            provider: self.target.provider.name().to_owned(),
+            upstream_model: self.target.upstream_model.clone(),
         }
+    }
+
+    /// The attempt that is being made has failed and cost nothing.
+    pub fn attempt_failed(&mut self, status: Option<u16>) {
+        let attempt = self.attempt();
+        self.failed_attempts.push(AttemptResult { attempt, status, provider_cost_micro: MicroUsd::ZERO });
     }
 
     pub fn ending(&self) -> Ending {
@@ -83,18 +105,25 @@ impl Generation {
         u32::try_from(self.arrived.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
+    /// From dispatch to the provider's first byte.
+    pub fn since_dispatch(&self, first_byte_ms: Option<u32>) -> Duration {
+        let waited = first_byte_ms.unwrap_or(self.dispatched_ms).saturating_sub(self.dispatched_ms);
+        Duration::from_millis(waited.into())
+    }
+
     /// The command that ends it; `now` is filled in when it is decided.
     pub fn settle(&self, ended: Ended) -> SettleGeneration {
-        let attempt = AttemptResult {
-            attempt: Self::attempt(&self.target),
+        let serving = AttemptResult {
+            attempt: self.attempt(),
             status: Some(ended.status),
             provider_cost_micro: MicroUsd::ZERO,
         };
+        let attempts = self.failed_attempts.iter().cloned().chain([serving]).collect();
         SettleGeneration {
             generation_id: self.id,
             payer: self.payer,
             key_id: self.key_id,
-            family: self.family,
+            family: self.caller.family,
             protocol: self.protocol(),
             model: self.caller.model.clone(),
             served_model: ended.served_model.unwrap_or_else(|| self.target.upstream_model.clone()),
@@ -107,7 +136,7 @@ impl Generation {
             quote: self.quote.clone(),
             policy: self.policy,
             prefix: self.prefix.clone(),
-            attempts: vec![attempt],
+            attempts,
             timings: Timings {
                 held_ms: self.held_ms,
                 first_byte_ms: ended.first_byte_ms,

@@ -5,18 +5,25 @@
 //! answer; when the client is gone, nobody waits, and the task ends what it has begun.
 
 pub mod admission;
+mod asked;
 mod begin;
+mod carry;
 mod client;
 mod conclude;
 mod dispatch;
+mod door;
 mod drains;
+mod failure;
 mod generation;
 pub mod refusal;
+mod routing;
 pub mod settlement;
 mod stream;
+mod told;
 mod verdict;
 mod whole;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +31,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
+use codexapi_aggregates::routing::Region;
 use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol};
 use codexapi_aggregates::wallet::WalletTerms;
 use http::HeaderMap;
@@ -31,16 +39,26 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, WaitingLimits};
+pub use self::door::{KeyAccess, KeyRefusal};
+pub use self::routing::CheckedTarget;
 pub use self::drains::DrainLimits;
 use self::drains::Drains;
+use self::routing::Sticky;
 use self::refusal::{Caller, GatewayError, respond};
 pub use self::settlement::SettlementLimits;
 use self::settlement::Settlements;
 use crate::event_log::EventLog;
 use crate::upstream::Providers;
+use crate::upstream::circuits::Circuits;
 
 /// How long input counts as recently sent, and so as probably cached by the provider.
 const RECENT_INPUT: Duration = Duration::from_secs(300);
+
+/// How long a conversation that pauses keeps its provider; providers forget their prompt cache sooner.
+const STICKY_FOR: Duration = Duration::from_secs(3_600);
+
+/// Failures in a row that open a circuit, until the operator sets another number.
+const DEFAULT_FAILURES_TO_OPEN: u32 = 5;
 
 /// Conversations of which the recent input is remembered.
 const RECENT_CONVERSATIONS: u64 = 100_000;
@@ -55,8 +73,8 @@ pub struct GatewaySettings {
     pub settlement: SettlementLimits,
     /// Silence after which a client is sent a sign of life.
     pub keepalive: Duration,
-    /// Silence after which a provider's stream counts as failed.
-    pub upstream_idle: Duration,
+    /// Where this node stands, for routing by region.
+    pub region: Option<Region>,
     /// Keys conversation ids and input digests, so that the log says nothing about prompts.
     pub conversation_key: [u8; 32],
 }
@@ -75,6 +93,7 @@ impl GatewaySettings {
 pub struct Gateway {
     log: EventLog,
     providers: Providers,
+    circuits: Circuits,
     settings: GatewaySettings,
     admission: Arc<Admission>,
     settlements: Settlements,
@@ -82,6 +101,8 @@ pub struct Gateway {
     tasks: TaskTracker,
     /// Usage stream → estimated input tokens of its last request.
     recent_inputs: moka::sync::Cache<String, u64>,
+    /// Usage stream → the provider that served it last.
+    sticky: moka::sync::Cache<String, Sticky>,
 }
 
 /// Who pays and who asks, as authenticated.
@@ -117,6 +138,9 @@ impl Payee {
 /// A request for a generation, authenticated and not yet parsed.
 pub struct Incoming {
     pub payee: Payee,
+    pub access: Arc<KeyAccess>,
+    /// Where the client is, as far as it is known.
+    pub address: Option<IpAddr>,
     pub protocol: Protocol,
     pub headers: HeaderMap,
     /// Without `?`.
@@ -124,6 +148,8 @@ pub struct Incoming {
     pub body: Bytes,
     pub request_id: String,
     pub arrived: Instant,
+    /// A health check of one target, by the operator.
+    pub checked: Option<CheckedTarget>,
 }
 
 /// Where the answer goes; closed when the client has left.
@@ -143,8 +169,24 @@ impl Gateway {
             .max_capacity(RECENT_CONVERSATIONS)
             .time_to_live(RECENT_INPUT)
             .build();
+        let sticky = moka::sync::Cache::builder()
+            .max_capacity(RECENT_CONVERSATIONS)
+            .time_to_idle(STICKY_FOR)
+            .build();
         let drains = Drains::new(settings.drain);
-        Self { log, providers, settings, admission, settlements, drains, tasks, recent_inputs }
+        let circuits = Circuits::new(DEFAULT_FAILURES_TO_OPEN);
+        Self {
+            log,
+            providers,
+            circuits,
+            settings,
+            admission,
+            settlements,
+            drains,
+            tasks,
+            recent_inputs,
+            sticky,
+        }
     }
 
     pub fn admission(&self) -> &Arc<Admission> {
@@ -159,6 +201,11 @@ impl Gateway {
         &self.providers
     }
 
+    /// The health of each provider as this node sees it.
+    pub fn circuits(&self) -> &Circuits {
+        &self.circuits
+    }
+
     /// Serves one generation. Dropping the future means that the client has left.
     pub async fn serve(self: &Arc<Self>, incoming: Incoming) -> Response {
         let caller = Caller::unparsed(incoming.protocol, &incoming.headers, &incoming.request_id);
@@ -171,7 +218,7 @@ impl Gateway {
 
     async fn run(&self, incoming: Incoming, caller: Caller, mut answer: Answer) {
         match self.begin(incoming, caller, &mut answer).await {
-            begin::Begun::Held(generation, request) => self.dispatch(*generation, request, answer).await,
+            begin::Begun::Held(held) => self.dispatch(*held, answer).await,
             begin::Begun::Refused(error, caller) => refuse(answer, &error, &caller),
             begin::Begun::ClientLeft => {}
         }

@@ -19,6 +19,12 @@ use http::{HeaderValue, StatusCode};
 /// Seconds a client is asked to wait where nothing says better.
 pub const DEFAULT_RETRY_SECS: u32 = 10;
 
+/// Seconds after which one of a key's parallel requests may have ended.
+const BUSY_RETRY_SECS: u32 = 5;
+
+/// Seconds for which a client is told to wait and try again by itself; for longer a person is told.
+const LONGEST_WAIT_SECS: u32 = 60;
+
 /// Who is answered, and how they listen.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -34,13 +40,37 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     #[error("{message}")]
-    BadRequest { message: String, field: Option<&'static str> },
+    BadRequest { message: String, field: Option<String> },
     #[error("the body is larger than {limit_mib} MiB")]
     TooLarge { limit_mib: usize },
     #[error("the model {model:?} is not sold here. Available: {available}")]
     UnknownModel { model: String, available: String },
-    #[error("the model {model:?} is not available over this endpoint")]
-    WrongEndpoint { model: String },
+    #[error("the model {model:?} is switched off at the moment. Available: {available}")]
+    ModelDisabled { model: String, available: String },
+    #[error("this key may not use the model {model:?}. It may use: {allowed}")]
+    ModelNotAllowed { model: String, allowed: String },
+    /// The operator's own words.
+    #[error("{message}")]
+    Maintenance { message: String, retry_secs: Option<u32> },
+    #[error("this account is suspended; write to support to have it looked at")]
+    AccountSuspended,
+    #[error("this key has expired; issue a new one")]
+    KeyExpired,
+    #[error("this key may not be used from this network")]
+    KeyNotFromHere,
+    #[error("this key may make {limit} requests a minute; try again in {retry_secs}s")]
+    TooManyRequests { limit: u32, retry_secs: u32 },
+    #[error(
+        "this key may use {limit} tokens a minute, {used} are used and this request needs {requested}; \
+         try again in {retry_secs}s"
+    )]
+    TooManyTokens { limit: u64, used: u64, requested: u64, retry_secs: u32 },
+    #[error("this request needs about {requested} tokens; this key may use {limit} a minute")]
+    RequestBeyondTokenLimit { limit: u64, requested: u64 },
+    #[error("{limit} requests of this key are running, as many as it may; try again in {BUSY_RETRY_SECS}s")]
+    TooManyParallel { limit: u32 },
+    #[error("this key's {period} budget of ${limit} is spent (${spent}); it begins anew at {resets_at}")]
+    BudgetSpent { period: &'static str, limit: MicroUsd, spent: MicroUsd, resets_at: String },
     #[error(
         "Insufficient credit: your balance is ${available} and this request needs about ${requested}. Top up to go on."
     )]
@@ -60,9 +90,9 @@ pub enum GatewayError {
     ProviderRefusedUs,
     #[error("the model's provider failed before its answer was complete")]
     ProviderFailed,
-    /// The provider found fault with the request itself; its own words, in the caller's dialect.
+    /// The provider found fault with the request itself; its own words, in its own dialect.
     #[error("the provider refused the request")]
-    ProviderRefusedRequest { status: u16, body: Bytes },
+    ProviderRefusedRequest { status: u16, body: Bytes, protocol: Protocol },
     #[error("the generation ended but could not be recorded in time; nothing was charged")]
     SettlementTimedOut,
     #[error("an internal error; quote the request id to the operator")]
@@ -75,9 +105,18 @@ impl GatewayError {
         match self {
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnknownModel { .. } | Self::WrongEndpoint { .. } => StatusCode::NOT_FOUND,
-            Self::InsufficientCredit { .. } => StatusCode::PAYMENT_REQUIRED,
-            Self::StillWaiting { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::UnknownModel { .. } | Self::ModelDisabled { .. } => StatusCode::NOT_FOUND,
+            Self::ModelNotAllowed { .. }
+            | Self::AccountSuspended
+            | Self::KeyExpired
+            | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
+            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::StillWaiting { .. }
+            | Self::TooManyRequests { .. }
+            | Self::TooManyTokens { .. }
+            | Self::TooManyParallel { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::RequestBeyondTokenLimit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy
             | Self::StoreUnavailable
             | Self::ProviderUnavailable { .. }
@@ -91,9 +130,14 @@ impl GatewayError {
         }
     }
 
-    /// Seconds after which trying again may help; `None` where it cannot.
+    /// Seconds after which trying again may help; `None` where it cannot, or not soon.
     fn retry_secs(&self) -> Option<u32> {
         match self {
+            Self::TooManyRequests { retry_secs, .. } | Self::TooManyTokens { retry_secs, .. } => {
+                Some(*retry_secs)
+            }
+            Self::TooManyParallel { .. } => Some(BUSY_RETRY_SECS),
+            Self::Maintenance { retry_secs, .. } => retry_secs.filter(|secs| *secs <= LONGEST_WAIT_SECS),
             Self::StillWaiting { .. } | Self::Busy | Self::StoreUnavailable => Some(DEFAULT_RETRY_SECS),
             Self::ProviderUnavailable { retry_secs } | Self::ProviderOverloaded { retry_secs } => {
                 Some(*retry_secs)
@@ -101,7 +145,13 @@ impl GatewayError {
             Self::BadRequest { .. }
             | Self::TooLarge { .. }
             | Self::UnknownModel { .. }
-            | Self::WrongEndpoint { .. }
+            | Self::ModelDisabled { .. }
+            | Self::ModelNotAllowed { .. }
+            | Self::AccountSuspended
+            | Self::KeyExpired
+            | Self::KeyNotFromHere
+            | Self::RequestBeyondTokenLimit { .. }
+            | Self::BudgetSpent { .. }
             | Self::InsufficientCredit { .. }
             | Self::ProviderRefusedUs
             | Self::ProviderFailed
@@ -116,9 +166,18 @@ impl GatewayError {
             Self::BadRequest { .. } | Self::TooLarge { .. } | Self::ProviderRefusedRequest { .. } => {
                 ErrorKind::InvalidRequest
             }
-            Self::UnknownModel { .. } | Self::WrongEndpoint { .. } => ErrorKind::NotFound,
-            Self::InsufficientCredit { .. } => ErrorKind::InsufficientCredit,
-            Self::StillWaiting { .. } => ErrorKind::RateLimited,
+            Self::RequestBeyondTokenLimit { .. } => ErrorKind::InvalidRequest,
+            Self::UnknownModel { .. } | Self::ModelDisabled { .. } => ErrorKind::NotFound,
+            Self::ModelNotAllowed { .. }
+            | Self::AccountSuspended
+            | Self::KeyExpired
+            | Self::KeyNotFromHere => ErrorKind::Permission,
+            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } => ErrorKind::InsufficientCredit,
+            Self::StillWaiting { .. }
+            | Self::TooManyRequests { .. }
+            | Self::TooManyTokens { .. }
+            | Self::TooManyParallel { .. } => ErrorKind::RateLimited,
+            Self::Maintenance { .. } => ErrorKind::Unavailable,
             Self::ProviderOverloaded { .. } => ErrorKind::Overloaded,
             Self::Busy
             | Self::StoreUnavailable
@@ -133,9 +192,20 @@ impl GatewayError {
         match self {
             Self::BadRequest { .. } | Self::ProviderRefusedRequest { .. } => "invalid_request",
             Self::TooLarge { .. } => "request_too_large",
-            Self::UnknownModel { .. } | Self::WrongEndpoint { .. } => "model_not_found",
+            Self::UnknownModel { .. } => "model_not_found",
+            Self::ModelDisabled { .. } => "model_disabled",
+            Self::ModelNotAllowed { .. } => "model_not_allowed",
+            Self::Maintenance { .. } => "maintenance",
+            Self::AccountSuspended => "account_suspended",
+            Self::KeyExpired => "key_expired",
+            Self::KeyNotFromHere => "network_not_allowed",
+            Self::RequestBeyondTokenLimit { .. } => "request_beyond_token_limit",
+            Self::BudgetSpent { .. } => "budget_spent",
             Self::InsufficientCredit { .. } => "insufficient_credit",
-            Self::StillWaiting { .. } => "rate_limit_exceeded",
+            Self::StillWaiting { .. }
+            | Self::TooManyRequests { .. }
+            | Self::TooManyTokens { .. }
+            | Self::TooManyParallel { .. } => "rate_limit_exceeded",
             Self::Busy => "service_busy",
             Self::StoreUnavailable => "service_unavailable",
             Self::ProviderUnavailable { .. } => "provider_unavailable",
@@ -148,9 +218,9 @@ impl GatewayError {
     }
 
     /// The field at fault, for OpenAI's `param`.
-    fn field(&self) -> Option<&'static str> {
+    fn field(&self) -> Option<&str> {
         match self {
-            Self::BadRequest { field, .. } => *field,
+            Self::BadRequest { field, .. } => field.as_deref(),
             _ => None,
         }
     }
@@ -184,9 +254,7 @@ fn codex_stream(error: &GatewayError, caller: &Caller) -> Response {
 
 fn codex_json(error: &GatewayError, caller: &Caller) -> Response {
     match error {
-        GatewayError::UnknownModel { .. } | GatewayError::WrongEndpoint { .. } => {
-            json(error, error.status(), caller)
-        }
+        GatewayError::UnknownModel { .. } => json(error, error.status(), caller),
         _ if error.retry_secs().is_some() => json(error, error.status(), caller),
         _ => json(error, StatusCode::BAD_REQUEST, caller),
     }
@@ -194,7 +262,9 @@ fn codex_json(error: &GatewayError, caller: &Caller) -> Response {
 
 fn json(error: &GatewayError, status: StatusCode, caller: &Caller) -> Response {
     let body = match error {
-        GatewayError::ProviderRefusedRequest { body, .. } => body.clone(),
+        GatewayError::ProviderRefusedRequest { body, protocol, .. } if alike(*protocol, caller.protocol) => {
+            body.clone()
+        }
         _ => errors::render_json(
             caller.protocol,
             &ErrorShape {
@@ -208,12 +278,20 @@ fn json(error: &GatewayError, status: StatusCode, caller: &Caller) -> Response {
         ),
     };
     let mut response = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
+    if let GatewayError::Maintenance { retry_secs: Some(secs), .. } = error {
+        response = response.header(RETRY_AFTER, *secs);
+    }
     if let Some(retry_secs) = error.retry_secs() {
         response = response.header(RETRY_AFTER, retry_secs);
     } else if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         response = response.header(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response.body(Body::from(body)).expect("constant headers")
+}
+
+/// Whether two dialects have the same error bodies.
+fn alike(provider: Protocol, client: Protocol) -> bool {
+    (provider == Protocol::Messages) == (client == Protocol::Messages)
 }
 
 /// What a person reads. A provider's own words are dug out of its body.

@@ -7,22 +7,27 @@
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::usage::Protocol;
+use codexapi_protocols::conversation::BadAnswer;
 use codexapi_protocols::errors::{FailureFrame, failure_frame, keepalive_frame};
 use codexapi_protocols::headers::passed_response;
 use codexapi_protocols::meter::{Disposition, MeterSettings, Metered, StreamMeter};
-use codexapi_protocols::relabel::Relabeler;
+use codexapi_protocols::note::with_note;
 use codexapi_protocols::sse::{Frame, SseSplitter};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use tokio::time::{Instant, sleep_until};
 
+use super::asked::Back;
+use super::carry::Carrier;
 use super::client::ClientStream;
 use super::drains::Drain;
 use super::generation::Generation;
 use super::refusal::GatewayError;
+use super::told::{self, Paid};
 use super::verdict::AnswerEnd;
 use super::{Answer, Gateway};
 use crate::crash_points;
+use crate::upstream::circuits::Pass;
 
 /// Withheld bytes; an answer's end is small, so more is a broken provider.
 const WITHHELD_LIMIT: usize = 64 * 1024 * 1024;
@@ -33,13 +38,15 @@ struct Relay<'a> {
     generation: &'a Generation,
     client: ClientStream,
     meter: StreamMeter,
-    relabeler: Relabeler,
+    carrier: Carrier,
     splitter: SseSplitter,
     /// From the frame that says *finished* on.
     withheld: BytesMut,
     client_left: bool,
     draining: Option<Draining>,
     first_byte_ms: Option<u32>,
+    /// The verdict on the provider, given when the stream ends.
+    pass: Pass,
 }
 
 /// Reading on for a client that has left.
@@ -62,6 +69,8 @@ impl Gateway {
         generation: Generation,
         response: reqwest::Response,
         settings: MeterSettings,
+        back: Back,
+        pass: Pass,
         answer: Answer,
     ) {
         let status = response.status().as_u16();
@@ -70,17 +79,20 @@ impl Gateway {
         *head.headers_mut() = passed_response(response.headers());
         head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         head.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        told::at_the_beginning(&generation, head.headers_mut());
+        told::announce_trailers(head.headers_mut());
         let mut relay = Relay {
             gateway: self,
             generation: &generation,
             client,
-            meter: StreamMeter::new(generation.protocol(), settings),
-            relabeler: Relabeler::new(generation.protocol(), &generation.caller.model),
+            meter: StreamMeter::new(generation.target.protocol, settings),
+            carrier: Carrier::new(&back, generation.protocol(), &generation.caller.model),
             splitter: SseSplitter::default(),
             withheld: BytesMut::new(),
             client_left: false,
             draining: None,
             first_byte_ms: None,
+            pass,
         };
         // Where the client is gone already, its end of the stream reads as closed.
         drop(answer.send(head));
@@ -95,12 +107,13 @@ impl Relay<'_> {
         let settings = &self.gateway.settings;
         let mut keepalive = tokio::time::interval(settings.keepalive);
         keepalive.reset();
-        let mut idle_until = Instant::now() + settings.upstream_idle;
+        let deadline = Instant::from_std(self.generation.deadline);
+        let mut idle_until = Instant::now() + self.generation.idle;
         loop {
             let drain_until = self.draining.as_ref().map(|draining| draining.until);
             let step = tokio::select! {
                 chunk = response.chunk() => {
-                    idle_until = Instant::now() + settings.upstream_idle;
+                    idle_until = Instant::now() + self.generation.idle;
                     keepalive.reset();
                     match chunk {
                         Ok(Some(chunk)) => self.take(&chunk).await,
@@ -114,15 +127,15 @@ impl Relay<'_> {
                 }
                 () = self.client.left() => self.drain(),
                 _ = keepalive.tick(), if self.client.is_there() => {
-                    let frame = keepalive_frame(self.generation.protocol(), self.generation.family);
+                    let frame = keepalive_frame(self.generation.protocol(), self.generation.caller.family);
                     self.client.send(frame).await;
                     Step::GoOn
                 }
                 () = sleep_until(drain_until.unwrap_or(idle_until)), if drain_until.is_some() => {
                     Step::End(AnswerEnd::DrainLimit)
                 }
-                () = sleep_until(idle_until) => {
-                    tracing::warn!(generation = %self.generation.id, "a provider's stream fell silent");
+                () = sleep_until(idle_until.min(deadline)) => {
+                    tracing::warn!(generation = %self.generation.id, "a provider's stream fell silent or took too long");
                     Step::End(AnswerEnd::Failed)
                 }
             };
@@ -133,7 +146,10 @@ impl Relay<'_> {
     }
 
     async fn take(&mut self, chunk: &Bytes) -> Step {
-        self.first_byte_ms.get_or_insert_with(|| self.generation.elapsed_ms());
+        if self.first_byte_ms.is_none() {
+            self.first_byte_ms = Some(self.generation.elapsed_ms());
+            self.pass.answering();
+        }
         let mut frames = Vec::new();
         if self.splitter.push(chunk, &mut frames).is_err() {
             tracing::warn!(generation = %self.generation.id, "a provider's frame is too large");
@@ -145,11 +161,29 @@ impl Relay<'_> {
     /// The provider has closed the connection in good order; that alone does not finish an answer.
     async fn take_rest(&mut self) -> Step {
         let rest = std::mem::take(&mut self.splitter).finish();
-        match self.observe(rest.into_iter().collect()).await {
-            Step::End(end) => Step::End(end),
-            Step::GoOn if self.meter.so_far().terminal.is_finished() => Step::End(AnswerEnd::Finished),
-            Step::GoOn => Step::End(AnswerEnd::Failed),
+        if let Step::End(end) = self.observe(rest.into_iter().collect()).await {
+            return Step::End(end);
         }
+        if !self.meter.so_far().terminal.is_finished() {
+            return Step::End(AnswerEnd::Failed);
+        }
+        Step::End(self.finished())
+    }
+
+    /// The answer is whole; what its translation still holds back follows.
+    fn finished(&mut self) -> AnswerEnd {
+        match self.carrier.end() {
+            Ok(rest) => {
+                self.withheld.extend_from_slice(&rest);
+                AnswerEnd::Finished
+            }
+            Err(error) => self.untranslatable(&error),
+        }
+    }
+
+    fn untranslatable(&self, error: &BadAnswer) -> AnswerEnd {
+        tracing::warn!(generation = %self.generation.id, %error, "a provider's answer cannot be carried");
+        AnswerEnd::Failed
     }
 
     /// Meters the frames and passes on what may be passed on, in one piece.
@@ -157,17 +191,23 @@ impl Relay<'_> {
         let mut piece = Vec::with_capacity(frames.len());
         let mut end = None;
         for frame in frames {
-            match self.meter.observe(&frame) {
-                Disposition::Forward => piece.push(self.relabeler.frame(&frame)),
-                Disposition::Withhold => self.withheld.extend_from_slice(&self.relabeler.frame(&frame)),
-                Disposition::Hide => {}
-                Disposition::UpstreamFailed => {
-                    end = Some(AnswerEnd::Failed);
-                    break;
+            let disposition = self.meter.observe(&frame);
+            if disposition == Disposition::UpstreamFailed {
+                end = Some(AnswerEnd::Failed);
+                break;
+            }
+            if disposition != Disposition::Hide || self.carrier.wants_hidden() {
+                match self.carrier.frame(&frame) {
+                    Ok(carried) if disposition == Disposition::Forward => piece.push(carried),
+                    Ok(carried) => self.withheld.extend_from_slice(&carried),
+                    Err(error) => {
+                        end = Some(self.untranslatable(&error));
+                        break;
+                    }
                 }
             }
-            if self.meter.so_far().terminal.is_finished() && is_last(self.generation.protocol(), &frame) {
-                end = Some(AnswerEnd::Finished);
+            if self.meter.so_far().terminal.is_finished() && is_last(self.generation.target.protocol, &frame) {
+                end = Some(self.finished());
                 break;
             }
         }
@@ -211,20 +251,35 @@ impl Relay<'_> {
     async fn finish(mut self, end: AnswerEnd, status: u16) {
         crash_points::reached(crash_points::UPSTREAM_DONE);
         let metered = self.meter.end();
-        let failed = self.gateway.conclude(
-            self.generation,
-            end,
-            &metered,
-            self.client_left,
-            status,
-            self.first_byte_ms,
-        );
-        let last = match failed.await {
-            None => self.withheld.freeze(),
-            Some(error) => failure_of(self.generation, &metered, &error),
-        };
+        match end {
+            AnswerEnd::Finished => self.pass.succeeded(self.generation.since_dispatch(self.first_byte_ms)),
+            AnswerEnd::Failed => self.pass.failed(None),
+            AnswerEnd::DrainLimit => drop(self.pass),
+        }
+        let concluded = self
+            .gateway
+            .conclude(self.generation, end, &metered, self.client_left, status, self.first_byte_ms)
+            .await;
         crash_points::reached(crash_points::SETTLED_UNTOLD);
-        self.client.send(last).await;
+        match concluded {
+            Ok(paid) => {
+                let last = last_words(self.generation, self.withheld.freeze(), &paid);
+                self.client.send(last).await;
+                self.client.send_trailers(told::trailers(&paid)).await;
+            }
+            Err(error) => {
+                let failure = failure_of(self.generation, &self.carrier, &metered, &error);
+                self.client.send(failure).await;
+            }
+        }
+    }
+}
+
+/// The end of the answer, with what it cost where the client has asked for that.
+fn last_words(generation: &Generation, withheld: Bytes, paid: &Paid) -> Bytes {
+    match generation.wants_cost {
+        true => with_note(generation.protocol(), &withheld, &told::note(generation, paid)),
+        false => withheld,
     }
 }
 
@@ -233,23 +288,23 @@ impl Relay<'_> {
 fn is_last(protocol: Protocol, frame: &Frame) -> bool {
     match protocol {
         Protocol::Responses => true,
-        Protocol::Chat => frame.data().is_some_and(|data| data.as_ref() == b"[DONE]"),
+        Protocol::Chat | Protocol::Completions => frame.data().is_some_and(|data| data.as_ref() == b"[DONE]"),
         Protocol::Messages => frame.event() == Some(b"message_stop"),
     }
 }
 
-fn failure_of(generation: &Generation, metered: &Metered, error: &GatewayError) -> Bytes {
+fn failure_of(generation: &Generation, carrier: &Carrier, metered: &Metered, error: &GatewayError) -> Bytes {
     let ours = format!("resp_{}", generation.id.0.simple());
     let failure = FailureFrame {
         kind: error.kind(),
         message: &error.to_string(),
-        response_id: metered.response_id.as_deref().unwrap_or(&ours),
+        response_id: carrier.response_id(metered).unwrap_or(&ours),
         model: &generation.caller.model,
         created_at_secs: crate::clock::now().0 / 1_000_000,
-        sequence_number: metered.events_seen,
+        sequence_number: carrier.sequence_number(metered),
         request_id: &generation.caller.request_id,
     };
-    failure_frame(generation.protocol(), generation.family, &failure)
+    failure_frame(generation.protocol(), generation.caller.family, &failure)
 }
 
 /// One buffer for what arrived together; a single frame is passed on as it is.

@@ -9,41 +9,67 @@ use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::wallet::ReleaseReason;
 use codexapi_protocols::headers::passed_response;
 use codexapi_protocols::meter::meter_body;
+use codexapi_protocols::note::with_note_in_body;
 use codexapi_protocols::relabel::Relabeler;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 
+use super::asked::Back;
 use super::generation::Generation;
 use super::refusal::GatewayError;
+use super::told;
 use super::verdict::AnswerEnd;
 use super::{Answer, Gateway, refuse};
 use crate::crash_points;
+use crate::upstream::circuits::Pass;
 
 /// The largest answer that is relayed.
 const BODY_LIMIT: usize = 64 * 1024 * 1024;
 
 impl Gateway {
-    pub(super) async fn whole(&self, generation: Generation, response: reqwest::Response, answer: Answer) {
+    pub(super) async fn whole(
+        &self,
+        generation: Generation,
+        response: reqwest::Response,
+        back: Back,
+        pass: Pass,
+        answer: Answer,
+    ) {
         let status = response.status().as_u16();
-        let headers = passed_response(response.headers());
+        let mut headers = passed_response(response.headers());
         let first_byte_ms = Some(generation.elapsed_ms());
         let body = self.read_whole(&generation, response).await;
         crash_points::reached(crash_points::UPSTREAM_DONE);
         let Some(body) = body else {
+            pass.failed(None);
             self.release(&generation, ReleaseReason::NothingDelivered).await;
             return refuse(answer, &GatewayError::ProviderFailed, &generation.caller);
         };
-        let metered = meter_body(generation.protocol(), &body);
-        let end = if metered.terminal.is_finished() { AnswerEnd::Finished } else { AnswerEnd::Failed };
+        let metered = meter_body(generation.target.protocol, &body);
+        let carried = carried(&generation, &back, &body);
+        let end = match metered.terminal.is_finished() && carried.is_some() {
+            true => AnswerEnd::Finished,
+            false => AnswerEnd::Failed,
+        };
+        match end {
+            AnswerEnd::Finished => pass.succeeded(generation.since_dispatch(first_byte_ms)),
+            AnswerEnd::Failed | AnswerEnd::DrainLimit => pass.failed(None),
+        }
         let client_left = answer.is_closed();
-        let failed = self.conclude(&generation, end, &metered, client_left, status, first_byte_ms).await;
+        let concluded = self.conclude(&generation, end, &metered, client_left, status, first_byte_ms).await;
         crash_points::reached(crash_points::SETTLED_UNTOLD);
-        match failed {
-            None => {
-                let body = Relabeler::new(generation.protocol(), &generation.caller.model).body(&body);
+        match (concluded, carried) {
+            (Ok(paid), Some(body)) => {
+                told::at_the_beginning(&generation, &mut headers);
+                told::at_the_end(&paid, generation.caller.family, &mut headers);
+                let body = match generation.wants_cost {
+                    true => with_note_in_body(&body, &told::note(&generation, &paid)),
+                    false => body,
+                };
                 let _client_left = answer.send(success(headers, body)).is_err();
             }
-            Some(error) => refuse(answer, &error, &generation.caller),
+            (Ok(_), None) => unreachable!("only what was carried is finished"),
+            (Err(error), _) => refuse(answer, &error, &generation.caller),
         }
     }
 
@@ -69,6 +95,20 @@ impl Gateway {
         };
         let complete = tokio::time::timeout(longest, read).await.unwrap_or(false);
         complete.then(|| body.freeze())
+    }
+}
+
+/// The answer in the client's dialect; `None` where it cannot be carried.
+fn carried(generation: &Generation, back: &Back, body: &Bytes) -> Option<Bytes> {
+    match back {
+        Back::Native => Some(Relabeler::new(generation.protocol(), &generation.caller.model).body(body)),
+        Back::Translated(translation) => match translation.answer(body) {
+            Ok(body) => Some(body),
+            Err(error) => {
+                tracing::warn!(generation = %generation.id, %error, "a provider's answer cannot be carried");
+                None
+            }
+        },
     }
 }
 

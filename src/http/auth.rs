@@ -15,15 +15,19 @@ use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::account::KeyKind;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId};
-use codexapi_projections::api_keys::{self, ApiKey};
+use codexapi_projections::api_keys::{self, PresentedKey};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use ipnet::IpNet;
 use sqlx::PgPool;
 
+use super::address::ClientAddress;
 use super::envelope::RequestId;
 use super::error::Problem;
 use crate::app::App;
+use crate::clock;
 use crate::config::CredentialSettings;
+use crate::gateway::{KeyAccess, KeyRefusal};
 use crate::secrets::{Token, TokenDigest, TokenDigestKey};
 
 /// How long a looked-up key is believed without asking again.
@@ -44,6 +48,8 @@ pub enum Audience {
     Customer,
     /// Whoever generations are billed to: a customer, or the operator.
     Payer,
+    /// The same, for the routes that generate: the gateway checks the key's own limits itself.
+    Generation,
     /// The operator's admin keys.
     Admin,
 }
@@ -95,6 +101,13 @@ impl Principal {
     }
 }
 
+/// A caller and what the token it came with may be used for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    pub principal: Principal,
+    pub access: Arc<KeyAccess>,
+}
+
 /// A customer's account, proven by a token; for handlers of `Audience::Customer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CustomerCaller {
@@ -111,6 +124,10 @@ pub enum AuthError {
     Unknown,
     #[error("the token was revoked")]
     Revoked,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token may not be used from the caller's network")]
+    NotFromHere,
     #[error("two tokens of different accounts were sent")]
     Conflicting,
     #[error("the caller is no customer")]
@@ -126,8 +143,8 @@ pub enum AuthError {
 /// Finds principals by their tokens.
 pub struct Authenticator {
     digest_key: TokenDigestKey,
-    static_tokens: HashMap<TokenDigest, Principal>,
-    cache: moka::future::Cache<TokenDigest, Principal>,
+    static_tokens: HashMap<TokenDigest, Identity>,
+    cache: moka::future::Cache<TokenDigest, Identity>,
     pool: PgPool,
 }
 
@@ -136,11 +153,11 @@ impl Authenticator {
         let digest_key = credentials.token_digest_key.clone();
         let operators = credentials.static_api_tokens.iter().enumerate().map(|(place, token)| {
             let (digest, key_id) = static_key(token, &digest_key);
-            (digest, Principal::Operator { key_id, name: format!("static-api-{}", place + 1) })
+            (digest, unlimited(Principal::Operator { key_id, name: format!("static-api-{}", place + 1) }))
         });
         let admins = credentials.static_admin_tokens.iter().enumerate().map(|(place, token)| {
             let (digest, key_id) = static_key(token, &digest_key);
-            (digest, Principal::Admin { key_id, name: format!("static-admin-{}", place + 1) })
+            (digest, unlimited(Principal::Admin { key_id, name: format!("static-admin-{}", place + 1) }))
         });
         Self {
             static_tokens: operators.chain(admins).collect(),
@@ -153,11 +170,11 @@ impl Authenticator {
         }
     }
 
-    /// The principal of a request. Of two tokens the one that is ours counts.
+    /// Who is calling. Of two tokens the one that is ours counts.
     ///
     /// # Errors
     /// `Conflicting` where both are ours and mean different accounts.
-    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, AuthError> {
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
         match (bearer(headers), x_api_key(headers)) {
             (None, None) => Err(AuthError::Missing),
             (Some(token), None) | (None, Some(token)) => self.resolve(&token).await,
@@ -166,10 +183,10 @@ impl Authenticator {
         }
     }
 
-    async fn resolve(&self, token: &Token) -> Result<Principal, AuthError> {
+    async fn resolve(&self, token: &Token) -> Result<Identity, AuthError> {
         let digest = token.digest(&self.digest_key);
-        if let Some(principal) = self.static_tokens.get(&digest) {
-            return Ok(principal.clone());
+        if let Some(identity) = self.static_tokens.get(&digest) {
+            return Ok(identity.clone());
         }
         // Parallel requests of one token share one look-up: a storm must not queue for connections.
         self.cache
@@ -178,13 +195,13 @@ impl Authenticator {
             .map_err(|error| AuthError::shared(&error))
     }
 
-    async fn look_up(&self, digest: &TokenDigest) -> Result<Principal, AuthError> {
+    async fn look_up(&self, digest: &TokenDigest) -> Result<Identity, AuthError> {
         let text = digest.to_string();
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, api_keys::by_digest(&self.pool, &text))
             .await
             .map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?
             .map_err(|error| AuthError::Unavailable(error.into()))?;
-        principal(found.ok_or(AuthError::Unknown)?)
+        identity(found.ok_or(AuthError::Unknown)?)
     }
 }
 
@@ -195,6 +212,8 @@ impl AuthError {
             Self::Missing => Self::Missing,
             Self::Unknown => Self::Unknown,
             Self::Revoked => Self::Revoked,
+            Self::Expired => Self::Expired,
+            Self::NotFromHere => Self::NotFromHere,
             Self::Conflicting => Self::Conflicting,
             Self::CustomersOnly => Self::CustomersOnly,
             Self::PayersOnly => Self::PayersOnly,
@@ -215,13 +234,13 @@ pub struct Guard {
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     if guard.audience != Audience::Public {
         let admitted = guard.app.auth.authenticate(request.headers()).await;
-        match admitted.and_then(|principal| admit(guard.audience, principal, &mut request)) {
+        match admitted.and_then(|identity| admit(guard.audience, identity, &mut request)) {
             Ok(()) => {}
             Err(refusal) => return Problem::from(refusal).into_response(),
         }
     }
     // A generation has deadlines of its own.
-    if guard.audience == Audience::Payer {
+    if matches!(guard.audience, Audience::Generation | Audience::Payer) {
         return next.run(request).await;
     }
     let limit = Duration::from_secs(guard.app.config.http.read_timeout_seconds);
@@ -231,7 +250,8 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     }
 }
 
-fn admit(audience: Audience, principal: Principal, request: &mut Request) -> Result<(), AuthError> {
+fn admit(audience: Audience, identity: Identity, request: &mut Request) -> Result<(), AuthError> {
+    let Identity { principal, access } = identity;
     match (audience, &principal) {
         (Audience::Customer, Principal::Customer { account_id, key_id }) => {
             let caller = CustomerCaller { account_id: *account_id, key_id: *key_id };
@@ -240,48 +260,71 @@ fn admit(audience: Audience, principal: Principal, request: &mut Request) -> Res
         (Audience::Customer, Principal::Operator { .. } | Principal::Admin { .. }) => {
             return Err(AuthError::CustomersOnly);
         }
-        (Audience::Payer, Principal::Admin { .. }) => return Err(AuthError::PayersOnly),
+        (Audience::Generation | Audience::Payer, Principal::Admin { .. }) => {
+            return Err(AuthError::PayersOnly);
+        }
         (Audience::Admin, Principal::Customer { .. } | Principal::Operator { .. }) => {
             return Err(AuthError::AdminsOnly);
         }
-        (Audience::Payer, Principal::Customer { .. } | Principal::Operator { .. })
+        (Audience::Generation | Audience::Payer, Principal::Customer { .. } | Principal::Operator { .. })
         | (Audience::Admin, Principal::Admin { .. })
         | (Audience::Public, _) => {}
     }
+    // The gateway says so itself, in the words that each client shows.
+    if audience != Audience::Generation {
+        let address = request.extensions().get::<ClientAddress>().and_then(|address| address.0);
+        match access.check_key(address, clock::now()) {
+            Ok(()) => {}
+            Err(KeyRefusal::Expired) => return Err(AuthError::Expired),
+            Err(KeyRefusal::NotFromHere) => return Err(AuthError::NotFromHere),
+        }
+    }
     request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(access);
     Ok(())
 }
 
 /// Of two tokens: the one that is ours, or a conflict.
 fn decide(
-    bearer: Result<Principal, AuthError>,
-    key: Result<Principal, AuthError>,
-) -> Result<Principal, AuthError> {
+    bearer: Result<Identity, AuthError>,
+    key: Result<Identity, AuthError>,
+) -> Result<Identity, AuthError> {
     match (bearer, key) {
         (Err(away @ AuthError::Unavailable(_)), _) | (_, Err(away @ AuthError::Unavailable(_))) => Err(away),
-        (Ok(bearer), Ok(key)) if bearer.is_same_account(&key) => Ok(bearer),
+        (Ok(bearer), Ok(key)) if bearer.principal.is_same_account(&key.principal) => Ok(bearer),
         (Ok(_), Ok(_)) => Err(AuthError::Conflicting),
-        (Ok(principal), Err(_)) | (Err(_), Ok(principal)) => Ok(principal),
+        (Ok(identity), Err(_)) | (Err(_), Ok(identity)) => Ok(identity),
         // "Revoked" says more than "unknown".
         (Err(AuthError::Unknown), Err(error)) | (Err(error), Err(_)) => Err(error),
     }
 }
 
-fn principal(key: ApiKey) -> Result<Principal, AuthError> {
+fn identity(presented: PresentedKey) -> Result<Identity, AuthError> {
+    let account_suspended = presented.is_suspended();
+    let networks = presented.networks.iter().map(|network| network.parse::<IpNet>());
+    let networks = networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
+    let key = presented.key;
     if !key.is_active() {
         return Err(AuthError::Revoked);
     }
     let key_id = KeyId(key.key_id);
-    match (key.kind, key.account_id) {
+    let access = Arc::new(KeyAccess { limits: key.limits, networks, account_suspended });
+    let principal = match (key.kind, key.account_id) {
         (KeyKind::SystemToken | KeyKind::Api, Some(account)) => {
-            Ok(Principal::Customer { account_id: AccountId(account), key_id })
+            Principal::Customer { account_id: AccountId(account), key_id }
         }
         (KeyKind::SystemToken | KeyKind::Api, None) => {
-            Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")))
+            return Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")));
         }
-        (KeyKind::Operator, _) => Ok(Principal::Operator { key_id, name: key.prefix }),
-        (KeyKind::Admin, _) => Ok(Principal::Admin { key_id, name: key.prefix }),
-    }
+        (KeyKind::Operator, _) => Principal::Operator { key_id, name: key.prefix },
+        (KeyKind::Admin, _) => Principal::Admin { key_id, name: key.prefix },
+    };
+    Ok(Identity { principal, access })
+}
+
+/// A token from the configuration has no limits of its own.
+fn unlimited(principal: Principal) -> Identity {
+    Identity { principal, access: Arc::default() }
 }
 
 /// A static token's id, the same at every start and on every node.
@@ -304,10 +347,12 @@ fn x_api_key(headers: &HeaderMap) -> Option<Token> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use codexapi_aggregates::account::KeyLimits;
+    use codexapi_aggregates::time::Timestamp;
 
-    fn customer() -> Principal {
-        Principal::Customer { account_id: AccountId(clock::new_id()), key_id: KeyId(clock::new_id()) }
+    fn customer() -> Identity {
+        let (account_id, key_id) = (AccountId(clock::new_id()), KeyId(clock::new_id()));
+        unlimited(Principal::Customer { account_id, key_id })
     }
 
     #[test]
@@ -322,8 +367,8 @@ mod tests {
     fn tokens_of_different_accounts_conflict_and_two_keys_of_one_do_not() {
         let (a, b) = (customer(), customer());
         assert!(matches!(decide(Ok(a.clone()), Ok(b)), Err(AuthError::Conflicting)));
-        let Principal::Customer { account_id, .. } = a else { unreachable!("made above") };
-        let same = Principal::Customer { account_id, key_id: KeyId(clock::new_id()) };
+        let Principal::Customer { account_id, .. } = a.principal else { unreachable!("made above") };
+        let same = unlimited(Principal::Customer { account_id, key_id: KeyId(clock::new_id()) });
         assert_eq!(decide(Ok(a.clone()), Ok(same)).expect("same"), a);
     }
 
@@ -346,14 +391,27 @@ mod tests {
     }
 
     #[test]
+    fn an_expired_key_is_refused_but_where_the_gateway_says_so_itself() {
+        let limits = KeyLimits { expires_at: Some(Timestamp(1)), ..KeyLimits::default() };
+        let expired = || Identity {
+            access: Arc::new(KeyAccess { limits: limits.clone(), ..KeyAccess::default() }),
+            ..customer()
+        };
+        let admitted = |audience| admit(audience, expired(), &mut Request::default());
+        assert!(matches!(admitted(Audience::Customer), Err(AuthError::Expired)));
+        assert!(matches!(admitted(Audience::Payer), Err(AuthError::Expired)));
+        assert!(admitted(Audience::Generation).is_ok());
+    }
+
+    #[test]
     fn each_audience_admits_only_its_own() {
         let key_id = KeyId(uuid::Uuid::nil());
-        let operator = || Principal::Operator { key_id, name: "o".into() };
-        let admin = || Principal::Admin { key_id, name: "a".into() };
+        let operator = || unlimited(Principal::Operator { key_id, name: "o".into() });
+        let admin = || unlimited(Principal::Admin { key_id, name: "a".into() });
         let admitted = |audience, principal| admit(audience, principal, &mut Request::default()).is_ok();
-        let audiences = [Audience::Customer, Audience::Payer, Audience::Admin];
-        assert_eq!(audiences.map(|audience| admitted(audience, customer())), [true, true, false]);
-        assert_eq!(audiences.map(|audience| admitted(audience, operator())), [false, true, false]);
-        assert_eq!(audiences.map(|audience| admitted(audience, admin())), [false, false, true]);
+        let audiences = [Audience::Customer, Audience::Payer, Audience::Generation, Audience::Admin];
+        assert_eq!(audiences.map(|audience| admitted(audience, customer())), [true, true, true, false]);
+        assert_eq!(audiences.map(|audience| admitted(audience, operator())), [false, true, true, false]);
+        assert_eq!(audiences.map(|audience| admitted(audience, admin())), [false, false, false, true]);
     }
 }

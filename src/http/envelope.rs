@@ -12,6 +12,7 @@ use codexapi_aggregates::usage::Protocol;
 use http::{HeaderName, HeaderValue};
 use tracing::Instrument;
 
+use super::address::ClientAddress;
 use super::error::{Problem, dialect};
 use crate::app::App;
 use crate::clock;
@@ -38,6 +39,8 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
         .get::<MatchedPath>()
         .map_or_else(|| "unknown".into(), |path| path.as_str().into());
     request.extensions_mut().insert(id.clone());
+    let address = ClientAddress::of(&request, &app.config.http.trusted_proxies);
+    request.extensions_mut().insert(address);
 
     let span = tracing::info_span!("request", id = %id.0);
     let mut response = next.run(request).instrument(span.clone()).await;

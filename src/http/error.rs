@@ -162,6 +162,13 @@ impl From<AuthError> for Problem {
             ),
             E::Unknown => unauthorized("invalid_token", "This token is not known here."),
             E::Revoked => unauthorized("revoked_token", "This token was revoked or replaced."),
+            E::Expired => unauthorized("expired_token", "This token has expired. Issue a new key."),
+            E::NotFromHere => Self::new(
+                StatusCode::FORBIDDEN,
+                ErrorKind::Permission,
+                "network_not_allowed",
+                "This token may not be used from your network.",
+            ),
             E::Conflicting => Self::invalid(
                 "conflicting_tokens",
                 "`Authorization` and `x-api-key` hold tokens of different accounts. Send only one.",

@@ -12,15 +12,16 @@ use codexapi_aggregates::usage::Protocol;
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::address::ClientAddress;
 use super::auth::Principal;
 use super::envelope::RequestId;
 use super::error::Problem;
 use crate::app::App;
 use crate::gateway::refusal::{Caller, GatewayError, respond};
-use crate::gateway::{Incoming, Payee};
+use crate::gateway::{Incoming, KeyAccess, Payee};
 
 /// What the guard, the envelope and the client have given a request.
-type Parts = (State<Arc<App>>, Extension<Principal>, Extension<RequestId>, HeaderMap, RawQuery);
+type Parts = (State<Arc<App>>, Extension<Principal>, Extension<Arc<KeyAccess>>, Extension<RequestId>, Extension<ClientAddress>, HeaderMap, RawQuery);
 
 /// A generation in OpenAI's Responses dialect; fields pass through as sent.
 #[utoipa::path(
@@ -40,6 +41,16 @@ pub async fn responses(parts: Parts, body: Result<Bytes, BytesRejection>) -> Res
 )]
 pub async fn chat(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
     generate(Protocol::Chat, parts, body).await
+}
+
+/// A legacy text completion: one prompt, one text; served by the model's current route.
+#[utoipa::path(
+    post, path = "/v1/completions", tag = "generations", request_body = serde_json::Value,
+    responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
+pub async fn completions(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+    generate(Protocol::Completions, parts, body).await
 }
 
 /// A generation in Anthropic's Messages dialect; fields pass through as sent.
@@ -68,7 +79,15 @@ pub async fn no_websocket(headers: HeaderMap) -> Response {
 
 async fn generate(
     protocol: Protocol,
-    (State(app), Extension(principal), Extension(request_id), headers, RawQuery(query)): Parts,
+    (
+        State(app),
+        Extension(principal),
+        Extension(access),
+        Extension(request_id),
+        Extension(ClientAddress(address)),
+        headers,
+        RawQuery(query),
+    ): Parts,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let arrived = Instant::now();
@@ -85,7 +104,19 @@ async fn generate(
         Principal::Admin { .. } => return Problem::from(super::auth::AuthError::PayersOnly).into_response(),
     };
     let request_id = request_id.0;
-    app.gateway.serve(Incoming { payee, protocol, headers, query, body, request_id, arrived }).await
+    let incoming = Incoming {
+        payee,
+        access,
+        address,
+        protocol,
+        headers,
+        query,
+        body,
+        request_id,
+        arrived,
+        checked: None,
+    };
+    app.gateway.serve(incoming).await
 }
 
 fn body_error(app: &App, rejection: &BytesRejection) -> GatewayError {

@@ -4,6 +4,7 @@
 //! Around all of it: a request id, one log line, panics caught, errors told in the caller's dialect.
 
 pub mod account;
+pub mod address;
 pub mod auth;
 pub mod billing;
 pub mod count_tokens;
@@ -38,17 +39,18 @@ pub struct Route {
 
 /// Every URL there is.
 pub fn routes() -> Vec<Route> {
-    use Audience::{Customer, Payer, Public};
+    use Audience::{Customer, Generation, Payer, Public};
     vec![
         route(Method::GET, "/", Public, || get(system::api_root)),
         route(Method::GET, "/health", Public, || get(system::health)),
         route(Method::GET, "/ready", Public, || get(system::ready)),
         route(Method::GET, "/openapi.json", Public, || get(openapi::document)),
-        route(Method::POST, "/v1/responses", Payer, || {
+        route(Method::POST, "/v1/responses", Generation, || {
             post(generations::responses).get(generations::no_websocket)
         }),
-        route(Method::POST, "/v1/chat/completions", Payer, || post(generations::chat)),
-        route(Method::POST, "/v1/messages", Payer, || post(generations::messages)),
+        route(Method::POST, "/v1/chat/completions", Generation, || post(generations::chat)),
+        route(Method::POST, "/v1/completions", Generation, || post(generations::completions)),
+        route(Method::POST, "/v1/messages", Generation, || post(generations::messages)),
         route(Method::POST, "/v1/messages/count_tokens", Payer, || post(count_tokens::count)),
         route(Method::GET, "/v1/models", Payer, || get(models::list)),
         route(Method::GET, "/v1/models/{*model_id}", Payer, || get(models::retrieve)),

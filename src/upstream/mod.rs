@@ -2,25 +2,24 @@
 //!
 //! Redirects are never followed: a provider that could send a request elsewhere could send its key elsewhere.
 
+pub mod circuits;
 mod provider;
+mod signed_in;
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use codexapi_aggregates::usage::Protocol;
+use codexapi_aggregates::routing::{Catalog, CatalogModel, CatalogProvider, PlannedTarget, ProviderKind};
 use http::HeaderMap;
 
 pub use provider::{Provider, Target};
 
-use crate::config::providers::Providers as Configured;
+use crate::config::providers::{ProviderAccount, Providers as Configured};
 
 /// Seconds for name look-up, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Until the response's headers; a model may think this long before it answers.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Idle connections kept per provider.
 const IDLE_CONNECTIONS: usize = 256;
@@ -28,7 +27,8 @@ const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);
 
 /// Every provider the operator has configured, and the connections to them.
 pub struct Providers {
-    providers: Vec<Arc<Provider>>,
+    by_name: HashMap<String, Arc<Provider>>,
+    catalog: Catalog,
     client: reqwest::Client,
 }
 
@@ -38,11 +38,14 @@ pub enum SendError {
     /// Nothing of the request was sent.
     #[error("{provider} was not reached")]
     NotReached { provider: String, source: reqwest::Error },
+    /// Nothing was sent, for want of credentials.
+    #[error("{provider} cannot be called: {source:#}")]
+    NoCredentials { provider: String, source: anyhow::Error },
     /// The request was sent, at least in part; it may have begun.
     #[error("{provider} took the request and gave no response")]
     NoResponse { provider: String, source: reqwest::Error },
-    #[error("{provider} gave no response within {} s", HEADERS_TIMEOUT.as_secs())]
-    TimedOut { provider: String },
+    #[error("{provider} gave no response within {} s", within.as_secs())]
+    TimedOut { provider: String, within: Duration },
 }
 
 impl Providers {
@@ -57,40 +60,40 @@ impl Providers {
             .tcp_nodelay(true)
             .no_proxy()
             .build()?;
-        let providers = configured.iter().map(|provider| Ok(Arc::new(Provider::new(provider)?)));
-        Ok(Self { providers: providers.collect::<anyhow::Result<_>>()?, client })
+        let named = configured
+            .iter()
+            .map(|provider| Ok((provider.name.clone(), Arc::new(Provider::new(provider)?))));
+        Ok(Self { by_name: named.collect::<anyhow::Result<_>>()?, catalog: catalog(configured), client })
     }
 
-    /// How the first configured provider that sells `label` over `protocol` serves it.
-    pub fn target(&self, label: &str, protocol: Protocol) -> Option<Target> {
-        self.providers.iter().find_map(|provider| Provider::target(provider, label, protocol))
+    /// What is configured, for routing.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
     }
 
-    /// Whether some provider sells `label` over any protocol.
-    pub fn sells(&self, label: &str) -> bool {
-        let sold = self.providers.iter().flat_map(|provider| provider.models());
-        sold.into_iter().any(|sold| sold.model == label || sold.aliases.iter().any(|alias| alias == label))
+    /// `None` for a provider that is not configured; a plan names none.
+    pub fn target(&self, planned: &PlannedTarget) -> Option<Target> {
+        let provider = self.by_name.get(&planned.provider)?.clone();
+        Some(Target { provider, protocol: planned.protocol, upstream_model: planned.upstream_model.clone() })
     }
 
-    /// Our names of every model that some provider sells.
-    pub fn models(&self) -> BTreeSet<&str> {
-        self.providers.iter().flat_map(|provider| provider.models()).map(|sold| sold.model.as_str()).collect()
-    }
-
-    /// Sends one request and waits for the response's headers. `query` is the client's, without `?`.
+    /// Sends one request and waits for the response's headers, at most `within`. `query` is the client's,
+    /// without `?`.
     pub async fn send(
         &self,
         target: &Target,
-        protocol: Protocol,
         query: Option<&str>,
         mut headers: HeaderMap,
         body: Bytes,
+        within: Duration,
     ) -> Result<reqwest::Response, SendError> {
         let provider = || target.provider.name().to_owned();
-        target.provider.authorize(protocol, &mut headers);
-        let request =
-            self.client.post(target.provider.url(protocol, query)).headers(headers).body(body).send();
-        match tokio::time::timeout(HEADERS_TIMEOUT, request).await {
+        if let Err(source) = target.provider.authorize(target.protocol, &mut headers).await {
+            return Err(SendError::NoCredentials { provider: provider(), source });
+        }
+        let url = target.provider.url(target.protocol, query);
+        let request = self.client.post(url).headers(headers).body(body).send();
+        match tokio::time::timeout(within, request).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) if source.is_connect() => {
                 Err(SendError::NotReached { provider: provider(), source: source.without_url() })
@@ -98,7 +101,28 @@ impl Providers {
             Ok(Err(source)) => {
                 Err(SendError::NoResponse { provider: provider(), source: source.without_url() })
             }
-            Err(_) => Err(SendError::TimedOut { provider: provider() }),
+            Err(_) => Err(SendError::TimedOut { provider: provider(), within }),
         }
     }
+}
+
+fn catalog(configured: &Configured) -> Catalog {
+    let providers = configured.iter().map(|provider| CatalogProvider {
+        name: provider.name.clone(),
+        kind: match provider.account {
+            ProviderAccount::Api(_) => ProviderKind::Api,
+            ProviderAccount::SignedIn { .. } => ProviderKind::SignedIn,
+        },
+        protocols: provider.protocols.clone(),
+        models: provider
+            .models
+            .iter()
+            .map(|sold| CatalogModel {
+                model: sold.model.clone(),
+                upstream: sold.upstream.clone(),
+                aliases: sold.aliases.clone(),
+            })
+            .collect(),
+    });
+    Catalog { providers: providers.collect() }
 }

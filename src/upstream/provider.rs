@@ -1,4 +1,4 @@
-//! One provider: where it is, what it speaks, what it calls our models, and the key it is paid by.
+//! One provider: where it is, what it speaks, and the account requests to it are paid by.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,19 +8,26 @@ use codexapi_aggregates::usage::Protocol;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::config::providers::{self, ProviderModel};
+use super::circuits::CircuitKey;
+use super::signed_in::SignedIn;
+use crate::config::providers::{self, ProviderAccount};
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 const DEFAULT_ANTHROPIC_VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const CHATGPT_ACCOUNT_ID: HeaderName = HeaderName::from_static("chatgpt-account-id");
 
 pub struct Provider {
     name: String,
-    protocols: Vec<Protocol>,
     /// Without a trailing slash.
     base_url: String,
-    key: Option<Key>,
-    models: Vec<ProviderModel>,
+    account: Account,
+    errors_are_free: bool,
+}
+
+enum Account {
+    Api(Option<Key>),
+    SignedIn(SignedIn),
 }
 
 /// The provider's key, in the two forms it is sent in.
@@ -29,26 +36,37 @@ struct Key {
     bearer: HeaderValue,
 }
 
-/// A provider, the model in its price book's name, and what the provider calls it.
+/// A provider, the dialect it is spoken to in, and what it calls the model.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub provider: Arc<Provider>,
-    /// Our name of the model, which is billed whatever label the client used.
-    pub model: String,
+    pub protocol: Protocol,
     pub upstream_model: String,
+}
+
+impl Target {
+    pub fn circuit(&self) -> CircuitKey {
+        let (provider, upstream_model) = (self.provider.name.clone(), self.upstream_model.clone());
+        CircuitKey { provider, upstream_model }
+    }
 }
 
 impl Provider {
     pub(super) fn new(settings: &providers::Provider) -> anyhow::Result<Self> {
-        let key = settings.api_key.as_ref().map(|key| Key::new(key.reveal())).transpose();
+        let account = match &settings.account {
+            ProviderAccount::Api(key) => {
+                let key = key.as_ref().map(|key| Key::new(key.reveal())).transpose();
+                Account::Api(key.with_context(|| {
+                    format!("the key of provider {:?} cannot stand in a header", settings.name)
+                })?)
+            }
+            ProviderAccount::SignedIn { codex_home } => Account::SignedIn(SignedIn::new(codex_home)),
+        };
         Ok(Self {
             name: settings.name.clone(),
-            protocols: settings.protocols.clone(),
             base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
-            key: key.with_context(|| {
-                format!("the key of provider {:?} cannot stand in a header", settings.name)
-            })?,
-            models: settings.models.clone(),
+            account,
+            errors_are_free: settings.errors_are_free,
         })
     }
 
@@ -56,29 +74,23 @@ impl Provider {
         &self.name
     }
 
-    /// Our names of what it sells, and the further names clients may use.
-    pub fn models(&self) -> impl Iterator<Item = &ProviderModel> {
-        self.models.iter()
+    /// It bills nothing for an answer with an error status.
+    pub fn errors_are_free(&self) -> bool {
+        self.errors_are_free
     }
 
-    /// How it serves what a client calls `label`, if it does.
-    pub(super) fn target(self_: &Arc<Self>, label: &str, protocol: Protocol) -> Option<Target> {
-        let sold = self_
-            .models
-            .iter()
-            .find(|sold| sold.model == label || sold.aliases.iter().any(|a| a == label))?;
-        self_.protocols.contains(&protocol).then(|| Target {
-            provider: self_.clone(),
-            model: sold.model.clone(),
-            upstream_model: sold.upstream.clone(),
-        })
+    /// A signed-in account is served as streams only.
+    pub fn only_streams(&self) -> bool {
+        matches!(self.account, Account::SignedIn(_))
     }
 
     pub(super) fn url(&self, protocol: Protocol, query: Option<&str>) -> String {
-        let path = match protocol {
-            Protocol::Responses => "v1/responses",
-            Protocol::Chat => "v1/chat/completions",
-            Protocol::Messages => "v1/messages",
+        let path = match (&self.account, protocol) {
+            (Account::SignedIn(_), _) => "responses",
+            (Account::Api(_), Protocol::Responses) => "v1/responses",
+            (Account::Api(_), Protocol::Chat) => "v1/chat/completions",
+            (Account::Api(_), Protocol::Completions) => "v1/completions",
+            (Account::Api(_), Protocol::Messages) => "v1/messages",
         };
         let base = &self.base_url;
         match query {
@@ -87,20 +99,30 @@ impl Provider {
         }
     }
 
-    pub(super) fn authorize(&self, protocol: Protocol, headers: &mut HeaderMap) {
-        match protocol {
-            Protocol::Responses | Protocol::Chat => {
-                if let Some(key) = &self.key {
+    /// # Errors
+    /// The signed-in account's credentials cannot be read.
+    pub(super) async fn authorize(&self, protocol: Protocol, headers: &mut HeaderMap) -> anyhow::Result<()> {
+        match (&self.account, protocol) {
+            (Account::SignedIn(account), _) => {
+                let credentials = account.credentials().await?;
+                headers.insert(AUTHORIZATION, credentials.bearer.clone());
+                if let Some(account_id) = &credentials.account_id {
+                    headers.insert(CHATGPT_ACCOUNT_ID, account_id.clone());
+                }
+            }
+            (Account::Api(key), Protocol::Responses | Protocol::Chat | Protocol::Completions) => {
+                if let Some(key) = key {
                     headers.insert(AUTHORIZATION, key.bearer.clone());
                 }
             }
-            Protocol::Messages => {
-                if let Some(key) = &self.key {
+            (Account::Api(key), Protocol::Messages) => {
+                if let Some(key) = key {
                     headers.insert(X_API_KEY, key.bare.clone());
                 }
                 headers.entry(ANTHROPIC_VERSION).or_insert(DEFAULT_ANTHROPIC_VERSION);
             }
         }
+        Ok(())
     }
 }
 

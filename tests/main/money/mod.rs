@@ -22,7 +22,7 @@ use codexapi::accounts::{self, GrantCredit, NewCustomer};
 use codexapi::app::App;
 use codexapi::config::Config;
 use codexapi::config::prices::PriceList;
-use codexapi::config::providers::{Provider, ProviderModel, Providers};
+use codexapi::config::providers::{Provider, ProviderAccount, ProviderModel, Providers};
 use codexapi::embedded::{Simulator, SimulatorOptions};
 use codexapi::projector::LogFeed;
 use codexapi::verify::{self, HoldTerms, VerifyOptions};
@@ -182,7 +182,8 @@ fn config(database: &TestDatabase, upstream: &str, settings: &[(&str, &str)]) ->
         name: "simulator".into(),
         protocols: vec![Protocol::Responses, Protocol::Chat, Protocol::Messages],
         base_url: upstream.parse().expect("an address"),
-        api_key: None,
+        account: ProviderAccount::Api(None),
+        errors_are_free: false,
         models: vec![ProviderModel {
             model: MODEL.into(),
             upstream: MODEL.into(),
