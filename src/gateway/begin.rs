@@ -386,7 +386,15 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         | WalletRefusal::UnknownGrant { .. }
         | WalletRefusal::AmountOutOfRange { .. }
         | WalletRefusal::ExpiresInThePast
-        | WalletRefusal::TooManyGrants { .. } => {
+        | WalletRefusal::TooManyGrants { .. }
+        | WalletRefusal::AttemptOutOfOrder { .. }
+        | WalletRefusal::TooManyAttempts { .. }
+        | WalletRefusal::RequestsPerMinute { .. }
+        | WalletRefusal::TokensPerMinute { .. }
+        | WalletRefusal::LargerThanTokensPerMinute { .. }
+        | WalletRefusal::ParallelRequests { .. }
+        | WalletRefusal::DailyBudget { .. }
+        | WalletRefusal::MonthlyBudget { .. } => {
             tracing::error!(%refusal, "a hold was refused for a reason that holds do not have");
             GatewayError::Internal
         }

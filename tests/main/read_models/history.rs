@@ -153,6 +153,7 @@ impl History {
                 family: ClientFamily::CodexCli,
                 amount_micro: MicroUsd(amount),
                 worst_micro: MicroUsd(amount * 2),
+                input_tokens: 0,
                 quote: Box::new(Quote {
                     model: "gpt-5.5".into(),
                     card_version: 1,
@@ -242,6 +243,7 @@ impl History {
                 reason,
                 amount_micro,
                 to: vec![],
+                charged: None,
                 balance_micro,
                 held_micro,
                 at,

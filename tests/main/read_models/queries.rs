@@ -83,8 +83,8 @@ async fn a_key_is_found_by_its_digest_and_says_whether_it_is_revoked() {
     let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let key = |digest: &'static str| api_keys::by_digest(&pool, digest);
-    assert!(!key("digest-0").await.expect("read").expect("a key").is_active());
-    let active = key("digest-1").await.expect("read").expect("a key");
+    assert!(!key("digest-0").await.expect("read").expect("a key").key.is_active());
+    let active = key("digest-1").await.expect("read").expect("a key").key;
     assert!(active.is_active());
     assert_eq!(active.account_id, Some(account(1).0));
     assert_eq!(key("digest-9").await.expect("read"), None);

@@ -25,6 +25,7 @@ fn a_hold_sets_the_estimate_aside_and_records_its_first_attempt() {
         family: ClientFamily::CodexCli,
         amount_micro: micro(150),
         worst_micro: micro(150),
+        input_tokens: 100,
         quote: Box::new(request(1, 100, 50).quote),
         attempt: attempt(),
         node: node(1),
