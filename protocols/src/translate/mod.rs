@@ -8,6 +8,7 @@ pub mod chat;
 pub mod completions;
 pub mod messages;
 pub mod responses;
+pub mod stop;
 
 use crate::conversation::Conversation;
 
