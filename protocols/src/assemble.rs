@@ -25,6 +25,7 @@ pub struct Assembler {
     /// Bytes of frames; an answer that is longer is given up.
     limit: usize,
     seen: usize,
+    complete: bool,
     answer: Answer,
 }
 
@@ -35,6 +36,9 @@ enum Answer {
     GivenUp,
 }
 
+/// What ends a chat stream.
+const DONE: &[u8] = b"[DONE]";
+
 impl Assembler {
     pub fn new(protocol: Protocol, limit: usize) -> Self {
         let answer = match protocol {
@@ -43,15 +47,19 @@ impl Assembler {
             // Messages are not kept by anyone.
             Protocol::Messages => Answer::GivenUp,
         };
-        Self { limit, seen: 0, answer }
+        Self { limit, seen: 0, complete: false, answer }
     }
 
     pub fn observe(&mut self, frame: &Frame) {
         let Some(data) = frame.data() else { return };
         match &mut self.answer {
-            Answer::Response { items, last } => self.seen += observe_event(&data, items, last),
+            Answer::Response { items, last } => {
+                self.seen += observe_event(&data, items, last);
+                self.complete = last.is_some();
+            }
             Answer::Completion(completion) => {
                 self.seen += data.len();
+                self.complete = *data == *DONE;
                 if observe_chunk(&data, completion).is_none() {
                     self.answer = Answer::GivenUp;
                 }
@@ -62,6 +70,11 @@ impl Assembler {
         if self.seen / 16 > self.limit {
             self.answer = Answer::GivenUp;
         }
+    }
+
+    /// Whether the frame has come after which nothing is added.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 
     /// The whole object; `None` where the answer did not end well or was too long.
@@ -117,7 +130,7 @@ fn observe_event(data: &[u8], items: &mut Vec<Box<RawValue>>, last: &mut Option<
 
 /// Adds a chunk; `None` where the stream is none that can be added up.
 fn observe_chunk(data: &[u8], completion: &mut Option<Map<String, Value>>) -> Option<()> {
-    if data == b"[DONE]" {
+    if data == DONE {
         return Some(());
     }
     let Value::Object(mut chunk) = serde_json::from_slice(data).ok()? else { return None };

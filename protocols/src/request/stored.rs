@@ -66,11 +66,20 @@ impl ParsedRequest {
         edits.apply()
     }
 
-    /// The body without `background`.
+    /// The body of a background request as it is run: without `background`, and kept by nobody else.
     pub fn in_foreground(&self) -> Bytes {
         let mut edits = Edits::new(&self.body);
+        match &self.places.store {
+            Some(at) => edits.replace(at.clone(), "false".into()),
+            None => edits.insert_first(r#""store":false,"#.into()),
+        }
         edits.remove_members([&self.places.background]);
         edits.apply()
+    }
+
+    /// The whole body, as it came.
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     fn input(&self) -> Option<&str> {

@@ -323,8 +323,10 @@ fn a_conversation_goes_on_without_what_only_a_provider_that_stores_could_find() 
 
 #[test]
 fn a_background_request_is_run_without_saying_so() {
-    let request = parse(Responses, r#"{"model":"m","input":"hi","background":true}"#).unwrap();
-    assert_eq!(request.in_foreground(), r#"{"model":"m","input":"hi"}"#);
+    let run = |body: &str| parse(Responses, body).unwrap().in_foreground();
+    assert_eq!(run(r#"{"model":"m","background":true}"#), r#"{"store":false,"model":"m"}"#);
+    let stored = r#"{"background":true,"model":"m","store":true}"#;
+    assert_eq!(run(stored), r#"{"model":"m","store":false}"#);
 }
 
 // Estimate
