@@ -22,6 +22,8 @@ use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
 use crate::projector::Projector;
 use crate::relay::RelayProgress;
+use crate::stored::Stored;
+use crate::stored::background::Background;
 use crate::upstream::Providers;
 use crate::{clock, migrate, pricing_seed};
 
@@ -43,6 +45,8 @@ pub struct App {
     pub projector: Projector,
     pub metrics: Metrics,
     pub gateway: Arc<Gateway>,
+    pub stored: Arc<Stored>,
+    pub background: Arc<Background>,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
     nats: Nats,
@@ -74,12 +78,22 @@ impl App {
         let providers = Providers::new(&config.catalog.providers)?;
         let settings = gateway_settings(&config, incarnation);
         let gateway = Arc::new(Gateway::new(log.clone(), providers, settings, tasks.clone()));
+        let stored = Arc::new(Stored::new(pool.clone(), &config.stored));
+        let background = Arc::new(Background::new(
+            stored.clone(),
+            gateway.clone(),
+            tasks.clone(),
+            incarnation,
+            &config.stored,
+        ));
         Ok(Arc::new(Self {
             incarnation,
             auth: Authenticator::new(&config.credentials, pool.clone()),
             projector: Projector::new(pool.clone(), log.appended()),
             metrics: Metrics::new(),
             gateway,
+            stored,
+            background,
             relay: watch::Sender::default(),
             nats,
             tasks,

@@ -25,6 +25,7 @@ pub mod rebuild;
 pub mod relay;
 pub mod schemas;
 pub mod secrets;
+pub mod stored;
 pub mod telemetry;
 pub mod tls;
 pub mod upstream;

@@ -30,18 +30,49 @@ pub fn count_input_tokens(body: &Bytes) -> Result<u64, BadRequest> {
     ParsedRequest::parse(Protocol::Messages, body)?;
     let fields: Fields = serde_json::from_slice(body)
         .map_err(|error| BadRequest::NotReadable { reason: error.to_string() })?;
+    count("messages", [fields.system, None], fields.tools, fields.messages)
+}
+
+/// Tokens of a Responses request's instructions, output schema, tools and input. A model need not be
+/// named.
+///
+/// # Errors
+/// As for a request to be generated.
+pub fn count_response_input_tokens(body: &Bytes) -> Result<u64, BadRequest> {
+    #[derive(Deserialize)]
+    struct Fields<'a> {
+        #[serde(borrow)]
+        instructions: Option<&'a RawValue>,
+        #[serde(borrow)]
+        text: Option<&'a RawValue>,
+        #[serde(borrow)]
+        tools: Option<&'a RawValue>,
+        #[serde(borrow)]
+        input: Option<&'a RawValue>,
+    }
+    let fields: Fields = serde_json::from_slice(body)
+        .map_err(|error| BadRequest::NotReadable { reason: error.to_string() })?;
+    count("input", [fields.instructions, fields.text], fields.tools, fields.input)
+}
+
+fn count(
+    name: &'static str,
+    fixed: [Option<&RawValue>; 2],
+    tools: Option<&RawValue>,
+    items: Option<&RawValue>,
+) -> Result<u64, BadRequest> {
     let mut counted = Estimate::default();
-    if let Some(system) = fields.system {
-        counted.add_plain(system.get(), tokens_of)?;
+    for part in fixed.into_iter().flatten() {
+        counted.add_plain(part.get(), tokens_of)?;
     }
     let mut tokens = counted.text_bytes;
     // Models read a tool's schema as a whole, its keys included.
-    if let Some(tools) = fields.tools {
+    if let Some(tools) = tools {
         tokens += text_count(tools.get());
     }
-    if let Some(messages) = fields.messages {
+    if let Some(items) = items {
         let mut input = Input::measured_by(tokens_of);
-        input.read("messages", messages.get(), 0)?;
+        input.read(name, items.get(), 0)?;
         let not_text = Estimate { text_bytes: 0, ..input.estimate };
         tokens += input.estimate.text_bytes + not_text.tokens();
     }
@@ -72,16 +103,16 @@ mod tests {
     use super::super::request::{IMAGE_TOKENS, ITEM_TOKENS};
     use super::*;
 
-    fn count(body: &Value) -> u64 {
+    fn count_messages(body: &Value) -> u64 {
         count_input_tokens(&Bytes::from(body.to_string())).unwrap()
     }
 
     #[test]
     fn text_is_tokenized_and_not_measured() {
-        let one = count(&json!({"model":"m","messages":["hello"]}));
+        let one = count_messages(&json!({"model":"m","messages":["hello"]}));
         assert_eq!(one, 1 + ITEM_TOKENS);
         let line = "The quick brown fox jumps over the lazy dog.\n";
-        let many = count(&json!({"model":"m","system":line.repeat(10),"messages":[]}));
+        let many = count_messages(&json!({"model":"m","system":line.repeat(10),"messages":[]}));
         assert!((90..=110).contains(&many), "{many}");
     }
 
@@ -99,15 +130,25 @@ mod tests {
     fn a_picture_counts_as_in_the_estimate_whatever_its_size() {
         let data = "QUJD".repeat(100_000);
         let source = json!({"type":"base64","media_type":"image/png","data":data});
-        let tokens = count(&json!({"model":"m","messages":[{"content":[{"type":"image","source":source}]}]}));
+        let tokens =
+            count_messages(&json!({"model":"m","messages":[{"content":[{"type":"image","source":source}]}]}));
         assert!((IMAGE_TOKENS..IMAGE_TOKENS + 30).contains(&tokens), "{tokens}");
     }
 
     #[test]
     fn tools_count_with_their_keys() {
-        let bare = count(&json!({"model":"m","messages":[]}));
+        let bare = count_messages(&json!({"model":"m","messages":[]}));
         let tools = json!([{"name":"f","input_schema":{"properties":{"a_long_property_name":{}}}}]);
-        assert!(count(&json!({"model":"m","tools":tools,"messages":[]})) > bare + 10);
+        assert!(count_messages(&json!({"model":"m","tools":tools,"messages":[]})) > bare + 10);
+    }
+
+    #[test]
+    fn a_responses_request_counts_its_input_instructions_and_tools() {
+        let count = |body: Value| count_response_input_tokens(&Bytes::from(body.to_string())).unwrap();
+        assert_eq!(count(json!({"input": "hello"})), 1 + ITEM_TOKENS);
+        assert_eq!(count(json!({"input": "hello", "instructions": "hello"})), 2 + ITEM_TOKENS);
+        assert!(count(json!({"input": "hello", "tools": [{"name": "f"}]})) > 2 + ITEM_TOKENS);
+        assert!(count_response_input_tokens(&Bytes::from_static(b"[]")).is_err());
     }
 
     #[test]

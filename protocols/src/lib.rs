@@ -5,6 +5,7 @@
 //! fields, tool types and events that are unknown today survive byte for byte; what is changed
 //! (model names, `stream_options.include_usage`) is cut in at its place.
 
+pub mod assemble;
 pub mod client;
 pub mod conversation;
 pub mod count;
@@ -15,6 +16,7 @@ pub mod meter;
 pub mod note;
 pub mod relabel;
 pub mod request;
+pub mod restate;
 pub mod sse;
 pub mod translate;
 pub mod usage;

@@ -14,7 +14,7 @@ use crate::event_log::{idempotency, seal};
 use crate::feed::JetStreamFeed;
 use crate::processes::lease::Lease;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
-use crate::{clock, http, metrics, relay};
+use crate::{clock, http, metrics, relay, stored};
 
 /// How often idempotency keys that are not kept for ever are looked over.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
@@ -137,6 +137,7 @@ impl App {
         processes.spawn(sweeper.run(stop.clone()));
         processes.spawn(seal::run(log, seal::SEAL_EVERY, stop.clone()));
         processes.spawn(purge_keys(pool, stop.clone()));
+        processes.spawn(stored::purge(Arc::clone(&self.background), stop.clone()));
         processes
     }
 }

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod prices;
 pub mod providers;
 pub mod servers;
+pub mod stored;
 
 use std::ffi::OsString;
 
@@ -23,6 +24,7 @@ pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
 pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};
 pub use servers::{DatabaseSettings, HttpSettings, LogFormat, LogSettings, NatsSettings, NodeSettings};
+pub use stored::StoredSettings;
 
 /// Everything `codexapi serve` can be told.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +49,8 @@ pub struct Config {
     pub drain: DrainSettings,
     #[command(flatten, next_help_heading = "Requests and settlement")]
     pub gateway: GatewaySettings,
+    #[command(flatten, next_help_heading = "Stored responses and completions, background responses")]
+    pub stored: StoredSettings,
     #[command(flatten, next_help_heading = "Logging")]
     pub log: LogSettings,
 }

@@ -70,6 +70,10 @@ fn each_setting_is_named_when_it_is_bad() {
         ("CODEXAPI_INSURED_USD_PER_DAY", "1.0000001"),
         ("CODEXAPI_BODY_LIMIT_BYTES", "1"),
         ("CODEXAPI_SETTLEMENT_QUEUE", "0"),
+        ("CODEXAPI_STORED_DAYS", "for ever"),
+        ("CODEXAPI_STORED_LIMIT_BYTES", "1"),
+        ("CODEXAPI_BACKGROUND_PER_NODE", "many"),
+        ("CODEXAPI_BACKGROUND_PER_OWNER", "1001"),
     ];
     for (name, value) in bad {
         let refusal = with(name, value).expect_err(name);

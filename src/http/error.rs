@@ -30,6 +30,8 @@ pub struct Problem {
     pub kind: ErrorKind,
     /// Machine-readable reason, snake case.
     pub code: &'static str,
+    /// The field at fault; OpenAI's dialects show it.
+    pub param: Option<&'static str>,
     /// For people; holds nothing but what the caller may know.
     pub message: String,
     pub retry_after_seconds: Option<u32>,
@@ -55,11 +57,24 @@ struct ErrorDetail {
 
 impl Problem {
     pub fn new(status: StatusCode, kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, kind, code, message: message.into(), retry_after_seconds: None, cause: None }
+        Self {
+            status,
+            kind,
+            code,
+            param: None,
+            message: message.into(),
+            retry_after_seconds: None,
+            cause: None,
+        }
     }
 
     pub fn invalid(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, code, message)
+    }
+
+    /// Names the field at fault.
+    pub fn about(self, param: &'static str) -> Self {
+        Self { param: Some(param), ..self }
     }
 
     pub fn no_such_route() -> Self {
@@ -94,7 +109,7 @@ impl Problem {
                 status,
                 kind,
                 code: Some(self.code),
-                param: None,
+                param: self.param,
                 message: &self.message,
                 request_id,
             };

@@ -13,12 +13,13 @@ use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::address::ClientAddress;
-use super::auth::Principal;
+use super::auth::{AuthError, Principal};
 use super::envelope::RequestId;
 use super::error::Problem;
 use crate::app::App;
 use crate::gateway::refusal::{Caller, GatewayError, respond};
 use crate::gateway::{Incoming, KeyAccess, Payee};
+use crate::stored::serving::Serving;
 
 /// What the guard, the envelope and the client have given a request.
 type Parts = (State<Arc<App>>, Extension<Principal>, Extension<Arc<KeyAccess>>, Extension<RequestId>, Extension<ClientAddress>, HeaderMap, RawQuery);
@@ -98,10 +99,9 @@ async fn generate(
             return respond(&body_error(&app, &rejection), &caller);
         }
     };
-    let payee = match principal {
-        Principal::Customer { account_id, key_id } => Payee::Customer { account_id, key_id },
-        Principal::Operator { key_id, .. } => Payee::Operator { key_id },
-        Principal::Admin { .. } => return Problem::from(super::auth::AuthError::PayersOnly).into_response(),
+    let payee = match payee(principal) {
+        Ok(payee) => payee,
+        Err(refusal) => return Problem::from(refusal).into_response(),
     };
     let request_id = request_id.0;
     let incoming = Incoming {
@@ -116,7 +116,20 @@ async fn generate(
         arrived,
         checked: None,
     };
-    app.gateway.serve(incoming).await
+    let serving = Serving { gateway: &app.gateway, stored: &app.stored, background: &app.background };
+    serving.serve(incoming).await.unwrap_or_else(|refusal| Problem::from(refusal).into_response())
+}
+
+/// Who pays for what this caller asks.
+///
+/// # Errors
+/// `PayersOnly`.
+pub fn payee(principal: Principal) -> Result<Payee, AuthError> {
+    match principal {
+        Principal::Customer { account_id, key_id } => Ok(Payee::Customer { account_id, key_id }),
+        Principal::Operator { key_id, .. } => Ok(Payee::Operator { key_id }),
+        Principal::Admin { .. } => Err(AuthError::PayersOnly),
+    }
 }
 
 fn body_error(app: &App, rejection: &BytesRejection) -> GatewayError {

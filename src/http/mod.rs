@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod error;
 pub mod generations;
 pub mod models;
+pub mod openai;
 pub mod openapi;
 pub mod pricing;
 pub mod system;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::Method;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -40,6 +41,7 @@ pub struct Route {
 /// Every URL there is.
 pub fn routes() -> Vec<Route> {
     use Audience::{Customer, Generation, Payer, Public};
+    use openai::{completion_messages, completions, input_items, input_tokens, responses};
     vec![
         route(Method::GET, "/", Public, || get(system::api_root)),
         route(Method::GET, "/health", Public, || get(system::health)),
@@ -48,7 +50,22 @@ pub fn routes() -> Vec<Route> {
         route(Method::POST, "/v1/responses", Generation, || {
             post(generations::responses).get(generations::no_websocket)
         }),
+        route(Method::GET, "/v1/responses/{response_id}", Payer, || get(responses::retrieve)),
+        route(Method::DELETE, "/v1/responses/{response_id}", Payer, || delete(responses::delete)),
+        route(Method::POST, "/v1/responses/{response_id}/cancel", Payer, || post(responses::cancel)),
+        route(Method::POST, "/v1/responses/{response_id}/compact", Generation, || post(responses::compact)),
+        route(Method::GET, "/v1/responses/{response_id}/input_items", Payer, || get(input_items::list)),
+        route(Method::POST, "/v1/responses/count_tokens", Payer, || post(input_tokens::count)),
+        route(Method::POST, "/v1/responses/input_tokens", Payer, || post(input_tokens::input_tokens)),
         route(Method::POST, "/v1/chat/completions", Generation, || post(generations::chat)),
+        route(Method::GET, "/v1/chat/completions", Payer, || get(completions::list)),
+        route(Method::GET, "/v1/chat/completions/{completion_id}", Payer, || get(completions::retrieve)),
+        route(Method::POST, "/v1/chat/completions/{completion_id}", Payer, || post(completions::update)),
+        route(Method::PATCH, "/v1/chat/completions/{completion_id}", Payer, || patch(completions::patch)),
+        route(Method::DELETE, "/v1/chat/completions/{completion_id}", Payer, || delete(completions::delete)),
+        route(Method::GET, "/v1/chat/completions/{completion_id}/messages", Payer, || {
+            get(completion_messages::list)
+        }),
         route(Method::POST, "/v1/completions", Generation, || post(generations::completions)),
         route(Method::POST, "/v1/messages", Generation, || post(generations::messages)),
         route(Method::POST, "/v1/messages/count_tokens", Payer, || post(count_tokens::count)),

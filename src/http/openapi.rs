@@ -4,6 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, billing, count_tokens, generations, models, system};
 
 #[derive(OpenApi)]
@@ -17,6 +18,19 @@ use super::{account, billing, count_tokens, generations, models, system};
         generations::responses,
         generations::chat,
         generations::messages,
+        responses::retrieve,
+        responses::delete,
+        responses::cancel,
+        responses::compact,
+        input_items::list,
+        input_tokens::count,
+        input_tokens::input_tokens,
+        completions::list,
+        completions::retrieve,
+        completions::update,
+        completions::patch,
+        completions::delete,
+        completion_messages::list,
         count_tokens::count,
         models::list,
         models::retrieve,

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::estimate::{Estimate, Input, bytes_of};
 use super::forward::UsageSwitch;
-use super::{BadRequest, InputEstimate, MAX_CHOICES, MAX_MODEL_BYTES, ParsedRequest, prompt};
+use super::{BadRequest, InputEstimate, MAX_CHOICES, MAX_MODEL_BYTES, ParsedRequest, Places, prompt};
 use crate::json::{as_text, is_null, present, range_in};
 
 /// Every field that any of the dialects has and metering needs; serde refuses one given twice.
@@ -36,6 +36,10 @@ struct Fields<'a> {
     background: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    store: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    metadata: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     conversation: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -73,8 +77,8 @@ pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, B
     }
     let fields: Fields = serde_json::from_str(text).map_err(|error| not_readable(error.to_string()))?;
     let (model, model_at) = model(fields.model, body)?;
-    refuse_background(protocol, fields.background)?;
-    refuse_stored_state(protocol, &fields)?;
+    refuse_foreign_state(protocol, &fields)?;
+    let stored = Stored::read(protocol, &fields, body)?;
     let (estimate, items) = input(protocol, &fields, body)?;
     let stream = flag("stream", fields.stream)?;
     let asks_usage = matches!(protocol, Protocol::Chat | Protocol::Completions) && stream;
@@ -92,12 +96,62 @@ pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, B
         include_usage,
         prompt_cache_key: words("prompt_cache_key", fields.prompt_cache_key)?,
         service_tier: words("service_tier", fields.service_tier)?,
+        store: stored.store,
+        previous_response_id: stored.previous_response_id,
+        background: stored.background,
         estimate,
         body: body.clone(),
         model_at,
         items,
         usage_switch,
+        places: stored.places,
     })
+}
+
+/// What a request says of stored objects, and where.
+struct Stored {
+    store: Option<bool>,
+    previous_response_id: Option<String>,
+    background: bool,
+    places: Places,
+}
+
+impl Stored {
+    /// Anthropic has no stored objects: there the same words may mean anything.
+    fn read(protocol: Protocol, fields: &Fields, body: &[u8]) -> Result<Self, BadRequest> {
+        let at = |raw: Option<&RawValue>| raw.map(|raw| range_in(body, raw.get()));
+        let items = |raw| Places { input: at(raw), ..Places::default() };
+        match protocol {
+            Protocol::Responses => Ok(Self {
+                store: choice("store", fields.store)?,
+                previous_response_id: words("previous_response_id", fields.previous_response_id)?,
+                background: flag("background", fields.background)?,
+                places: Places {
+                    store: at(fields.store),
+                    background: at(fields.background),
+                    previous_response_id: at(fields.previous_response_id),
+                    metadata: at(fields.metadata),
+                    ..items(fields.input)
+                },
+            }),
+            Protocol::Chat => Ok(Self {
+                store: choice("store", fields.store)?,
+                previous_response_id: None,
+                background: false,
+                places: Places {
+                    store: at(fields.store),
+                    metadata: at(fields.metadata),
+                    ..items(fields.messages)
+                },
+            }),
+            Protocol::Messages => Ok(Self {
+                store: None,
+                previous_response_id: None,
+                background: false,
+                places: items(fields.messages),
+            }),
+        }
+    }
 }
 
 fn model(field: Option<&RawValue>, body: &[u8]) -> Result<(String, Range<usize>), BadRequest> {
@@ -110,25 +164,10 @@ fn model(field: Option<&RawValue>, body: &[u8]) -> Result<(String, Range<usize>)
     Ok((name.into_owned(), range_in(body, raw.get())))
 }
 
-/// A background response is answered before it is generated: its usage would never be seen.
-fn refuse_background(protocol: Protocol, field: Option<&RawValue>) -> Result<(), BadRequest> {
-    if protocol != Protocol::Responses || !flag("background", field)? {
-        return Ok(());
-    }
-    Err(BadRequest::Wrong {
-        field: "background",
-        expected: "false: this gateway answers while the response is generated",
-    })
-}
-
 /// What a provider has stored lies in the operator's account with it: one customer could go on from
-/// another's response, and its input could not be estimated.
-fn refuse_stored_state(protocol: Protocol, fields: &Fields) -> Result<(), BadRequest> {
-    let stored = [
-        ("previous_response_id", fields.previous_response_id),
-        ("conversation", fields.conversation),
-        ("prompt", fields.prompt),
-    ];
+/// another's conversation, and its input could not be estimated.
+fn refuse_foreign_state(protocol: Protocol, fields: &Fields) -> Result<(), BadRequest> {
+    let stored = [("conversation", fields.conversation), ("prompt", fields.prompt)];
     match stored.into_iter().find(|(_, value)| value.is_some_and(|value| !is_null(value))) {
         Some((field, _)) if protocol == Protocol::Responses => Err(BadRequest::Wrong {
             field,
@@ -173,9 +212,14 @@ fn input(
 }
 
 fn flag(field: &'static str, raw: Option<&RawValue>) -> Result<bool, BadRequest> {
+    Ok(choice(field, raw)?.unwrap_or(false))
+}
+
+fn choice(field: &'static str, raw: Option<&RawValue>) -> Result<Option<bool>, BadRequest> {
     match raw.map(RawValue::get) {
-        None | Some("null" | "false") => Ok(false),
-        Some("true") => Ok(true),
+        None | Some("null") => Ok(None),
+        Some("false") => Ok(Some(false)),
+        Some("true") => Ok(Some(true)),
         Some(_) => Err(BadRequest::Wrong { field, expected: "true or false" }),
     }
 }

@@ -7,6 +7,7 @@ use codexapi_aggregates::usage::Protocol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::edit::Edits;
 use super::{BadRequest, ParsedRequest};
 use crate::json::{is_null, present, range_in};
 
@@ -56,49 +57,54 @@ impl UsageSwitch {
 }
 
 pub(super) fn body(request: &ParsedRequest, upstream_model: &str) -> Bytes {
-    let mut edits = usage_edit(request).into_iter().collect::<Vec<_>>();
+    let mut edits = Edits::new(&request.body);
+    state_edits(request, &mut edits);
+    usage_edit(request, &mut edits);
     if upstream_model != request.model {
-        let quoted = serde_json::Value::from(upstream_model).to_string();
-        edits.push((request.model_at.clone(), quoted));
+        edits.replace(request.model_at.clone(), serde_json::Value::from(upstream_model).to_string());
     }
-    if edits.is_empty() {
-        return request.body.clone();
-    }
-    edits.sort_by_key(|(at, _)| at.start);
-    splice(&request.body, &edits)
+    edits.apply()
 }
 
-fn usage_edit(request: &ParsedRequest) -> Option<(Range<usize>, String)> {
+/// Nothing is left with the provider, and what is ours to do is not asked of it.
+fn state_edits(request: &ParsedRequest, edits: &mut Edits) {
+    let places = &request.places;
+    match (request.protocol, &places.store) {
+        // There the default is to store.
+        (Protocol::Responses, None) => edits.insert_first(r#""store":false,"#.into()),
+        (Protocol::Responses, Some(at)) if request.store != Some(false) => {
+            edits.replace(at.clone(), "false".into());
+        }
+        (Protocol::Chat, Some(at)) if request.store == Some(true) => {
+            edits.replace(at.clone(), "false".into());
+        }
+        (Protocol::Responses | Protocol::Chat | Protocol::Messages, _) => {}
+    }
+    match request.protocol {
+        Protocol::Responses => {
+            edits.remove_members([&places.background, &places.previous_response_id]);
+        }
+        // OpenAI refuses metadata of a completion that is not stored.
+        Protocol::Chat => edits.remove_members([&places.metadata]),
+        Protocol::Messages => {}
+    }
+}
+
+fn usage_edit(request: &ParsedRequest, edits: &mut Edits) {
     debug_assert!(
         request.usage_switch == UsageSwitch::Untouched
             || matches!(request.protocol, Protocol::Chat | Protocol::Completions),
         "only chat hides usage by default"
     );
     match &request.usage_switch {
-        UsageSwitch::Untouched => None,
+        UsageSwitch::Untouched => {}
         UsageSwitch::InsertOptions => {
-            // The body is an object with at least a model, so a comma is due.
-            let at = request.body.iter().position(|byte| *byte == b'{')? + 1;
-            Some((at..at, r#""stream_options":{"include_usage":true},"#.into()))
+            edits.insert_first(r#""stream_options":{"include_usage":true},"#.into());
         }
-        UsageSwitch::Replace { at, with } => Some((at.clone(), (*with).into())),
+        UsageSwitch::Replace { at, with } => edits.replace(at.clone(), (*with).into()),
         UsageSwitch::InsertMember { at, alone } => {
             let comma = if *alone { "" } else { "," };
-            Some((*at..*at, format!(r#""include_usage":true{comma}"#)))
+            edits.replace(*at..*at, format!(r#""include_usage":true{comma}"#));
         }
     }
-}
-
-/// `body` with each range replaced; ranges are in order and apart.
-fn splice(body: &[u8], edits: &[(Range<usize>, String)]) -> Bytes {
-    let added: usize = edits.iter().map(|(_, with)| with.len()).sum();
-    let mut spliced = Vec::with_capacity(body.len() + added);
-    let mut from = 0;
-    for (at, with) in edits {
-        spliced.extend_from_slice(&body[from..at.start]);
-        spliced.extend_from_slice(with.as_bytes());
-        from = at.end;
-    }
-    spliced.extend_from_slice(&body[from..]);
-    spliced.into()
 }

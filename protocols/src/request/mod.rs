@@ -4,10 +4,12 @@
 //! never heard of must survive. Where two readings of a body are possible (a field given twice) the
 //! body is refused, or we might meter one reading and the provider bill another.
 
+mod edit;
 mod estimate;
 mod fields;
 mod forward;
 mod prompt;
+mod stored;
 
 use std::ops::Range;
 
@@ -20,6 +22,7 @@ pub use estimate::{
     TEXT_BYTES_PER_TOKEN,
 };
 pub(crate) use estimate::{Estimate, Input};
+pub use stored::earlier_items;
 
 /// The longest model name; it goes into events and headers.
 pub const MAX_MODEL_BYTES: usize = 256;
@@ -89,11 +92,29 @@ pub struct ParsedRequest {
     pub prompt_cache_key: Option<String>,
     /// Where the provider's price depends on it (`priority`, `flex`), as the client wrote it.
     pub service_tier: Option<String>,
+    /// Whether the answer is to be kept; `None` leaves it to the dialect ([`ParsedRequest::is_kept`]).
+    pub store: Option<bool>,
+    /// The stored response that this one goes on from; Responses only.
+    pub previous_response_id: Option<String>,
+    /// To be answered at once and generated afterwards; Responses only.
+    pub background: bool,
     pub estimate: InputEstimate,
     body: Bytes,
     model_at: Range<usize>,
     items: Vec<Range<usize>>,
     usage_switch: forward::UsageSwitch,
+    places: Places,
+}
+
+/// Where the values of members stand that are cut out, replaced or kept.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// `input` or `messages`.
+    input: Option<Range<usize>>,
+    store: Option<Range<usize>>,
+    background: Option<Range<usize>>,
+    previous_response_id: Option<Range<usize>>,
+    metadata: Option<Range<usize>>,
 }
 
 impl std::fmt::Debug for ParsedRequest {
@@ -134,8 +155,9 @@ impl ParsedRequest {
         InputPrefix { digests, fixed_tokens: self.estimate.fixed_tokens }
     }
 
-    /// The body for a provider that knows the model as `upstream_model`: only that name is changed
-    /// and, for chat streams, usage is asked for. The same bytes where nothing changes.
+    /// The body for a provider that knows the model as `upstream_model`. Changed are that name, what
+    /// would make the provider store anything in the operator's account and, for chat streams, that
+    /// usage is asked for. The same bytes where nothing changes.
     pub fn forward_body(&self, upstream_model: &str) -> Bytes {
         forward::body(self, upstream_model)
     }

@@ -67,12 +67,10 @@ fn what_cannot_be_metered_is_refused_with_the_field_and_what_it_should_be() {
             "`stream_options` should be an object that names each member once",
         ),
         (Responses, r#"{"model":"m","prompt_cache_key":5}"#, "`prompt_cache_key` should be a text"),
-        (Responses, r#"{"model":"m","background":true}"#, "`background` should be false"),
-        (
-            Responses,
-            r#"{"model":"m","previous_response_id":"resp_1"}"#,
-            "`previous_response_id` should be left out",
-        ),
+        (Responses, r#"{"model":"m","background":"yes"}"#, "`background` should be true or false"),
+        (Responses, r#"{"model":"m","store":1}"#, "`store` should be true or false"),
+        (Chat, r#"{"model":"m","store":"no"}"#, "`store` should be true or false"),
+        (Responses, r#"{"model":"m","previous_response_id":7}"#, "`previous_response_id` should be a text"),
         (Responses, r#"{"model":"m","conversation":{"id":"c"}}"#, "`conversation` should be left out"),
         (Responses, r#"{"model":"m","prompt":{"id":"p"}}"#, "`prompt` should be left out"),
         (Chat, r#"["model"]"#, "not a JSON object"),
@@ -115,7 +113,7 @@ fn a_chat_may_ask_for_several_answers_and_others_may_use_the_word_freely() {
 
 #[test]
 fn only_the_model_is_changed_and_every_other_byte_survives() {
-    let body = "{ \"tools\":[{\"type\":\"from_tomorrow\",\"model\":\"gpt\"}],\n\t\"model\" : \"gpt\" ,\"x\":1e400,\"é\":\"\\u00e9\" }";
+    let body = "{ \"store\":false,\"tools\":[{\"type\":\"from_tomorrow\",\"model\":\"gpt\"}],\n\t\"model\" : \"gpt\" ,\"x\":1e400,\"é\":\"\\u00e9\" }";
     assert_eq!(
         forwarded(Responses, body, "up/stream\"x"),
         body.replace(" : \"gpt\"", " : \"up/stream\\\"x\"")
@@ -124,7 +122,7 @@ fn only_the_model_is_changed_and_every_other_byte_survives() {
 
 #[test]
 fn a_body_that_needs_no_change_is_not_copied() {
-    let body = Bytes::from_static(br#"{"model":"gp\u0074","input":"hi","stream":true}"#);
+    let body = Bytes::from_static(br#"{"model":"gp\u0074","input":"hi","stream":true,"store":false}"#);
     let request = ParsedRequest::parse(Responses, &body).unwrap();
     assert_eq!(request.forward_body("gpt").as_ptr(), body.as_ptr());
 }
@@ -178,11 +176,157 @@ fn every_chat_stream_ends_with_its_usage() {
 fn usage_is_not_asked_for_where_it_comes_anyway() {
     for (protocol, body) in [
         (Chat, r#"{"model":"m","stream":false}"#),
-        (Responses, r#"{"model":"m","stream":true}"#),
+        (Responses, r#"{"store":false,"model":"m","stream":true}"#),
         (Messages, r#"{"model":"m","stream":true,"stream_options":{"include_usage":false}}"#),
     ] {
         assert_eq!(forwarded(protocol, body, "m"), body);
     }
+}
+
+// Stored objects
+
+#[test]
+fn what_a_request_says_of_stored_objects_is_read() {
+    let request = parse(
+        Responses,
+        r#"{"model":"m","store":true,"background":true,"previous_response_id":"resp_1","metadata":{"a": "b"}}"#,
+    )
+    .unwrap();
+    assert_eq!((request.store, request.background), (Some(true), true));
+    assert_eq!(request.previous_response_id.as_deref(), Some("resp_1"));
+    assert_eq!(request.metadata(), Some(r#"{"a": "b"}"#));
+    let plain = parse(Responses, r#"{"model":"m","store":null,"metadata":null}"#).unwrap();
+    assert_eq!((plain.store, plain.background, plain.metadata()), (None, false, None));
+}
+
+#[test]
+fn responses_are_kept_unless_told_not_to_and_completions_only_where_told_so() {
+    let kept =
+        |protocol, store: &str| parse(protocol, &format!(r#"{{"model":"m"{store}}}"#)).unwrap().is_kept();
+    let said = ["", r#","store":true"#, r#","store":false"#];
+    assert_eq!(said.map(|store| kept(Responses, store)), [true, true, false]);
+    assert_eq!(said.map(|store| kept(Chat, store)), [false, true, false]);
+    assert_eq!(said.map(|store| kept(Messages, store)), [false, false, false]);
+}
+
+#[test]
+fn nothing_is_ever_stored_in_the_operators_account() {
+    let cases = [
+        (Responses, r#"{"model":"m"}"#, r#"{"store":false,"model":"m"}"#),
+        (Responses, r#"{"model":"m","store" : true}"#, r#"{"model":"m","store" : false}"#),
+        (Responses, r#"{"store":null,"model":"m"}"#, r#"{"store":false,"model":"m"}"#),
+        (
+            Responses,
+            r#"{ "background" : true , "model":"m","store":false}"#,
+            r#"{  "model":"m","store":false}"#,
+        ),
+        (
+            Responses,
+            r#"{"store":false,"model":"m" , "background":false, "previous_response_id":"resp_1" }"#,
+            r#"{"store":false,"model":"m"  }"#,
+        ),
+        (
+            Responses,
+            r#"{"background":false,"previous_response_id":null,"model":"m"}"#,
+            r#"{"store":false,"model":"m"}"#,
+        ),
+        (
+            Responses,
+            r#"{"store":false,"model":"m","metadata":{"a":"b"}}"#,
+            r#"{"store":false,"model":"m","metadata":{"a":"b"}}"#,
+        ),
+        (Chat, r#"{"model":"m"}"#, r#"{"model":"m"}"#),
+        (Chat, r#"{"model":"m","store":false}"#, r#"{"model":"m","store":false}"#),
+        (Chat, r#"{"model":"m","store":true,"metadata":{"a":"}"}}"#, r#"{"model":"m","store":false}"#),
+        (Chat, r#"{"metadata":{"a":"b"},"model":"m"}"#, r#"{"model":"m"}"#),
+        (
+            Messages,
+            r#"{"model":"m","store":true,"background":1,"metadata":{"user_id":"u"}}"#,
+            r#"{"model":"m","store":true,"background":1,"metadata":{"user_id":"u"}}"#,
+        ),
+    ];
+    for (protocol, sent, expected) in cases {
+        assert_eq!(forwarded(protocol, sent, "m"), expected, "{sent}");
+        let renamed = expected.replace(r#""model":"m""#, r#""model":"up""#);
+        assert_eq!(forwarded(protocol, sent, "up"), renamed, "{sent}");
+        assert!(serde_json::from_str::<Value>(&renamed).is_ok(), "{renamed}");
+    }
+}
+
+fn earlier(items: &[&str]) -> Vec<Box<serde_json::value::RawValue>> {
+    items.iter().map(|item| serde_json::from_str(item).unwrap()).collect()
+}
+
+#[test]
+fn a_request_is_expanded_at_its_input_and_nowhere_else() {
+    let items = earlier(&[r#"{ "a":1 }"#, r#"{"b":2}"#]);
+    let cases = [
+        (
+            r#"{"model":"m", "input" : [ {"c":3}, {"d":4} ] ,"previous_response_id":"resp_1","x":1e400}"#,
+            r#"{"model":"m", "input" : [{ "a":1 },{"b":2},{"c":3}, {"d":4}] ,"x":1e400}"#,
+        ),
+        (
+            r#"{"previous_response_id":"resp_1","model":"m","input":"say \u0041"}"#,
+            r#"{"model":"m","input":[{ "a":1 },{"b":2},{"type":"message","role":"user","content":"say \u0041"}]}"#,
+        ),
+        (
+            r#"{"model":"m","input":[ ],"previous_response_id":"resp_1"}"#,
+            r#"{"model":"m","input":[{ "a":1 },{"b":2}]}"#,
+        ),
+        (r#"{"model":"m","previous_response_id":"resp_1"}"#, r#"{"input":[{ "a":1 },{"b":2}],"model":"m"}"#),
+        (r#"{"input":null,"model":"m"}"#, r#"{"input":[{ "a":1 },{"b":2}],"model":"m"}"#),
+    ];
+    for (sent, expected) in cases {
+        let request = parse(Responses, sent).unwrap();
+        assert_eq!(request.expand(&items), expected, "{sent}");
+        parse(Responses, expected).unwrap();
+    }
+}
+
+#[test]
+fn the_input_that_is_kept_is_a_list_of_items() {
+    let input = |body: &str| parse(Responses, body).unwrap().input_json();
+    assert_eq!(
+        input(r#"{"model":"m","input":"hi"}"#),
+        r#"[{"type":"message","role":"user","content":"hi"}]"#
+    );
+    assert_eq!(input(r#"{"model":"m","input":[ {"a":1} ]}"#), r#"[ {"a":1} ]"#);
+    assert_eq!(input(r#"{"model":"m"}"#), "[]");
+    let messages = parse(Chat, r#"{"model":"m","messages":[{"role":"user","content":"hi"}]}"#).unwrap();
+    assert_eq!(messages.input_json(), r#"[{"role":"user","content":"hi"}]"#);
+}
+
+#[test]
+fn a_conversation_goes_on_without_what_only_a_provider_that_stores_could_find() {
+    let input = r#"[{"role":"user","content":"hi"},{"type":"reasoning","id":"rs_0","summary":[]}]"#;
+    let response = r#"{"id":"resp_1","output":[
+        {"id":"rs_1","type":"reasoning","summary":[]},
+        {"id":"rs_2","type":"reasoning","summary":[],"encrypted_content":"sealed"},
+        {"id":"msg_1","type":"message","status":"completed","role":"assistant","content":[{"type":"output_text","text":"id"}]},
+        {"type":"function_call","call_id":"c","name":"f","arguments":"{\"id\":1}","id":"fc_1","status":"completed"},
+        {"id":"ws_1","type":"web_search_call","status":"completed"}
+    ]}"#;
+    let items = earlier_items(input, response).unwrap();
+    let items: Vec<&str> = items.iter().map(|item| item.get()).collect();
+    assert_eq!(
+        items,
+        [
+            r#"{"role":"user","content":"hi"}"#,
+            r#"{"type":"reasoning","summary":[],"encrypted_content":"sealed"}"#,
+            r#"{"type":"message","role":"assistant","content":[{"type":"output_text","text":"id"}]}"#,
+            r#"{"type":"function_call","call_id":"c","name":"f","arguments":"{\"id\":1}"}"#,
+            r#"{"id":"ws_1","type":"web_search_call","status":"completed"}"#,
+        ]
+    );
+    assert!(earlier_items("{", response).is_err());
+}
+
+#[test]
+fn a_background_request_is_run_without_saying_so() {
+    let run = |body: &str| parse(Responses, body).unwrap().in_foreground();
+    assert_eq!(run(r#"{"model":"m","background":true}"#), r#"{"store":false,"model":"m"}"#);
+    let stored = r#"{"background":true,"model":"m","store":true}"#;
+    assert_eq!(run(stored), r#"{"model":"m","store":false}"#);
 }
 
 // Estimate
