@@ -128,7 +128,7 @@ impl AnswerTranslation {
             Protocol::Completions => unreachable!("no provider is configured with a client's dialect"),
         };
         if self.cuts() {
-            stop::cut(&mut answer, &self.context.conversation.sampling.stop);
+            stop::cut_answer(&mut answer, &self.context.conversation.sampling.stop);
         }
         let written = match self.client {
             Protocol::Responses => responses::write_answer(&answer, &self.context),
@@ -212,10 +212,11 @@ impl StreamTranslation {
     fn write(&mut self, events: Vec<Event>) -> Bytes {
         let mut out = Vec::new();
         for event in events {
-            let cut = match &mut self.cutter {
-                Some(cutter) => cutter.cut(event),
-                None => vec![event],
-            };
+            let mut cut = Vec::new();
+            match &mut self.cutter {
+                Some(cutter) => cutter.cut(event, &mut cut),
+                None => cut.push(event),
+            }
             for event in &cut {
                 match &mut self.writer {
                     Writer::Responses(writer) => writer.write(event, &mut out),
