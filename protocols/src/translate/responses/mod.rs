@@ -5,17 +5,29 @@
 //! `DROPPED` and `DROPPED_OF_TOOLS`.
 
 mod fields;
+mod item_reader;
+mod read_answer;
 mod read_items;
+mod read_output;
 mod read_parts;
 mod read_request;
+mod read_stream;
 mod read_tools;
+mod write_answer;
 mod write_items;
+mod write_output;
 mod write_request;
+mod write_stream;
 mod write_tools;
 
+pub use item_reader::MAX_PART_BYTES;
+pub use read_answer::read_answer;
 pub use read_request::{DROPPED, read_request};
+pub use read_stream::{MAX_HELD_BYTES, MAX_ITEMS, StreamReader};
 pub use read_tools::DROPPED_OF_TOOLS;
+pub use write_answer::write_answer;
 pub use write_request::{LEAST_OUTPUT_TOKENS, write_request};
+pub use write_stream::StreamWriter;
 
 /// The member of a tool search's result, as the model is shown it, that lists what was found.
 const FOUND: &str = "tools";

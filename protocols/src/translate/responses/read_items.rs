@@ -162,7 +162,7 @@ fn read_result(mut item: Fields, kind: CallKind) -> Result<ToolResult, Untransla
 }
 
 /// The opening of a page that a search found is a step of that search, and is left out.
-fn read_web_search(mut item: Fields) -> Result<Option<WebSearchCall>, Untranslatable> {
+pub(super) fn read_web_search(mut item: Fields) -> Result<Option<WebSearchCall>, Untranslatable> {
     let id = item.text("id")?.unwrap_or_default();
     let Some(mut action) = item.object("action")? else {
         return Ok(Some(WebSearchCall { id, query: None }));

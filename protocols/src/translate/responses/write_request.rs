@@ -110,7 +110,7 @@ fn write_text(conversation: &Conversation) -> Option<Value> {
 /// Models that think take no temperature while they do, and those that do not take no effort.
 fn put_thinking(body: &mut Map<String, Value>, conversation: &Conversation, model_thinks: bool) {
     let thinking = &conversation.thinking;
-    let thinks_now = model_thinks && thinking.mode != Some(ThinkingMode::Disabled);
+    let thinks_now = model_thinks && effort(thinking) != Some("none");
     if !thinks_now {
         let sampling = &conversation.sampling;
         let numbers = [("temperature", &sampling.temperature), ("top_p", &sampling.top_p)];
