@@ -17,3 +17,9 @@ pub fn now() -> Timestamp {
 pub fn new_id() -> Uuid {
     Uuid::now_v7()
 }
+
+/// A moment for people and headers: seconds, UTC.
+pub fn rfc3339(at: Timestamp) -> String {
+    let time = chrono::DateTime::from_timestamp_micros(at.0).unwrap_or(chrono::DateTime::UNIX_EPOCH);
+    time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)
+}

@@ -44,8 +44,8 @@ impl Assembler {
         let answer = match protocol {
             Protocol::Responses => Answer::Response { items: vec![], last: None },
             Protocol::Chat => Answer::Completion(None),
-            // Messages are not kept by anyone.
-            Protocol::Messages => Answer::GivenUp,
+            // Neither is kept by anyone.
+            Protocol::Completions | Protocol::Messages => Answer::GivenUp,
         };
         Self { limit, seen: 0, complete: false, answer }
     }

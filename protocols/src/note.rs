@@ -98,7 +98,9 @@ mod tests {
         assert_eq!(noted["response"]["usage"], json!({"codexapi": {"costMicro": 12}, "input_tokens": 1}));
         let chat = Bytes::from_static(b"data: {\"choices\":[],\"usage\":{}}\n\ndata: [DONE]\n\n");
         let noted = with_note(Protocol::Chat, &chat, NOTE);
-        assert!(noted.ends_with(b"data: {\"choices\":[],\"usage\":{\"codexapi\":{\"costMicro\":12}}}\n\ndata: [DONE]\n\n"));
+        assert!(noted.ends_with(
+            b"data: {\"choices\":[],\"usage\":{\"codexapi\":{\"costMicro\":12}}}\n\ndata: [DONE]\n\n"
+        ));
         let messages = Bytes::from_static(
             b"event: message_delta\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":3}}\n\n\
               event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n",

@@ -200,7 +200,8 @@ fn api(
         OneOrMany::Many(protocols) => protocols.clone(),
     };
     if protocols.contains(&Protocol::Completions) {
-        let problem = "completions is spoken by clients only; a provider is asked in responses, chat or messages";
+        let problem =
+            "completions is spoken by clients only; a provider is asked in responses, chat or messages";
         return Err(at_offset(text, protocol.span().start, problem));
     }
     let distinct: BTreeSet<_> = protocols.iter().collect();
@@ -213,7 +214,8 @@ fn api(
         .ok_or_else(|| at(text, address, "should be an http or https URL without query or user"))?;
     let key = entry.api_key_env.as_ref().map(|variable| {
         let key = secret(variable.get_ref());
-        key.map(ProviderKey).ok_or_else(|| at(text, variable, "names an environment variable that is not set"))
+        key.map(ProviderKey)
+            .ok_or_else(|| at(text, variable, "names an environment variable that is not set"))
     });
     Ok((protocols, base_url, ProviderAccount::Api(key.transpose()?)))
 }

@@ -49,12 +49,18 @@ impl Asked {
         let choices = self.parsed.choices;
         if target.protocol == self.parsed.protocol {
             let include_usage = self.parsed.include_usage;
-            let body = without_foreign_seals(target.protocol, self.parsed.forward_body(&target.upstream_model));
+            let body =
+                without_foreign_seals(target.protocol, self.parsed.forward_body(&target.upstream_model));
             let meter = MeterSettings { choices, include_usage };
-            return Ok(UpstreamRequest { headers, query: self.query.clone(), body, meter, back: Back::Native });
+            return Ok(UpstreamRequest {
+                headers,
+                query: self.query.clone(),
+                body,
+                meter,
+                back: Back::Native,
+            });
         }
-        let model =
-            UpstreamModel { name: &target.upstream_model, max_output_tokens: self.max_output_tokens };
+        let model = UpstreamModel { name: &target.upstream_model, max_output_tokens: self.max_output_tokens };
         let (client, upstream) = (self.parsed.protocol, target.protocol);
         let translated =
             translate::request(client, upstream, self.parsed.body(), &model, self.frame.clone())?;
@@ -77,7 +83,7 @@ fn without_foreign_seals(protocol: Protocol, body: Bytes) -> Bytes {
     }
     let stripped = match protocol {
         Protocol::Responses => translate::responses::strip_foreign(&body),
-        Protocol::Messages => translate::responses::strip_foreign_messages(&body),
+        Protocol::Messages => translate::responses::strip_foreign_thinking(&body),
         Protocol::Chat | Protocol::Completions => None,
     };
     stripped.map_or(body, Bytes::from)

@@ -115,7 +115,6 @@ impl Gateway {
             own_stream: conversation.is_none(),
             target: leg.target.clone(),
             failed_attempts: Vec::new(),
-            served_model: route.plan.served_model.clone(),
             policy,
             prefix,
             input_tokens,
@@ -362,13 +361,15 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         WalletRefusal::RequestsPerMinute { limit, retry_secs } => {
             GatewayError::TooManyRequests { limit: *limit, retry_secs: *retry_secs }
         }
-        WalletRefusal::TokensPerMinute { limit, used, requested, retry_secs } => GatewayError::TooManyTokens {
-            limit: *limit,
-            used: *used,
-            requested: *requested,
-            retry_secs: *retry_secs,
-        },
-        WalletRefusal::RequestBeyondTokenLimit { limit, requested } => {
+        WalletRefusal::TokensPerMinute { limit, used, requested, retry_secs } => {
+            GatewayError::TooManyTokens {
+                limit: *limit,
+                used: *used,
+                requested: *requested,
+                retry_secs: *retry_secs,
+            }
+        }
+        WalletRefusal::LargerThanTokensPerMinute { limit, requested } => {
             GatewayError::RequestBeyondTokenLimit { limit: *limit, requested: *requested }
         }
         WalletRefusal::ParallelRequests { limit } => GatewayError::TooManyParallel { limit: *limit },
@@ -382,27 +383,25 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         | WalletRefusal::HoldExists { .. }
         | WalletRefusal::UnknownHold { .. }
         | WalletRefusal::AttemptOutOfOrder { .. }
+        | WalletRefusal::TooManyAttempts { .. }
         | WalletRefusal::GrantExists { .. }
         | WalletRefusal::UnknownGrant { .. }
         | WalletRefusal::AmountOutOfRange { .. }
         | WalletRefusal::ExpiresInThePast
-        | WalletRefusal::TooManyGrants { .. }
-        | WalletRefusal::AttemptOutOfOrder { .. }
-        | WalletRefusal::TooManyAttempts { .. }
-        | WalletRefusal::RequestsPerMinute { .. }
-        | WalletRefusal::TokensPerMinute { .. }
-        | WalletRefusal::LargerThanTokensPerMinute { .. }
-        | WalletRefusal::ParallelRequests { .. }
-        | WalletRefusal::DailyBudget { .. }
-        | WalletRefusal::MonthlyBudget { .. } => {
+        | WalletRefusal::TooManyGrants { .. } => {
             tracing::error!(%refusal, "a hold was refused for a reason that holds do not have");
             GatewayError::Internal
         }
     }
 }
 
-fn budget_spent(period: &'static str, limit: MicroUsd, spent: MicroUsd, resets_at: Timestamp) -> GatewayError {
-    GatewayError::BudgetSpent { period, limit, spent, resets_at: resets_at.to_rfc3339() }
+fn budget_spent(
+    period: &'static str,
+    limit: MicroUsd,
+    spent: MicroUsd,
+    resets_at: Timestamp,
+) -> GatewayError {
+    GatewayError::BudgetSpent { period, limit, spent, resets_at: clock::rfc3339(resets_at) }
 }
 
 pub(super) fn not_durable<R: std::error::Error>(error: CommandError<R>) -> GatewayError {

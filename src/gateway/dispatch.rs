@@ -58,14 +58,17 @@ impl Gateway {
             let (headers, query) = (request.headers, request.query);
             generation.dispatched_ms = generation.elapsed_ms();
             let left = generation.deadline.saturating_duration_since(Instant::now());
-            let sent = self
-                .providers
-                .send(&generation.target, query.as_deref(), headers, request.body, left)
-                .await;
+            let sent =
+                self.providers.send(&generation.target, query.as_deref(), headers, request.body, left).await;
             let failure = match sent {
                 Ok(response) if response.status().is_success() => {
                     let provider = generation.target.provider.name();
-                    self.stick(&generation.usage_stream, generation.own_stream, provider, route.plan.revision);
+                    self.stick(
+                        &generation.usage_stream,
+                        generation.own_stream,
+                        provider,
+                        route.plan.revision,
+                    );
                     let streamed = generation.caller.streaming && is_event_stream(response.headers());
                     let (meter, back) = (request.meter, request.back);
                     return match streamed {

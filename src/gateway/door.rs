@@ -86,10 +86,9 @@ impl Gateway {
     /// Maintenance, account, key and address.
     pub(super) async fn door(&self, incoming: &Incoming) -> Result<(), GatewayError> {
         let now = clock::now();
-        let maintenance =
-            self.log.read(SERVICE_STREAM, |service: &Service| service.maintenance(now)).await;
+        let maintenance = self.log.read(SERVICE_STREAM, |service: &Service| service.maintenance(now)).await;
         if let Some(maintenance) = maintenance.map_err(super::begin::unavailable)? {
-            let retry_secs = maintenance.retry_secs;
+            let retry_secs = maintenance.until.map(|_| maintenance.retry_secs);
             return Err(GatewayError::Maintenance { message: maintenance.message, retry_secs });
         }
         incoming.access.check(incoming.address, now)

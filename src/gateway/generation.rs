@@ -8,8 +8,8 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{
-    Attempt, AttemptResult, BillingPolicy, InputPrefix, Outcome, Payer, Protocol,
-    SettleGeneration, Timings, Usage, UsageSource,
+    Attempt, AttemptResult, BillingPolicy, InputPrefix, Outcome, Payer, Protocol, SettleGeneration, Timings,
+    Usage, UsageSource,
 };
 
 use super::refusal::Caller;
@@ -31,8 +31,6 @@ pub struct Generation {
     pub target: Target,
     /// Those that were tried before it.
     pub failed_attempts: Vec<AttemptResult>,
-    /// Our name of the model that serves, which may be another than the one billed.
-    pub served_model: String,
     pub quote: Quote,
     pub policy: BillingPolicy,
     /// Absent where the client names no conversation.

@@ -40,11 +40,11 @@ use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, WaitingLimits};
 pub use self::door::{KeyAccess, KeyRefusal};
-pub use self::routing::CheckedTarget;
 pub use self::drains::DrainLimits;
 use self::drains::Drains;
-use self::routing::Sticky;
 use self::refusal::{Caller, GatewayError, respond};
+pub use self::routing::CheckedTarget;
+use self::routing::Sticky;
 pub use self::settlement::SettlementLimits;
 use self::settlement::Settlements;
 use crate::event_log::EventLog;
@@ -169,10 +169,8 @@ impl Gateway {
             .max_capacity(RECENT_CONVERSATIONS)
             .time_to_live(RECENT_INPUT)
             .build();
-        let sticky = moka::sync::Cache::builder()
-            .max_capacity(RECENT_CONVERSATIONS)
-            .time_to_idle(STICKY_FOR)
-            .build();
+        let sticky =
+            moka::sync::Cache::builder().max_capacity(RECENT_CONVERSATIONS).time_to_idle(STICKY_FOR).build();
         let drains = Drains::new(settings.drain);
         let circuits = Circuits::new(DEFAULT_FAILURES_TO_OPEN);
         Self {

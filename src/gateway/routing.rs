@@ -153,10 +153,6 @@ impl Route {
     pub fn again(&mut self) {
         self.next = self.next.saturating_sub(1);
     }
-
-    pub fn has_more(&self) -> bool {
-        self.next < self.targets.len()
-    }
 }
 
 fn whole_secs(duration: Duration) -> u32 {

@@ -206,7 +206,8 @@ impl Relay<'_> {
                     }
                 }
             }
-            if self.meter.so_far().terminal.is_finished() && is_last(self.generation.target.protocol, &frame) {
+            if self.meter.so_far().terminal.is_finished() && is_last(self.generation.target.protocol, &frame)
+            {
                 end = Some(self.finished());
                 break;
             }

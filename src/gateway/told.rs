@@ -14,6 +14,7 @@ use http::header::TRAILER;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::generation::Generation;
+use crate::clock;
 
 const COST: HeaderName = HeaderName::from_static("x-codexapi-cost-micro");
 const BALANCE: HeaderName = HeaderName::from_static("x-codexapi-balance-micro");
@@ -136,7 +137,7 @@ fn limits(headroom: &KeyHeadroom, protocol: Protocol, headers: &mut HeaderMap) {
                     format!("anthropic-ratelimit-{kind}-remaining"),
                     format!("anthropic-ratelimit-{kind}-reset"),
                 ],
-                headroom.resets_at.to_rfc3339(),
+                clock::rfc3339(headroom.resets_at),
             ),
         };
         let values = [HeaderValue::from(limit), HeaderValue::from(left), text(&reset)];

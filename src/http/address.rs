@@ -17,7 +17,8 @@ pub struct ClientAddress(pub Option<IpAddr>);
 
 impl ClientAddress {
     pub fn of(request: &Request, trusted: &[IpNet]) -> Self {
-        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
+        let peer =
+            request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         Self(peer.map(|peer| behind(peer, request.headers(), trusted)))
     }
 }

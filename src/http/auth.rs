@@ -302,7 +302,8 @@ fn decide(
 fn identity(presented: PresentedKey) -> Result<Identity, AuthError> {
     let account_suspended = presented.is_suspended();
     let networks = presented.networks.iter().map(|network| network.parse::<IpNet>());
-    let networks = networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
+    let networks =
+        networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
     let key = presented.key;
     if !key.is_active() {
         return Err(AuthError::Revoked);

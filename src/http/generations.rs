@@ -22,7 +22,15 @@ use crate::gateway::{Incoming, KeyAccess, Payee};
 use crate::stored::serving::Serving;
 
 /// What the guard, the envelope and the client have given a request.
-type Parts = (State<Arc<App>>, Extension<Principal>, Extension<Arc<KeyAccess>>, Extension<RequestId>, Extension<ClientAddress>, HeaderMap, RawQuery);
+type Parts = (
+    State<Arc<App>>,
+    Extension<Principal>,
+    Extension<Arc<KeyAccess>>,
+    Extension<RequestId>,
+    Extension<ClientAddress>,
+    HeaderMap,
+    RawQuery,
+);
 
 /// A generation in OpenAI's Responses dialect; fields pass through as sent.
 #[utoipa::path(

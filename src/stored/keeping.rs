@@ -72,7 +72,9 @@ impl Keep {
         let metadata = match (request.protocol, request.metadata()) {
             (Protocol::Chat, Some(json)) => Metadata::parse(json)?,
             // A response carries its own in its body.
-            (Protocol::Chat | Protocol::Responses | Protocol::Messages, _) => Metadata::default(),
+            (Protocol::Chat | Protocol::Responses | Protocol::Completions | Protocol::Messages, _) => {
+                Metadata::default()
+            }
         };
         Ok(Some(Self { owner, request: request.clone(), previous_response_id, metadata }))
     }
@@ -100,7 +102,7 @@ impl Keep {
                 let new = NewCompletion { body, messages: input, metadata, generation_id };
                 stored.keep_completion(owner, new).await;
             }
-            Protocol::Messages => {}
+            Protocol::Completions | Protocol::Messages => {}
         }
     }
 }

@@ -149,7 +149,8 @@ impl Circuits {
     /// Every circuit that has seen a request, by provider and model.
     pub fn report(&self) -> Vec<CircuitReport> {
         let now = Instant::now();
-        let mut reports: Vec<_> = self.lock().iter_mut().map(|(key, circuit)| circuit.report(key, now)).collect();
+        let mut reports: Vec<_> =
+            self.lock().iter_mut().map(|(key, circuit)| circuit.report(key, now)).collect();
         reports.sort_by(|a, b| a.key.cmp(&b.key));
         reports
     }

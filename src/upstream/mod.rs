@@ -60,9 +60,8 @@ impl Providers {
             .tcp_nodelay(true)
             .no_proxy()
             .build()?;
-        let named = configured
-            .iter()
-            .map(|provider| Ok((provider.name.clone(), Arc::new(Provider::new(provider)?))));
+        let named =
+            configured.iter().map(|provider| Ok((provider.name.clone(), Arc::new(Provider::new(provider)?))));
         Ok(Self { by_name: named.collect::<anyhow::Result<_>>()?, catalog: catalog(configured), client })
     }
 

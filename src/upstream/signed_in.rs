@@ -68,7 +68,8 @@ impl SignedIn {
 
 fn read(text: &[u8]) -> anyhow::Result<Credentials> {
     // serde's own message would quote what it found.
-    let file: AuthFile = serde_json::from_slice(text).map_err(|_| anyhow::anyhow!("it is not what Codex writes"))?;
+    let file: AuthFile =
+        serde_json::from_slice(text).map_err(|_| anyhow::anyhow!("it is not what Codex writes"))?;
     let (secret, account_id) = match (file.tokens, file.api_key) {
         (Some(tokens), _) => (tokens.access_token, tokens.account_id),
         (None, Some(api_key)) => (api_key, None),
@@ -96,9 +97,13 @@ mod tests {
             let path = home.path().join("auth.json");
             std::fs::write(&path, text).expect("written");
             let file = std::fs::File::options().write(true).open(path).expect("opened");
-            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second)).expect("dated");
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(second))
+                .expect("dated");
         };
-        write(r#"{"OPENAI_API_KEY":null,"tokens":{"id_token":"i","access_token":"a1","account_id":"acc"}}"#, 1);
+        write(
+            r#"{"OPENAI_API_KEY":null,"tokens":{"id_token":"i","access_token":"a1","account_id":"acc"}}"#,
+            1,
+        );
         let first = signed_in.credentials().await.expect("signed in");
         assert_eq!(first.bearer, "Bearer a1");
         assert_eq!(first.account_id.as_ref().expect("an account"), "acc");

@@ -144,7 +144,7 @@ impl Stored {
                     ..items(fields.messages)
                 },
             }),
-            Protocol::Messages => Ok(Self {
+            Protocol::Completions | Protocol::Messages => Ok(Self {
                 store: None,
                 previous_response_id: None,
                 background: false,

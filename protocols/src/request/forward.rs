@@ -78,7 +78,7 @@ fn state_edits(request: &ParsedRequest, edits: &mut Edits) {
         (Protocol::Chat, Some(at)) if request.store == Some(true) => {
             edits.replace(at.clone(), "false".into());
         }
-        (Protocol::Responses | Protocol::Chat | Protocol::Messages, _) => {}
+        (Protocol::Responses | Protocol::Chat | Protocol::Completions | Protocol::Messages, _) => {}
     }
     match request.protocol {
         Protocol::Responses => {
@@ -86,7 +86,7 @@ fn state_edits(request: &ParsedRequest, edits: &mut Edits) {
         }
         // OpenAI refuses metadata of a completion that is not stored.
         Protocol::Chat => edits.remove_members([&places.metadata]),
-        Protocol::Messages => {}
+        Protocol::Completions | Protocol::Messages => {}
     }
 }
 

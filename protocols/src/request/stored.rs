@@ -28,7 +28,7 @@ impl ParsedRequest {
         match self.protocol {
             Protocol::Responses => self.store.unwrap_or(true),
             Protocol::Chat => self.store.unwrap_or(false),
-            Protocol::Messages => false,
+            Protocol::Completions | Protocol::Messages => false,
         }
     }
 

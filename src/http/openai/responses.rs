@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::paging::Parameters;
 use super::{json_text, owner};
 use crate::app::App;
-use crate::gateway::Incoming;
+use crate::gateway::{Incoming, KeyAccess};
+use crate::http::address::ClientAddress;
 use crate::http::auth::Principal;
 use crate::http::envelope::RequestId;
 use crate::http::error::Problem;
@@ -90,7 +91,9 @@ pub async fn cancel(
 pub async fn compact(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
+    Extension(access): Extension<Arc<KeyAccess>>,
     Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(ClientAddress(address)): Extension<ClientAddress>,
     Path(id): Path<String>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
@@ -99,7 +102,18 @@ pub async fn compact(
     let payee = payee(principal)?;
     let body = compaction::request(&app.stored.response(payee.into(), &id).await?)?;
     let protocol = Protocol::Responses;
-    let incoming = Incoming { payee, protocol, headers, query, body, request_id, arrived };
+    let incoming = Incoming {
+        payee,
+        access,
+        address,
+        protocol,
+        headers,
+        query,
+        body,
+        request_id,
+        arrived,
+        checked: None,
+    };
     let answer = app.gateway.serve(incoming).await;
     if answer.status() != StatusCode::OK {
         return Ok(answer);
