@@ -218,7 +218,7 @@ impl From<AccountRefusal> for Problem {
             | R::NeedsAWallet { .. }
             | R::TooManyModels { .. }
             | R::BadModelName { .. }
-            | R::ExpiresInThePast => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_limits"),
+            | R::ExpiresInThePast => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_key_limits"),
         };
         Self::new(status, kind, code, refusal.to_string())
     }
