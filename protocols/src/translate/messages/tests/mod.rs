@@ -1,5 +1,4 @@
 mod answers;
-mod golden;
 mod reading;
 mod round_trips;
 mod strategies;
