@@ -27,3 +27,6 @@ pub use read_stream::{MAX_HELD_BYTES, StreamReader};
 pub use write_answer::write_answer;
 pub use write_request::write_request;
 pub use write_stream::StreamWriter;
+
+#[cfg(test)]
+mod tests;
