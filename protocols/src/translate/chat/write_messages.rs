@@ -234,12 +234,15 @@ fn write_pictures(result: &ToolResult, pictures: &mut Vec<Value>) -> Result<(), 
 }
 
 fn texts(parts: &[Part]) -> Vec<&str> {
-    let text = |part| match part {
-        &Part::Text(ref text) => Some(text.text.as_str()),
-        Part::Refusal(text) => Some(text.as_str()),
-        Part::Image(_) | Part::File(_) => None,
-    };
-    parts.iter().filter_map(text).collect()
+    let mut texts = vec![];
+    for part in parts {
+        match part {
+            Part::Text(text) => texts.push(text.text.as_str()),
+            Part::Refusal(text) => texts.push(text.as_str()),
+            Part::Image(_) | Part::File(_) => {}
+        }
+    }
+    texts
 }
 
 fn text_content(texts: &[&str], vendor: Vendor) -> Value {
