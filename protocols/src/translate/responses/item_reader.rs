@@ -38,6 +38,10 @@ impl Key {
         Self { id, ..self }
     }
 
+    pub(super) fn is_unnamed(&self) -> bool {
+        self.index.is_none() && self.id.is_none()
+    }
+
     /// Places count for more: some providers give one item several ids.
     pub(super) fn is(&self, other: &Key) -> bool {
         match (self.index, other.index) {

@@ -231,7 +231,11 @@ impl StreamReader {
     ) -> Result<(), BadAnswer> {
         let response = self.start(response, events)?;
         let mut response = response.unwrap_or_else(|| Fields::new(serde_json::Map::new(), ""));
-        let output = response.list("output").map_err(bad)?.unwrap_or_default();
+        let mut output = response.list("output").map_err(bad)?.unwrap_or_default();
+        if self.told.iter().chain(self.open.iter().map(ItemReader::key)).any(Key::is_unnamed) {
+            // Which of them came before cannot be told; those that came are the answer.
+            output.clear();
+        }
         for (index, item) in output.into_iter().enumerate() {
             let key = Key::at(index as u64).of_item(&item);
             self.item_done(key, item)?;

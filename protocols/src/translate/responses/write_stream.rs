@@ -115,6 +115,9 @@ impl StreamWriter {
     }
 
     fn start_part(&mut self, kind: PartKind, out: &mut Vec<u8>) {
+        if !matches!(kind, PartKind::Text | PartKind::Refusal) {
+            self.close_message("completed", out);
+        }
         let index = self.output.len();
         let frame = &self.frame;
         let (item_id, item) = match &kind {
@@ -122,12 +125,6 @@ impl StreamWriter {
             PartKind::Refusal => {
                 self.has_refusal = true;
                 return self.start_content(kind, refusal_part(""), out);
-            }
-            PartKind::Reasoning | PartKind::ToolCall { .. } | PartKind::WebSearch { .. }
-                if self.message.is_some() =>
-            {
-                self.close_message("completed", out);
-                return self.start_part(kind, out);
             }
             PartKind::Reasoning => {
                 let id = item_id("rs", frame, index);
@@ -172,7 +169,7 @@ impl StreamWriter {
     }
 
     fn delta(&mut self, delta: &str, out: &mut Vec<u8>) {
-        let Some(mut open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take_if(|_| !delta.is_empty()) else { return };
         let (name, content_index, summary_index) = match &open.kind {
             PartKind::Text => ("response.output_text.delta", Some(self.content_index()), None),
             PartKind::Refusal => ("response.refusal.delta", Some(self.content_index()), None),
