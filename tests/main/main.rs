@@ -9,4 +9,5 @@ mod http;
 mod money;
 mod read_models;
 mod relay;
+mod stored;
 mod verify;

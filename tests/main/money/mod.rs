@@ -41,7 +41,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::{PATIENCE, TestDatabase};
 
-const OPERATOR_TOKEN: &str = "cdx-op-static-for-money-tests-01";
+pub const OPERATOR_TOKEN: &str = "cdx-op-static-for-money-tests-01";
 
 /// The one model of these tests, and a second name that has to be rewritten on the way.
 pub const MODEL: &str = "even-model";
