@@ -69,6 +69,16 @@ fn each_setting_is_named_when_it_is_bad() {
         ("CODEXAPI_LEAK_BASIS_POINTS", "10001"),
         ("CODEXAPI_INSURED_USD_PER_DAY", "1.0000001"),
         ("CODEXAPI_BODY_LIMIT_BYTES", "1"),
+        ("CODEXAPI_PROVIDER_ID", "Codex API"),
+        ("CODEXAPI_PROVIDER_NAME", "a\"b"),
+        ("CODEXAPI_CODEX_ENV_KEY", "1_KEY"),
+        ("CODEXAPI_CODEX_MODEL", "$(id)"),
+        ("CODEXAPI_CODEX_EFFORT", "some"),
+        ("CODEXAPI_CLAUDE_MODEL", "a b"),
+        ("CODEXAPI_CLAUDE_SMALL_MODEL", "a b"),
+        ("CODEXAPI_MODEL_LABELS", "gpt-5.5"),
+        ("CODEXAPI_LAUNCHER_PACKAGE", "a b"),
+        ("CODEXAPI_LAUNCHER_VERSION", "two"),
         ("CODEXAPI_SETTLEMENT_QUEUE", "0"),
     ];
     for (name, value) in bad {

@@ -4,6 +4,7 @@
 //! Around all of it: a request id, one log line, panics caught, errors told in the caller's dialect.
 
 pub mod account;
+pub mod api_docs;
 pub mod auth;
 pub mod billing;
 pub mod count_tokens;
@@ -13,13 +14,16 @@ pub mod generations;
 pub mod models;
 pub mod openapi;
 pub mod pricing;
+pub mod query;
+pub mod setup;
 pub mod system;
+pub mod unread;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 use http::Method;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -44,6 +48,11 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/health", Public, || get(system::health)),
         route(Method::GET, "/ready", Public, || get(system::ready)),
         route(Method::GET, "/openapi.json", Public, || get(openapi::document)),
+        route(Method::GET, "/api-docs", Public, || get(api_docs::page)),
+        route(Method::GET, "/api/v1/cli/public-codex", Public, || get(setup::public_codex)),
+        route(Method::GET, "/api/v1/cli/public-claude-code", Public, || get(setup::public_claude_code)),
+        route(Method::GET, "/api/v1/cli/version", Public, || get(setup::codex_version)),
+        route(Method::GET, "/api/v1/codexclaude/version", Public, || get(setup::launcher_version)),
         route(Method::POST, "/v1/responses", Payer, || {
             post(generations::responses).get(generations::no_websocket)
         }),
@@ -71,6 +80,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(CatchPanicLayer::custom(error::caught_panic))
+        .layer(from_fn(unread::discard))
         .layer(from_fn_with_state(Arc::clone(&app), envelope::wrap))
         .with_state(app)
 }

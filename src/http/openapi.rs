@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{account, billing, count_tokens, generations, models, system};
+use super::{account, api_docs, billing, count_tokens, generations, models, setup, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -14,6 +14,11 @@ use super::{account, billing, count_tokens, generations, models, system};
         system::health,
         system::ready,
         document,
+        api_docs::page,
+        setup::public_codex,
+        setup::public_claude_code,
+        setup::codex_version,
+        setup::launcher_version,
         generations::responses,
         generations::chat,
         generations::messages,
@@ -35,6 +40,11 @@ pub struct ApiDocument;
 )]
 pub async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(ApiDocument::openapi())
+}
+
+/// The document as plain JSON.
+pub fn document_value() -> serde_json::Value {
+    serde_json::to_value(ApiDocument::openapi()).expect("the document is JSON")
 }
 
 struct Credentials;
