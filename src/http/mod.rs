@@ -8,9 +8,11 @@ pub mod api_docs;
 pub mod auth;
 pub mod billing;
 pub mod count_tokens;
+pub mod days;
 pub mod envelope;
 pub mod error;
 pub mod generations;
+pub mod key;
 pub mod models;
 pub mod openapi;
 pub mod pricing;
@@ -59,9 +61,18 @@ pub fn routes() -> Vec<Route> {
         route(Method::POST, "/v1/chat/completions", Payer, || post(generations::chat)),
         route(Method::POST, "/v1/messages", Payer, || post(generations::messages)),
         route(Method::POST, "/v1/messages/count_tokens", Payer, || post(count_tokens::count)),
+        route(Method::POST, "/v1/messages/{*subpath}", Payer, || {
+            let refuse = generations::messages_subpath;
+            get(refuse).post(refuse).put(refuse).patch(refuse).delete(refuse)
+        }),
         route(Method::GET, "/v1/models", Payer, || get(models::list)),
         route(Method::GET, "/v1/models/{*model_id}", Payer, || get(models::retrieve)),
         route(Method::GET, "/api/v1/me", Customer, || get(account::me)),
+        route(Method::GET, "/api/v1/key", Customer, || get(key::read)),
+        route(Method::GET, "/api/v1/generations", Customer, || get(billing::generations::list)),
+        route(Method::GET, "/api/v1/generations/{generation_id}", Customer, || {
+            get(billing::generations::read)
+        }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]

@@ -4,7 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{account, api_docs, billing, count_tokens, generations, models, setup, system};
+use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,10 +22,14 @@ use super::{account, api_docs, billing, count_tokens, generations, models, setup
         generations::responses,
         generations::chat,
         generations::messages,
+        generations::messages_subpath,
         count_tokens::count,
         models::list,
         models::retrieve,
         account::me,
+        key::read,
+        billing::generations::list,
+        billing::generations::read,
         billing::wallet_status::read,
         billing::token_usage::read
     ),
