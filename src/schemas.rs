@@ -9,6 +9,8 @@ use anyhow::{Context, bail};
 use codexapi_aggregates::account::AccountEvent;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::pricing::PricingEvent;
+use codexapi_aggregates::routing::RoutingEvent;
+use codexapi_aggregates::service::ServiceEvent;
 use codexapi_aggregates::usage::UsageEvent;
 use codexapi_aggregates::wallet::events::WalletEvent;
 use schemars::JsonSchema;
@@ -23,6 +25,8 @@ pub fn event_schemas() -> BTreeMap<String, String> {
     add_variants::<AccountEvent>("account", &mut files);
     add_variants::<LogEvent>("log", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);
+    add_variants::<RoutingEvent>("routing", &mut files);
+    add_variants::<ServiceEvent>("service", &mut files);
     add_variants::<UsageEvent>("usage", &mut files);
     add_variants::<WalletEvent>("wallet", &mut files);
     files

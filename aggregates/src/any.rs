@@ -6,6 +6,8 @@ use crate::account::Account;
 use crate::event::AnyEvent;
 use crate::log::LogSeals;
 use crate::pricing::PriceBook;
+use crate::routing::RoutingPolicy;
+use crate::service::Service;
 use crate::usage::TokenUsage;
 use crate::wallet::Wallet;
 
@@ -14,6 +16,8 @@ pub enum AnyAggregate {
     Account(Account),
     Log(LogSeals),
     Pricing(PriceBook),
+    Routing(Box<RoutingPolicy>),
+    Service(Service),
     Usage(TokenUsage),
     Wallet(Box<Wallet>),
 }
@@ -25,6 +29,8 @@ impl AnyAggregate {
             Account::TYPE => Self::Account(Account::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
+            RoutingPolicy::TYPE => Self::Routing(Box::default()),
+            Service::TYPE => Self::Service(Service::default()),
             TokenUsage::TYPE => Self::Usage(TokenUsage::default()),
             Wallet::TYPE => Self::Wallet(Box::default()),
             _ => return None,
@@ -38,6 +44,8 @@ impl AnyAggregate {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
+            (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
+            (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
             (Self::Usage(state), AnyEvent::Usage(event)) => state.apply(event),
             (Self::Wallet(state), AnyEvent::Wallet(event)) => state.apply(event),
             (_, event) => unreachable!("{event:?} in the stream of another aggregate"),
@@ -49,6 +57,8 @@ impl AnyAggregate {
             Self::Account(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
+            Self::Routing(state) => serde_json::to_value(state),
+            Self::Service(state) => serde_json::to_value(state),
             Self::Usage(state) => serde_json::to_value(state),
             Self::Wallet(state) => serde_json::to_value(state),
         }

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::account::AccountEvent;
 use crate::log::LogEvent;
 use crate::pricing::PricingEvent;
+use crate::routing::RoutingEvent;
+use crate::service::ServiceEvent;
 use crate::usage::UsageEvent;
 use crate::wallet::events::WalletEvent;
 
@@ -34,6 +36,8 @@ pub enum AnyEvent {
     Account(AccountEvent),
     Log(LogEvent),
     Pricing(PricingEvent),
+    Routing(RoutingEvent),
+    Service(ServiceEvent),
     Usage(UsageEvent),
     Wallet(WalletEvent),
 }
@@ -56,6 +60,8 @@ impl AnyEvent {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
+            "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),
+            "service" => serde_json::from_slice(payload).map(Self::Service).map_err(failed),
             "usage" => serde_json::from_slice(payload).map(Self::Usage).map_err(failed),
             "wallet" => serde_json::from_slice(payload).map(Self::Wallet).map_err(failed),
             other => Err(DecodeError::UnknownAggregate(other.into())),

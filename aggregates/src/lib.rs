@@ -12,6 +12,8 @@ pub mod ids;
 pub mod log;
 pub mod money;
 pub mod pricing;
+pub mod routing;
+pub mod service;
 pub mod settlement;
 pub mod time;
 pub mod usage;

@@ -10,7 +10,7 @@ use crate::usage::{
     Outcome, Payer, SettleGeneration, TokenUsage, UsageEvent, UsageRefusal, UsageSource, WalletShare,
 };
 use crate::wallet::{
-    ProviderFailure, ReversalReason, SettleHold, Wallet, WalletAction, WalletCommand, WalletEvent,
+    ChargedBy, ProviderFailure, ReversalReason, SettleHold, Wallet, WalletAction, WalletCommand, WalletEvent,
     WalletRefusal, WalletTerms,
 };
 
@@ -107,7 +107,8 @@ pub fn reverse(
         vec![]
     } else {
         let parts = settled.from.clone();
-        let action = WalletAction::ReverseCharge { generation_id, reason, parts };
+        let charged = Some(ChargedBy { key_id: settled.key_id, at: settled.settled_at });
+        let action = WalletAction::ReverseCharge { generation_id, reason, parts, charged };
         wallet.decide(WalletCommand { action, terms: terms.clone(), now })?
     };
     let settlement = Settlement {

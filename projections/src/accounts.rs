@@ -1,7 +1,9 @@
 //! Customers, for lists; who a person is stands in the erasable table of personal data.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
-use codexapi_aggregates::account::AccountEvent;
+use codexapi_aggregates::account::{AccountEvent, SuspensionReason};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -9,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::rows::{self, time};
+use crate::rows::{self, account_of, time};
 use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, page};
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "accounts",
-    revision: 1,
+    revision: 2,
     aggregates: &["account"],
     tables: &[TABLE],
     batch: || Box::<Accounts>::default(),
@@ -23,7 +25,7 @@ pub static READ_MODEL: ReadModel = ReadModel {
 const TABLE: Table = Table {
     name: "accounts",
     columns: "account_id uuid PRIMARY KEY, person_id uuid NOT NULL, registered_at timestamptz NOT NULL, \
-        position bigint NOT NULL",
+        suspended_at timestamptz, suspension_reason text, position bigint NOT NULL",
     indexes: &["(position)", "(person_id)"],
 };
 
@@ -33,6 +35,9 @@ pub struct AccountRow {
     pub account_id: Uuid,
     pub person_id: Uuid,
     pub registered_at: DateTime<Utc>,
+    /// Since when none of its keys works; absent while they do.
+    pub suspended_at: Option<DateTime<Utc>>,
+    pub suspension_reason: Option<SuspensionReason>,
     /// The registration's place in the log; accounts are listed by it.
     pub position: i64,
 }
@@ -53,20 +58,53 @@ pub async fn page(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page
 }
 
 #[derive(Default)]
-struct Accounts(Vec<AccountRow>);
+struct Accounts {
+    registered: Vec<AccountRow>,
+    /// How each account stands after the batch, where the batch says something of it.
+    standing: BTreeMap<Uuid, Standing>,
+}
+
+#[derive(Serialize)]
+struct Standing {
+    account_id: Uuid,
+    suspended_at: Option<DateTime<Utc>>,
+    suspension_reason: Option<SuspensionReason>,
+}
+
+impl Accounts {
+    fn stands(
+        &mut self,
+        event: &RecordedEvent,
+        suspended: Option<(DateTime<Utc>, SuspensionReason)>,
+    ) -> Result<(), FoldError> {
+        let account_id = account_of(event)?;
+        let (suspended_at, suspension_reason) = suspended.unzip();
+        self.standing.insert(account_id, Standing { account_id, suspended_at, suspension_reason });
+        Ok(())
+    }
+}
 
 impl Projection for Accounts {
     fn fold(&mut self, event: &RecordedEvent) -> Result<(), FoldError> {
         let AnyEvent::Account(account) = &event.event else { return Ok(()) };
         match account {
-            AccountEvent::CustomerRegistered { account_id, person_id, at } => self.0.push(AccountRow {
-                account_id: account_id.0,
-                person_id: person_id.0,
-                registered_at: time(event, *at)?,
-                position: event.position,
-            }),
+            AccountEvent::CustomerRegistered { account_id, person_id, at } => {
+                self.registered.push(AccountRow {
+                    account_id: account_id.0,
+                    person_id: person_id.0,
+                    registered_at: time(event, *at)?,
+                    suspended_at: None,
+                    suspension_reason: None,
+                    position: event.position,
+                })
+            }
+            AccountEvent::AccountSuspended { reason, at } => {
+                self.stands(event, Some((time(event, *at)?, *reason)))?;
+            }
+            AccountEvent::AccountReinstated { .. } => self.stands(event, None)?,
             AccountEvent::KeyIssued { .. }
             | AccountEvent::KeyRevoked { .. }
+            | AccountEvent::KeyLimitsSet { .. }
             | AccountEvent::TokenRevealed { .. } => {}
         }
         Ok(())
@@ -77,6 +115,22 @@ impl Projection for Accounts {
         connection: &'a mut PgConnection,
         version: i32,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
-        async move { rows::insert(connection, &TABLE.version(version), &self.0, "").await }.boxed()
+        async move {
+            let table = TABLE.version(version);
+            rows::insert(connection, &table, &self.registered, "").await?;
+            let standing: Vec<Standing> = self.standing.into_values().collect();
+            if standing.is_empty() {
+                return Ok(());
+            }
+            let statement = format!(
+                "UPDATE {table} a SET suspended_at = s.suspended_at, suspension_reason = s.suspension_reason \
+                 FROM json_to_recordset($1::json) \
+                 AS s (account_id uuid, suspended_at timestamptz, suspension_reason text) \
+                 WHERE a.account_id = s.account_id"
+            );
+            sqlx::query(&statement).bind(serde_json::to_string(&standing)?).execute(connection).await?;
+            Ok(())
+        }
+        .boxed()
     }
 }

@@ -1,4 +1,5 @@
-//! Keys and System Tokens by digest, for authentication, and by account, for lists.
+//! Keys and System Tokens by digest, for authentication, and by account, for lists; with what each
+//! may use and until when.
 //!
 //! The index on the digest is not unique, though two keys never ought to share a token: a unique
 //! one would stop this read model at the second key, and nobody's revocations would arrive any
@@ -7,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use codexapi_aggregates::account::{AccountEvent, KeyKind, RevocationReason};
+use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationReason, SuspensionReason};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -20,7 +21,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "api_keys",
-    revision: 1,
+    revision: 2,
     aggregates: &["account"],
     tables: &[TABLE],
     batch: || Box::<ApiKeys>::default(),
@@ -30,7 +31,7 @@ const TABLE: Table = Table {
     name: "api_keys",
     columns: "key_id uuid PRIMARY KEY, account_id uuid, kind text NOT NULL, digest text NOT NULL, \
         prefix text NOT NULL, issued_at timestamptz NOT NULL, revoked_at timestamptz, \
-        revocation_reason text, position bigint NOT NULL",
+        revocation_reason text, expires_at timestamptz, limits jsonb NOT NULL, position bigint NOT NULL",
     indexes: &["(digest)", "(account_id, position)", "(position)"],
 };
 
@@ -48,6 +49,9 @@ pub struct ApiKey {
     pub issued_at: DateTime<Utc>,
     pub revoked_at: Option<DateTime<Utc>>,
     pub revocation_reason: Option<RevocationReason>,
+    /// From when on it does not work; absent for never.
+    pub expires_at: Option<DateTime<Utc>>,
+    pub limits: KeyLimits,
     /// The issue's place in the log; keys are listed by it.
     pub position: i64,
 }
@@ -58,11 +62,33 @@ impl ApiKey {
     }
 }
 
+/// A key as it is presented, with everything that decides whether it may be used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PresentedKey {
+    pub key: ApiKey,
+    /// Where its account is suspended; operator keys have none.
+    pub suspended_at: Option<DateTime<Utc>>,
+    pub suspension_reason: Option<SuspensionReason>,
+    /// Networks it may be used from, such as `192.0.2.0/24`; empty for everywhere, unless
+    /// `key.limits.has_networks` says that the list was erased.
+    pub networks: Vec<String>,
+}
+
+impl PresentedKey {
+    pub fn is_suspended(&self) -> bool {
+        self.suspended_at.is_some()
+    }
+}
+
 /// The key whose token has this digest: an active one, else a revoked one, so that the caller can
-/// tell "revoked" from "unknown".
-pub async fn by_digest(pool: &PgPool, digest: &str) -> Result<Option<ApiKey>, ReadError> {
+/// tell "revoked" from "unknown". One statement, because every request waits for it.
+pub async fn by_digest(pool: &PgPool, digest: &str) -> Result<Option<PresentedKey>, ReadError> {
     let select = rows::select(
-        "SELECT to_jsonb(k) FROM api_keys k WHERE digest = $1 ORDER BY revoked_at IS NOT NULL, position LIMIT 1",
+        "SELECT jsonb_build_object('key', to_jsonb(k), 'suspended_at', a.suspended_at, \
+         'suspension_reason', a.suspension_reason, 'networks', array(SELECT n.cidr::text FROM key_networks n \
+         WHERE n.key_id = k.key_id ORDER BY n.cidr)) \
+         FROM api_keys k LEFT JOIN accounts a ON a.account_id = k.account_id \
+         WHERE k.digest = $1 ORDER BY k.revoked_at IS NOT NULL, k.position LIMIT 1",
     );
     rows::fetch_optional(pool, TABLE.name, select.bind(digest)).await
 }
@@ -114,6 +140,15 @@ struct ApiKeys {
     issued: Vec<ApiKey>,
     /// Revocations, of keys of this batch or of earlier ones.
     revoked: BTreeMap<Uuid, Revocation>,
+    /// The last limits set in this batch.
+    limited: BTreeMap<Uuid, Limitation>,
+}
+
+#[derive(Serialize)]
+struct Limitation {
+    key_id: Uuid,
+    expires_at: Option<DateTime<Utc>>,
+    limits: KeyLimits,
 }
 
 #[derive(Serialize)]
@@ -139,13 +174,23 @@ impl Projection for ApiKeys {
                 issued_at: time(event, *at)?,
                 revoked_at: None,
                 revocation_reason: None,
+                expires_at: None,
+                limits: KeyLimits::default(),
                 position: event.position,
             }),
             AccountEvent::KeyRevoked { key_id, reason, at } => {
                 let at = time(event, *at)?;
                 self.revoked.entry(key_id.0).or_insert(Revocation { key_id: key_id.0, at, reason: *reason });
             }
-            AccountEvent::CustomerRegistered { .. } | AccountEvent::TokenRevealed { .. } => {}
+            AccountEvent::KeyLimitsSet { key_id, limits, .. } => {
+                let expires_at = limits.expires_at.map(|at| time(event, at)).transpose()?;
+                let limits = KeyLimits::clone(limits);
+                self.limited.insert(key_id.0, Limitation { key_id: key_id.0, expires_at, limits });
+            }
+            AccountEvent::CustomerRegistered { .. }
+            | AccountEvent::TokenRevealed { .. }
+            | AccountEvent::AccountSuspended { .. }
+            | AccountEvent::AccountReinstated { .. } => {}
         }
         Ok(())
     }
@@ -157,7 +202,17 @@ impl Projection for ApiKeys {
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
             let table = TABLE.version(version);
-            rows::insert(connection, &table, &self.issued, "").await?;
+            rows::insert(&mut *connection, &table, &self.issued, "").await?;
+            let limited: Vec<Limitation> = self.limited.into_values().collect();
+            if !limited.is_empty() {
+                let statement = format!(
+                    "UPDATE {table} k SET expires_at = l.expires_at, limits = l.limits \
+                     FROM json_to_recordset($1::json) AS l (key_id uuid, expires_at timestamptz, limits jsonb) \
+                     WHERE k.key_id = l.key_id"
+                );
+                let limited = serde_json::to_string(&limited)?;
+                sqlx::query(&statement).bind(limited).execute(&mut *connection).await?;
+            }
             let revoked: Vec<Revocation> = self.revoked.into_values().collect();
             if revoked.is_empty() {
                 return Ok(());

@@ -114,6 +114,7 @@ impl Projection for Balances {
             }
             WalletEvent::ChargeReversed { amount_micro, .. } => row.reversed_micro += *amount_micro,
             WalletEvent::HoldPlaced { .. }
+            | WalletEvent::AttemptStarted { .. }
             | WalletEvent::HoldReleased { .. }
             | WalletEvent::HoldExpired { .. } => {}
         }

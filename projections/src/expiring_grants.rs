@@ -74,6 +74,7 @@ impl Projection for ExpiringGrants {
             }
             WalletEvent::CreditGranted { expires_at: None, .. }
             | WalletEvent::HoldPlaced { .. }
+            | WalletEvent::AttemptStarted { .. }
             | WalletEvent::HoldReleased { .. }
             | WalletEvent::HoldExpired { .. }
             | WalletEvent::UsageCharged { .. }

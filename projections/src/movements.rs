@@ -163,6 +163,7 @@ fn movement(event: &RecordedEvent, wallet: &WalletEvent) -> Result<Option<Moveme
             ..blank
         },
         WalletEvent::HoldPlaced { .. }
+        | WalletEvent::AttemptStarted { .. }
         | WalletEvent::HoldReleased { .. }
         | WalletEvent::HoldExpired { .. } => return Ok(None),
     }))

@@ -151,6 +151,7 @@ impl Projection for OpenHolds {
                 }
             }
             WalletEvent::CreditGranted { .. }
+            | WalletEvent::AttemptStarted { .. }
             | WalletEvent::GrantExpired { .. }
             | WalletEvent::ChargeReversed { .. } => {}
         }

@@ -156,11 +156,13 @@ impl Projection for Queue {
             AnyEvent::Wallet(WalletEvent::UsageCharged { generation_id, late: true, at, .. }) => {
                 self.settled_late.insert(generation_id.0, time(event, *at)?);
             }
-            AnyEvent::Usage(UsageEvent::GenerationOpened { .. })
+            AnyEvent::Usage(UsageEvent::GenerationOpened { .. } | UsageEvent::AttemptStarted { .. })
             | AnyEvent::Wallet(_)
             | AnyEvent::Account(_)
             | AnyEvent::Log(_)
-            | AnyEvent::Pricing(_) => {}
+            | AnyEvent::Pricing(_)
+            | AnyEvent::Routing(_)
+            | AnyEvent::Service(_) => {}
         }
         Ok(())
     }

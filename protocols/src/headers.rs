@@ -28,7 +28,7 @@ const RESPONSE: [&str; 4] = ["content-type", "retry-after", "retry-after-ms", "x
 pub fn forwarded_request(protocol: Protocol, headers: &HeaderMap) -> HeaderMap {
     picked(headers, |name| {
         let own: &[&str] = match protocol {
-            Protocol::Responses | Protocol::Chat => &REQUEST_OPENAI,
+            Protocol::Responses | Protocol::Chat | Protocol::Completions => &REQUEST_OPENAI,
             Protocol::Messages => &REQUEST_ANTHROPIC,
         };
         let codex = protocol != Protocol::Messages && name.starts_with("x-codex-");

@@ -45,7 +45,7 @@ impl Relabeler {
         let untouched = || frame.bytes().clone();
         let Some(data) = frame.data() else { return untouched() };
         let found = match self.protocol {
-            Protocol::Chat => self.chat_model(&data),
+            Protocol::Chat | Protocol::Completions => self.chat_model(&data),
             Protocol::Responses => model_of_response(&data),
             Protocol::Messages => model_of_message(&data),
         };

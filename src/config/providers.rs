@@ -147,6 +147,13 @@ fn check(
         OneOrMany::One(protocol) => vec![protocol],
         OneOrMany::Many(protocols) => protocols,
     };
+    if protocols.contains(&Protocol::Completions) {
+        return Err(at_offset(
+            text,
+            span.start,
+            "completions is spoken by clients only; a provider is asked in responses, chat or messages",
+        ));
+    }
     let distinct: BTreeSet<_> = protocols.iter().collect();
     if protocols.is_empty() || distinct.len() != protocols.len() {
         return Err(at_offset(
@@ -252,6 +259,7 @@ aliases = ["gpt-5.5-high"]
                 "line 5: \"ftp://api.openai.com/\" should be an http or https",
             ),
             (GOOD.replace("\"chat\"", "\"responses\""), "line 4: protocol names each of"),
+            (GOOD.replace("\"chat\"", "\"completions\""), "line 4: completions is spoken by clients only"),
             (GOOD.replace("\"openai\"", "\"Open AI\""), "line 3: \"Open AI\" should be 1 to 40"),
             (GOOD.replace("gpt-5.5-high", "gpt-5.5"), "line 11: \"gpt-5.5\" names a model"),
             (format!("{GOOD}{GOOD}"), "line 14: \"openai\" names a provider"),

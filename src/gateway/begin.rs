@@ -7,7 +7,7 @@ use codexapi_aggregates::pricing::tariff::Quote;
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::usage::{BillingPolicy, InputPrefix, Payer, TokenUsage};
 use codexapi_aggregates::wallet::{
-    PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
+    HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
 };
 use codexapi_protocols::client;
 use codexapi_protocols::headers::forwarded_request;
@@ -99,6 +99,7 @@ impl Gateway {
             cached_tokens: self.recently_sent(&usage_stream, input_tokens),
             max_output_tokens,
             quote: offer.quote.clone(),
+            limits: HoldLimits::default(),
             attempt: Generation::attempt(&offer.target),
             node: self.settings.node,
         };
@@ -297,7 +298,15 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         | WalletRefusal::UnknownGrant { .. }
         | WalletRefusal::AmountOutOfRange { .. }
         | WalletRefusal::ExpiresInThePast
-        | WalletRefusal::TooManyGrants { .. } => {
+        | WalletRefusal::TooManyGrants { .. }
+        | WalletRefusal::AttemptOutOfOrder { .. }
+        | WalletRefusal::TooManyAttempts { .. }
+        | WalletRefusal::RequestsPerMinute { .. }
+        | WalletRefusal::TokensPerMinute { .. }
+        | WalletRefusal::LargerThanTokensPerMinute { .. }
+        | WalletRefusal::ParallelRequests { .. }
+        | WalletRefusal::DailyBudget { .. }
+        | WalletRefusal::MonthlyBudget { .. } => {
             tracing::error!(%refusal, "a hold was refused for a reason that holds do not have");
             GatewayError::Internal
         }

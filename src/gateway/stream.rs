@@ -233,7 +233,7 @@ impl Relay<'_> {
 fn is_last(protocol: Protocol, frame: &Frame) -> bool {
     match protocol {
         Protocol::Responses => true,
-        Protocol::Chat => frame.data().is_some_and(|data| data.as_ref() == b"[DONE]"),
+        Protocol::Chat | Protocol::Completions => frame.data().is_some_and(|data| data.as_ref() == b"[DONE]"),
         Protocol::Messages => frame.event() == Some(b"message_stop"),
     }
 }

@@ -3,11 +3,14 @@
 use anyhow::Context as _;
 use codexapi_aggregates::account::events::AccountEvent;
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::PricingEvent;
+use codexapi_aggregates::routing::{Region, RoutingEvent};
+use codexapi_aggregates::service::ServiceEvent;
 use codexapi_aggregates::time::Timestamp;
-use codexapi_aggregates::usage::{GenerationSettled, UsageEvent};
+use codexapi_aggregates::usage::{Attempt, GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
 
 /// The line for an event of type `event_type`.
@@ -30,6 +33,8 @@ fn summary(event: &AnyEvent) -> String {
             format!("{event_count} events up to position {up_to_position}: {running_hash}")
         }
         AnyEvent::Pricing(event) => of_pricing(event),
+        AnyEvent::Routing(event) => of_routing(event),
+        AnyEvent::Service(event) => of_service(event),
         AnyEvent::Usage(event) => of_usage(event),
         AnyEvent::Wallet(event) => {
             let (what, balance, held) = (of_wallet(event), event.balance(), event.held());
@@ -50,6 +55,7 @@ fn of_wallet(event: &WalletEvent) -> String {
             let model = &quote.model;
             format!("hold ${amount_micro} (at worst ${worst_micro}) for {model} generation {generation_id}")
         }
+        WalletEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
         WalletEvent::HoldReleased { generation_id, reason, .. } => {
             format!("released generation {generation_id}: {reason:?}")
         }
@@ -82,6 +88,7 @@ fn of_usage(event: &UsageEvent) -> String {
         UsageEvent::GenerationOpened { generation_id, attempt, .. } => {
             format!("generation {generation_id} opened at {}", attempt.provider)
         }
+        UsageEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
         UsageEvent::GenerationSettled(settled) => of_settled(settled),
         UsageEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
             format!("charge of ${amount_micro} for generation {generation_id} reversed: {reason:?}")
@@ -109,6 +116,9 @@ fn of_account(event: &AccountEvent) -> String {
         }
         AccountEvent::KeyRevoked { key_id, reason, .. } => format!("key {key_id}: {reason:?}"),
         AccountEvent::TokenRevealed { key_id, reason, .. } => format!("key {key_id}: {reason:?}"),
+        AccountEvent::KeyLimitsSet { key_id, limits, .. } => format!("key {key_id}: {}", as_json(limits)),
+        AccountEvent::AccountSuspended { reason, .. } => format!("suspended: {reason:?}"),
+        AccountEvent::AccountReinstated { .. } => "reinstated".into(),
     }
 }
 
@@ -117,6 +127,41 @@ fn of_pricing(event: &PricingEvent) -> String {
         PricingEvent::RateCardPublished { card, .. } => format!("{} version {}", card.model, card.version),
         PricingEvent::RateCardWithdrawn { model, .. } => format!("{model} is no longer sold"),
     }
+}
+
+fn of_attempt(generation_id: GenerationId, attempt: &Attempt) -> String {
+    let Attempt { number, provider, upstream_model } = attempt;
+    format!("attempt {number} of generation {generation_id}: {upstream_model} at {provider}")
+}
+
+fn of_routing(event: &RoutingEvent) -> String {
+    let within = |region: &Option<Region>| region.as_ref().map_or(String::new(), |r| format!(" in {r}"));
+    match event {
+        RoutingEvent::TargetsSet { model, region, targets, .. } => {
+            format!("targets of {model}{}: {}", within(region), as_json(targets))
+        }
+        RoutingEvent::FamilyProviderSet { family, region, source, .. } => {
+            format!("{} models{}: {}", family.name(), within(region), as_json(source))
+        }
+        RoutingEvent::CrossModelSet { region, mode, .. } => {
+            format!("cross-model routing{}: {}", within(region), as_json(mode))
+        }
+        RoutingEvent::ModelSet { model, rule, .. } => format!("{model}: {}", as_json(rule)),
+        RoutingEvent::HealthSettingsSet { settings, .. } => as_json(settings),
+        RoutingEvent::HealthMonitorWoken { .. } => "the health monitor goes on".into(),
+    }
+}
+
+fn of_service(event: &ServiceEvent) -> String {
+    match event {
+        ServiceEvent::MaintenanceSet { message, .. } => format!("maintenance: {message:?}"),
+        ServiceEvent::MaintenanceCleared { .. } => "maintenance is over".into(),
+    }
+}
+
+/// What the operator decided, as it stands in the event.
+fn as_json(decided: &impl serde::Serialize) -> String {
+    serde_json::to_string(decided).expect("what stands in an event can be written as JSON")
 }
 
 fn noted(label: &str, amount: MicroUsd) -> String {

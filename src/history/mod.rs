@@ -12,6 +12,8 @@ use codexapi_aggregates::any::AnyAggregate;
 use codexapi_aggregates::event::RecordedEvent;
 use codexapi_aggregates::log::SEAL_STREAM;
 use codexapi_aggregates::pricing::BOOK_STREAM;
+use codexapi_aggregates::routing::POLICY_STREAM;
+use codexapi_aggregates::service::SERVICE_STREAM;
 use codexapi_aggregates::time::Timestamp;
 use serde_json::json;
 use sqlx::PgPool;
@@ -31,18 +33,20 @@ pub struct StreamName {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} names no stream; say wallet/<account id>, account/<account id>, usage/<conversation>, pricing or log"
+    "{0:?} names no stream; say wallet/<account id>, account/<account id>, usage/<conversation>, pricing, routing, service or log"
 )]
 pub struct NoStream(String);
 
 impl std::str::FromStr for StreamName {
     type Err = NoStream;
 
-    /// `<aggregate>/<id>`; `pricing` and `log` have one stream each; a bare account id is its wallet.
+    /// `<aggregate>/<id>`; `pricing`, `routing`, `service` and `log` have one stream each; a bare account id is its wallet.
     fn from_str(text: &str) -> Result<Self, NoStream> {
         let (aggregate_type, aggregate_id) = match text.split_once('/') {
             Some(parts) => parts,
             None if text == "pricing" => (text, BOOK_STREAM),
+            None if text == "routing" => (text, POLICY_STREAM),
+            None if text == "service" => (text, SERVICE_STREAM),
             None if text == "log" => (text, SEAL_STREAM),
             None if text.parse::<Uuid>().is_ok() => ("wallet", text),
             None => return Err(NoStream(text.into())),
@@ -191,6 +195,8 @@ mod tests {
             format!("account/{}", account.to_lowercase())
         );
         assert_eq!(named("pricing").unwrap(), "pricing/book");
+        assert_eq!(named("routing").unwrap(), "routing/policy");
+        assert_eq!(named("service").unwrap(), "service/service");
         assert_eq!(named("log").unwrap(), "log/shard-0");
         for bad in ["wallets/x", "wallet/", "nonsense", ""] {
             assert_eq!(named(bad), Err(NoStream(bad.into())));

@@ -187,7 +187,7 @@ impl Authenticator {
             .await
             .map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?
             .map_err(|error| AuthError::Unavailable(error.into()))?;
-        principal(found.ok_or(AuthError::Unknown)?)
+        principal(found.ok_or(AuthError::Unknown)?.key)
     }
 }
 

@@ -224,6 +224,12 @@ impl From<AccountRefusal> for Problem {
             R::WrongKindOfKey { .. } => {
                 (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "wrong_kind_of_key")
             }
+            R::ZeroLimit { .. }
+            | R::NegativeBudget { .. }
+            | R::NeedsAWallet { .. }
+            | R::TooManyModels { .. }
+            | R::BadModelName { .. }
+            | R::ExpiresInThePast => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_key_limits"),
         };
         Self::new(status, kind, code, refusal.to_string())
     }

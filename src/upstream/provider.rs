@@ -78,6 +78,7 @@ impl Provider {
         let path = match protocol {
             Protocol::Responses => "v1/responses",
             Protocol::Chat => "v1/chat/completions",
+            Protocol::Completions => "v1/completions",
             Protocol::Messages => "v1/messages",
         };
         let base = &self.base_url;
@@ -89,7 +90,7 @@ impl Provider {
 
     pub(super) fn authorize(&self, protocol: Protocol, headers: &mut HeaderMap) {
         match protocol {
-            Protocol::Responses | Protocol::Chat => {
+            Protocol::Responses | Protocol::Chat | Protocol::Completions => {
                 if let Some(key) = &self.key {
                     headers.insert(AUTHORIZATION, key.bearer.clone());
                 }

@@ -189,6 +189,8 @@ fn type_of(event: &AnyEvent) -> String {
         AnyEvent::Account(event) => event.event_type(),
         AnyEvent::Log(event) => event.event_type(),
         AnyEvent::Pricing(event) => event.event_type(),
+        AnyEvent::Routing(event) => event.event_type(),
+        AnyEvent::Service(event) => event.event_type(),
         AnyEvent::Usage(event) => event.event_type(),
         AnyEvent::Wallet(event) => event.event_type(),
     }

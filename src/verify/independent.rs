@@ -19,6 +19,8 @@ pub(super) async fn compare(
         AnyAggregate::Account(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Routing(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
+        AnyAggregate::Service(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Usage(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Wallet(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
     }

@@ -10,7 +10,9 @@ use super::difference::EventName;
 /// Checks an event of a usage stream; returns how many generations it settles.
 pub(super) fn check(event: &UsageEvent, name: impl Fn() -> EventName) -> Result<u64, Difference> {
     match event {
-        UsageEvent::GenerationOpened { .. } | UsageEvent::ChargeReversed { .. } => Ok(0),
+        UsageEvent::GenerationOpened { .. }
+        | UsageEvent::AttemptStarted { .. }
+        | UsageEvent::ChargeReversed { .. } => Ok(0),
         UsageEvent::GenerationSettled(settled) => {
             rate_again(settled).map_err(|what| Difference::Rule { event: name(), what })?;
             Ok(1)

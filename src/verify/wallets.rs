@@ -81,6 +81,11 @@ impl WalletAudit {
                 }
                 self.held += *amount_micro;
             }
+            WalletEvent::AttemptStarted { generation_id, .. } => {
+                if !self.open.contains_key(generation_id) {
+                    return Err(format!("generation {generation_id} has no open hold"));
+                }
+            }
             WalletEvent::HoldReleased { generation_id, .. } => self.close(*generation_id, None)?,
             WalletEvent::HoldExpired { generation_id, .. } => {
                 let hold = self.open.remove(generation_id);

@@ -13,7 +13,7 @@ use codexapi_aggregates::usage::{
     TokenUsage, Usage, UsageSource,
 };
 use codexapi_aggregates::wallet::{
-    GrantSource, PlaceHold, ReversalReason, Wallet, WalletAction, WalletCommand, WalletTerms,
+    GrantSource, HoldLimits, PlaceHold, ReversalReason, Wallet, WalletAction, WalletCommand, WalletTerms,
 };
 use sqlx::PgPool;
 
@@ -80,6 +80,7 @@ impl Business {
             cached_tokens: 0,
             max_output_tokens: 500,
             quote: quote(),
+            limits: HoldLimits::default(),
             attempt: attempt(),
             node: self.node,
         })))

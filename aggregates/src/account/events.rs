@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{AccountId, KeyId, PersonId};
+use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
 /// What a key may do.
@@ -31,6 +32,47 @@ impl KeyKind {
             Self::Admin => "admin",
         }
     }
+}
+
+/// What a key may use and from where; what is absent is not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct KeyLimits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_minute: Option<u32>,
+    /// Input and output together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_per_minute: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parallel_requests: Option<u32>,
+    /// Per UTC day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily_budget_micro: Option<MicroUsd>,
+    /// Per UTC month.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monthly_budget_micro: Option<MicroUsd>,
+    /// In alphabetical order; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allowed_models: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// Only some networks may use it. Which ones is personal data and stands in an erasable table.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_networks: bool,
+}
+
+/// Why an account is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SuspensionReason {
+    /// The customer asked for it.
+    Requested,
+    Abuse,
+    /// A payment is disputed or was taken back.
+    PaymentDispute,
+    /// Somebody else seems to use it.
+    Compromised,
+    Investigation,
 }
 
 /// Why a key stopped working.
@@ -73,6 +115,19 @@ pub enum AccountEvent {
         reason: RevocationReason,
         at: Timestamp,
     },
+    KeyLimitsSet {
+        key_id: KeyId,
+        limits: Box<KeyLimits>,
+        at: Timestamp,
+    },
+    /// None of its keys works until it is reinstated.
+    AccountSuspended {
+        reason: SuspensionReason,
+        at: Timestamp,
+    },
+    AccountReinstated {
+        at: Timestamp,
+    },
     /// A sealed token was opened for an operator; the actor stands in the metadata.
     TokenRevealed {
         key_id: KeyId,
@@ -87,6 +142,9 @@ impl DomainEvent for AccountEvent {
             Self::CustomerRegistered { .. } => "account.customer_registered",
             Self::KeyIssued { .. } => "account.key_issued",
             Self::KeyRevoked { .. } => "account.key_revoked",
+            Self::KeyLimitsSet { .. } => "account.key_limits_set",
+            Self::AccountSuspended { .. } => "account.account_suspended",
+            Self::AccountReinstated { .. } => "account.account_reinstated",
             Self::TokenRevealed { .. } => "account.token_revealed",
         }
         .into()

@@ -1,6 +1,7 @@
 //! Accounts and keys. A key is looked up by a keyed digest; a revoked key never works again.
 
 pub mod events;
+mod limits;
 
 #[cfg(test)]
 mod tests;
@@ -9,9 +10,11 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-pub use events::{AccountEvent, KeyKind, RevealReason, RevocationReason};
+pub use events::{AccountEvent, KeyKind, KeyLimits, RevealReason, RevocationReason, SuspensionReason};
+pub use limits::{KeyLimitName, MAX_ALLOWED_MODELS};
 
 use crate::ids::{AccountId, KeyId, PersonId};
+use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
 /// The stream of keys that belong to no customer: operator and admin keys.
@@ -50,6 +53,19 @@ pub enum AccountCommand {
         reason: RevealReason,
         now: Timestamp,
     },
+    /// All limits of a key at once; they replace the ones before.
+    SetKeyLimits {
+        key_id: KeyId,
+        limits: KeyLimits,
+        now: Timestamp,
+    },
+    SuspendAccount {
+        reason: SuspensionReason,
+        now: Timestamp,
+    },
+    ReinstateAccount {
+        now: Timestamp,
+    },
 }
 
 // Refusals
@@ -74,6 +90,18 @@ pub enum AccountRefusal {
     SystemTokenIsReplaced,
     #[error("key {key_id} is revoked")]
     KeyRevoked { key_id: KeyId },
+    #[error("a limit of 0 on {limit} would let nothing through; revoke the key or leave the limit out")]
+    ZeroLimit { limit: KeyLimitName },
+    #[error("${amount} is no budget: {limit} is more than $0")]
+    NegativeBudget { limit: KeyLimitName, amount: MicroUsd },
+    #[error("{limit} is counted in a customer's wallet; {kind:?} keys have none")]
+    NeedsAWallet { limit: KeyLimitName, kind: KeyKind },
+    #[error("a key may name at most {most} models, not {got}")]
+    TooManyModels { got: usize, most: usize },
+    #[error("{model:?} is not a model's name: 1 to 100 letters, digits, '.', '-', '_', ':' and '/'")]
+    BadModelName { model: String },
+    #[error("a key cannot be made to expire in the past")]
+    ExpiresInThePast,
 }
 
 // State
@@ -83,6 +111,8 @@ struct Key {
     key_id: KeyId,
     kind: KeyKind,
     revoked: bool,
+    /// Absent where none were ever set, and once it is revoked.
+    limits: Option<Box<KeyLimits>>,
 }
 
 /// A customer's account, or the operator's own keys.
@@ -90,11 +120,23 @@ struct Key {
 pub struct Account {
     customer: Option<AccountId>,
     keys: Vec<Key>,
+    suspended: Option<SuspensionReason>,
 }
 
 impl Account {
     pub fn is_registered(&self) -> bool {
         self.customer.is_some()
+    }
+
+    /// Why none of its keys works, while it is suspended.
+    pub fn suspended(&self) -> Option<SuspensionReason> {
+        self.suspended
+    }
+
+    /// The limits of a key that works; `None` for any other.
+    pub fn key_limits(&self, key_id: KeyId) -> Option<KeyLimits> {
+        let key = self.keys.iter().find(|key| key.key_id == key_id && !key.revoked)?;
+        Some(key.limits.as_deref().cloned().unwrap_or_default())
     }
 
     // Rules
@@ -109,6 +151,9 @@ impl Account {
             }
             AccountCommand::RevokeKey { key_id, reason, now } => self.revoke(key_id, reason, now),
             AccountCommand::RevealToken { key_id, reason, now } => self.reveal(key_id, reason, now),
+            AccountCommand::SetKeyLimits { key_id, limits, now } => self.set_limits(key_id, limits, now),
+            AccountCommand::SuspendAccount { reason, now } => self.suspend(reason, now),
+            AccountCommand::ReinstateAccount { now } => self.reinstate(now),
         }
     }
 
@@ -191,6 +236,27 @@ impl Account {
         Ok(vec![AccountEvent::TokenRevealed { key_id, reason, at }])
     }
 
+    /// An account suspended already stays as it is, whatever the reason then.
+    fn suspend(&self, reason: SuspensionReason, at: Timestamp) -> Result<Vec<AccountEvent>, AccountRefusal> {
+        if !self.is_registered() {
+            return Err(AccountRefusal::NotRegistered);
+        }
+        if self.suspended.is_some() {
+            return Ok(vec![]);
+        }
+        Ok(vec![AccountEvent::AccountSuspended { reason, at }])
+    }
+
+    fn reinstate(&self, at: Timestamp) -> Result<Vec<AccountEvent>, AccountRefusal> {
+        if !self.is_registered() {
+            return Err(AccountRefusal::NotRegistered);
+        }
+        if self.suspended.is_none() {
+            return Ok(vec![]);
+        }
+        Ok(vec![AccountEvent::AccountReinstated { at }])
+    }
+
     fn key(&self, key_id: KeyId) -> Result<&Key, AccountRefusal> {
         self.keys.iter().find(|key| key.key_id == key_id).ok_or(AccountRefusal::UnknownKey { key_id })
     }
@@ -199,13 +265,21 @@ impl Account {
         match event {
             AccountEvent::CustomerRegistered { account_id, .. } => self.customer = Some(account_id),
             AccountEvent::KeyIssued { key_id, kind, .. } => {
-                self.keys.push(Key { key_id, kind, revoked: false });
+                self.keys.push(Key { key_id, kind, revoked: false, limits: None });
             }
             AccountEvent::KeyRevoked { key_id, .. } => {
                 for key in self.keys.iter_mut().filter(|key| key.key_id == key_id) {
                     key.revoked = true;
+                    key.limits = None;
                 }
             }
+            AccountEvent::KeyLimitsSet { key_id, limits, .. } => {
+                if let Some(key) = self.keys.iter_mut().find(|key| key.key_id == key_id) {
+                    key.limits = Some(limits);
+                }
+            }
+            AccountEvent::AccountSuspended { reason, .. } => self.suspended = Some(reason),
+            AccountEvent::AccountReinstated { .. } => self.suspended = None,
             AccountEvent::TokenRevealed { .. } => {}
         }
     }

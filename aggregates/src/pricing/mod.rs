@@ -149,6 +149,20 @@ impl PriceBook {
         })
     }
 
+    /// The prices of a generation that is billed as one model and served by another: what is
+    /// deducted and shown is the billed model's, what the provider charges is the served one's.
+    /// `None` where either is not sold.
+    pub fn quote_served(&self, billed_model: &str, served_model: &str, now: Timestamp) -> Option<Quote> {
+        let cost = self.cost_tariff(served_model, now)?.clone();
+        Some(Quote { cost, ..self.quote(billed_model, now)? })
+    }
+
+    /// What providers charge for `served_model` at `now`; for an attempt at another model than the
+    /// one the hold was quoted with.
+    pub fn cost_tariff(&self, served_model: &str, now: Timestamp) -> Option<&Tariff> {
+        Some(&self.card(served_model, now)?.cost)
+    }
+
     // Rules
 
     pub fn decide(&self, command: PricingCommand) -> Result<Vec<PricingEvent>, PricingRefusal> {
@@ -246,7 +260,8 @@ impl PriceBook {
     }
 }
 
-fn is_model_name(name: &str) -> bool {
+/// Whether `name` may name a model anywhere here.
+pub(crate) fn is_model_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:/".contains(c);
     (1..=100).contains(&name.len()) && name.chars().all(allowed)
 }

@@ -44,7 +44,24 @@ pub enum Protocol {
     Responses,
     Chat,
     Messages,
+    /// The older text completions; clients speak it, no provider is asked in it.
+    Completions,
 }
+
+impl Protocol {
+    /// The name in configuration, events and metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Responses => "responses",
+            Self::Chat => "chat",
+            Self::Messages => "messages",
+            Self::Completions => "completions",
+        }
+    }
+}
+
+/// Attempts one generation may have in all; the next refusal of a provider is the client's.
+pub const MAX_ATTEMPTS: u32 = 8;
 
 /// One try at one provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +71,32 @@ pub struct Attempt {
     pub provider: String,
     /// The provider's name of the model.
     pub upstream_model: String,
+}
+
+/// Where an attempt stands after the last one started.
+pub(crate) enum AttemptOrder {
+    Next,
+    /// It is the last one started.
+    Repeated,
+    OutOfOrder {
+        expected: u32,
+    },
+    TooMany,
+}
+
+impl Attempt {
+    pub(crate) fn follows(&self, last: &Attempt) -> AttemptOrder {
+        let expected = last.number + 1;
+        if self == last {
+            AttemptOrder::Repeated
+        } else if self.number != expected {
+            AttemptOrder::OutOfOrder { expected }
+        } else if expected > MAX_ATTEMPTS {
+            AttemptOrder::TooMany
+        } else {
+            AttemptOrder::Next
+        }
+    }
 }
 
 /// How an attempt ended and what it cost the operator.
@@ -153,6 +196,12 @@ pub enum UsageEvent {
         attempt: Attempt,
         at: Timestamp,
     },
+    /// A further attempt of an operator principal's generation, on record before it is dispatched.
+    AttemptStarted {
+        generation_id: GenerationId,
+        attempt: Attempt,
+        at: Timestamp,
+    },
     GenerationSettled(Box<GenerationSettled>),
     /// Wallet and operator are square again: the whole charge went back.
     ChargeReversed {
@@ -188,6 +237,9 @@ pub struct GenerationSettled {
     pub policy: BillingPolicy,
     /// Input tokens of `usage` that this conversation had been billed for before.
     pub already_billed_tokens: u64,
+    /// The generation whose mark `already_billed_tokens` was read from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<GenerationId>,
     pub card_version: u32,
     pub mode: Mode,
     pub lines: Vec<Line>,
@@ -218,6 +270,7 @@ impl DomainEvent for UsageEvent {
     fn event_type(&self) -> String {
         match self {
             Self::GenerationOpened { .. } => "usage.generation_opened",
+            Self::AttemptStarted { .. } => "usage.attempt_started",
             Self::GenerationSettled(_) => "usage.generation_settled",
             Self::ChargeReversed { .. } => "usage.charge_reversed",
         }

@@ -4,12 +4,13 @@
 
 pub mod buckets;
 pub mod events;
+mod marks;
 pub mod settle;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use cqrs_es::Aggregate;
@@ -17,22 +18,18 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use buckets::Usage;
+pub(crate) use events::AttemptOrder;
 pub use events::{
-    Attempt, AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, Mark, Outcome, Payer, Protocol,
-    Timings, UsageEvent, UsageSource,
+    Attempt, AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, MAX_ATTEMPTS, Mark, Outcome,
+    Payer, Protocol, Timings, UsageEvent, UsageSource,
 };
+use marks::Marks;
 pub use settle::{InputPrefix, RatedGeneration, SettleGeneration, WalletShare};
 
 use crate::ids::{GenerationId, KeyId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::wallet::events::{GrantPart, ReversalReason};
-
-/// Marks kept per billed model.
-const KEPT_MARKS: usize = 8;
-
-/// Billed models whose marks are kept; the one not used longest goes first.
-const KEPT_MODELS: usize = 8;
 
 /// Settled generations kept; settling, releasing or reversing an older one is refused.
 const KEPT_SETTLED: usize = 1_000;
@@ -56,6 +53,10 @@ pub enum UsageRefusal {
     AlreadyOpen { generation_id: GenerationId },
     #[error("usage of generation {generation_id} is beyond what any model could report")]
     AbsurdUsage { generation_id: GenerationId },
+    #[error("attempt {expected} is the next, not attempt {got}")]
+    AttemptOutOfOrder { expected: u32, got: u32 },
+    #[error("a generation has at most {most} attempts")]
+    TooManyAttempts { most: u32 },
 }
 
 // State
@@ -71,21 +72,28 @@ pub struct Settled {
     pub charged_micro: MicroUsd,
     pub from: Vec<GrantPart>,
     pub reversed: bool,
+    pub key_id: KeyId,
+    pub settled_at: Timestamp,
+    /// Input tokens that were billed before, and by which generation's mark.
+    already_billed_tokens: u64,
+    continues: Option<GenerationId>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct ModelMarks {
-    marks: VecDeque<Mark>,
-    used_at: Timestamp,
+/// An operator principal's generation under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct OpenGeneration {
+    generation_id: GenerationId,
+    /// The last one started.
+    attempt: Attempt,
 }
 
 /// One conversation's usage.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TokenUsage {
-    marks: BTreeMap<String, ModelMarks>,
+    marks: Marks,
     /// Shared on clone; copied only when a clone is changed.
     settled: Arc<VecDeque<Settled>>,
-    open: VecDeque<GenerationId>,
+    open: VecDeque<OpenGeneration>,
 }
 
 impl TokenUsage {
@@ -98,16 +106,12 @@ impl TokenUsage {
     /// longest mark that the new input begins with, less what instructions and tools have shrunk
     /// since. 0 where no mark fits (compaction, or another conversation under the same id).
     pub fn already_billed(&self, billed_model: &str, prefix: &InputPrefix) -> u64 {
-        let Some(known) = self.marks.get(billed_model) else { return 0 };
-        known
-            .marks
-            .iter()
-            .filter(|mark| prefix.digest_after(mark.items) == Some(mark.digest.as_str()))
-            .max_by_key(|mark| (mark.items, mark.input_tokens))
-            .map_or(0, |mark| {
-                let shrunk = mark.fixed_tokens.saturating_sub(prefix.fixed_tokens);
-                mark.input_tokens.saturating_sub(shrunk)
-            })
+        self.billed_before(billed_model, prefix).map_or(0, |(_, tokens)| tokens)
+    }
+
+    /// The same, with the generation that set the mark.
+    fn billed_before(&self, billed_model: &str, prefix: &InputPrefix) -> Option<(GenerationId, u64)> {
+        self.marks.billed_before(billed_model, prefix)
     }
 
     // Rules; settling has a file of its own.
@@ -120,10 +124,30 @@ impl TokenUsage {
         attempt: Attempt,
         now: Timestamp,
     ) -> Result<Vec<UsageEvent>, UsageRefusal> {
-        if self.open.contains(&generation_id) || self.settled(generation_id).is_some() {
+        if self.is_open(generation_id) || self.settled(generation_id).is_some() {
             return Err(UsageRefusal::AlreadyOpen { generation_id });
         }
         Ok(vec![UsageEvent::GenerationOpened { generation_id, key_id, attempt, at: now }])
+    }
+
+    /// Puts a further attempt of an operator's generation on record. No event where it is the last
+    /// one started.
+    pub fn start_attempt(
+        &self,
+        generation_id: GenerationId,
+        attempt: Attempt,
+        now: Timestamp,
+    ) -> Result<Vec<UsageEvent>, UsageRefusal> {
+        let open = self.open.iter().find(|open| open.generation_id == generation_id);
+        let last = &open.ok_or(UsageRefusal::NotOpen { generation_id })?.attempt;
+        match attempt.follows(last) {
+            AttemptOrder::Repeated => Ok(vec![]),
+            AttemptOrder::Next => Ok(vec![UsageEvent::AttemptStarted { generation_id, attempt, at: now }]),
+            AttemptOrder::TooMany => Err(UsageRefusal::TooManyAttempts { most: MAX_ATTEMPTS }),
+            AttemptOrder::OutOfOrder { expected } => {
+                Err(UsageRefusal::AttemptOutOfOrder { expected, got: attempt.number })
+            }
+        }
     }
 
     /// Takes a whole charge back, once. No event where it is reversed already.
@@ -147,19 +171,25 @@ impl TokenUsage {
     }
 
     pub(crate) fn is_open(&self, generation_id: GenerationId) -> bool {
-        self.open.contains(&generation_id)
+        self.open.iter().any(|open| open.generation_id == generation_id)
     }
 
     fn evolve(&mut self, event: UsageEvent) {
         match event {
-            UsageEvent::GenerationOpened { generation_id, .. } => {
-                self.open.push_back(generation_id);
+            UsageEvent::GenerationOpened { generation_id, attempt, .. } => {
+                self.open.push_back(OpenGeneration { generation_id, attempt });
                 if self.open.len() > KEPT_OPEN {
                     self.open.pop_front();
                 }
             }
+            UsageEvent::AttemptStarted { generation_id, attempt, .. } => {
+                for open in self.open.iter_mut().filter(|open| open.generation_id == generation_id) {
+                    open.attempt = attempt.clone();
+                }
+            }
             UsageEvent::GenerationSettled(settled) => self.remember(*settled),
             UsageEvent::ChargeReversed { generation_id, .. } => {
+                self.marks.take_back(generation_id, &self.settled);
                 for settled in Arc::make_mut(&mut self.settled).iter_mut() {
                     if settled.generation_id == generation_id {
                         settled.reversed = true;
@@ -170,9 +200,9 @@ impl TokenUsage {
     }
 
     fn remember(&mut self, event: GenerationSettled) {
-        self.open.retain(|open| *open != event.generation_id);
+        self.open.retain(|open| open.generation_id != event.generation_id);
         if let Some(mark) = event.mark {
-            self.set_mark(event.billed_model, mark, event.at);
+            self.marks.set(event.billed_model, mark, event.generation_id, event.at);
         }
         let settled = Arc::make_mut(&mut self.settled);
         settled.push_back(Settled {
@@ -184,26 +214,13 @@ impl TokenUsage {
             charged_micro: event.charged_micro,
             from: event.from,
             reversed: false,
+            key_id: event.key_id,
+            settled_at: event.at,
+            already_billed_tokens: event.already_billed_tokens,
+            continues: event.continues,
         });
         if settled.len() > KEPT_SETTLED {
             settled.pop_front();
-        }
-    }
-
-    fn set_mark(&mut self, model: String, mark: Mark, at: Timestamp) {
-        let known = self.marks.entry(model).or_default();
-        known.used_at = at;
-        known.marks.retain(|old| (old.items, &old.digest) != (mark.items, &mark.digest));
-        known.marks.push_back(mark);
-        if known.marks.len() > KEPT_MARKS {
-            known.marks.pop_front();
-        }
-        if self.marks.len() > KEPT_MODELS {
-            let oldest =
-                self.marks.iter().min_by_key(|(_, known)| known.used_at).map(|(model, _)| model.clone());
-            if let Some(oldest) = oldest {
-                self.marks.remove(&oldest);
-            }
         }
     }
 }
@@ -214,6 +231,7 @@ impl TokenUsage {
 #[derive(Clone, Debug, PartialEq)]
 pub enum UsageCommand {
     Open { generation_id: GenerationId, key_id: KeyId, attempt: Attempt, now: Timestamp },
+    StartAttempt { generation_id: GenerationId, attempt: Attempt, now: Timestamp },
     Settle(Box<SettleGeneration>, WalletShare),
     Reverse { generation_id: GenerationId, reason: ReversalReason, now: Timestamp },
 }
@@ -234,6 +252,9 @@ impl Aggregate for TokenUsage {
         let events = match command {
             UsageCommand::Open { generation_id, key_id, attempt, now } => {
                 self.open(generation_id, key_id, attempt, now)?
+            }
+            UsageCommand::StartAttempt { generation_id, attempt, now } => {
+                self.start_attempt(generation_id, attempt, now)?
             }
             UsageCommand::Settle(settle, share) => {
                 settle.refuse_absurd_usage()?;

@@ -74,6 +74,8 @@ impl SettleGeneration {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RatedGeneration {
     pub already_billed_tokens: u64,
+    /// The generation whose mark that was read from.
+    pub continues: Option<GenerationId>,
     pub rated: Rated,
     /// micro-USD, after the cap on estimates.
     pub cost_micro: MicroUsd,
@@ -98,10 +100,11 @@ impl TokenUsage {
     /// Prices a generation against how far this conversation has been billed. Absurd usage has been
     /// refused before.
     pub fn rate(&self, command: &SettleGeneration) -> RatedGeneration {
-        let already_billed = match (command.policy, &command.prefix) {
-            (BillingPolicy::Delta, Some(prefix)) => self.already_billed(&command.quote.model, prefix),
-            (BillingPolicy::Delta, None) | (BillingPolicy::Full, _) => 0,
+        let billed_before = match (command.policy, &command.prefix) {
+            (BillingPolicy::Delta, Some(prefix)) => self.billed_before(&command.quote.model, prefix),
+            (BillingPolicy::Delta, None) | (BillingPolicy::Full, _) => None,
         };
+        let already_billed = billed_before.map_or(0, |(_, tokens)| tokens);
         let total_input = command.usage.total_input();
         let billable = command.usage.beyond(already_billed);
         let rated = rate(&billable, total_input, &command.quote.billed);
@@ -113,6 +116,7 @@ impl TokenUsage {
         };
         RatedGeneration {
             already_billed_tokens: total_input - billable.total_input(),
+            continues: billed_before.map(|(generation_id, _)| generation_id),
             cost_micro,
             provider_cost_micro: rate(&command.usage, total_input, &command.quote.cost).total_micro,
             rated,
@@ -161,6 +165,7 @@ impl TokenUsage {
             usage: command.usage,
             policy: command.policy,
             already_billed_tokens: rated.already_billed_tokens,
+            continues: rated.continues,
             card_version: command.quote.card_version,
             mode: command.quote.mode,
             lines: rated.rated.lines,

@@ -29,6 +29,13 @@ pub struct GrantPart {
     pub amount_micro: MicroUsd,
 }
 
+/// The key that a charge was made for, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChargedBy {
+    pub key_id: KeyId,
+    pub at: Timestamp,
+}
+
 /// Why a hold was closed without a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -92,12 +99,23 @@ pub enum WalletEvent {
         amount_micro: MicroUsd,
         /// What the generation can cost at most.
         worst_micro: MicroUsd,
+        /// Estimated input of the whole request, in tokens; counted against the key's limit.
+        #[serde(default)]
+        input_tokens: u64,
         quote: Box<Quote>,
         /// The first attempt at a provider, on record before it is dispatched.
         attempt: Attempt,
         node: NodeIncarnation,
         balance_micro: MicroUsd,
         /// Σ of open holds, this one included.
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// A further attempt at a provider, on record before it is dispatched.
+    AttemptStarted {
+        generation_id: GenerationId,
+        attempt: Attempt,
+        balance_micro: MicroUsd,
         held_micro: MicroUsd,
         at: Timestamp,
     },
@@ -142,6 +160,9 @@ pub enum WalletEvent {
         reason: ReversalReason,
         amount_micro: MicroUsd,
         to: Vec<GrantPart>,
+        /// Whose charge it was and when, so that the key's budgets get it back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        charged: Option<ChargedBy>,
         balance_micro: MicroUsd,
         held_micro: MicroUsd,
         at: Timestamp,
@@ -155,6 +176,7 @@ impl WalletEvent {
             Self::CreditGranted { balance_micro, .. }
             | Self::GrantExpired { balance_micro, .. }
             | Self::HoldPlaced { balance_micro, .. }
+            | Self::AttemptStarted { balance_micro, .. }
             | Self::HoldReleased { balance_micro, .. }
             | Self::HoldExpired { balance_micro, .. }
             | Self::UsageCharged { balance_micro, .. }
@@ -168,6 +190,7 @@ impl WalletEvent {
             Self::CreditGranted { held_micro, .. }
             | Self::GrantExpired { held_micro, .. }
             | Self::HoldPlaced { held_micro, .. }
+            | Self::AttemptStarted { held_micro, .. }
             | Self::HoldReleased { held_micro, .. }
             | Self::HoldExpired { held_micro, .. }
             | Self::UsageCharged { held_micro, .. }
@@ -181,6 +204,7 @@ impl WalletEvent {
             Self::CreditGranted { at, .. }
             | Self::GrantExpired { at, .. }
             | Self::HoldPlaced { at, .. }
+            | Self::AttemptStarted { at, .. }
             | Self::HoldReleased { at, .. }
             | Self::HoldExpired { at, .. }
             | Self::UsageCharged { at, .. }
@@ -195,6 +219,7 @@ impl DomainEvent for WalletEvent {
             Self::CreditGranted { .. } => "wallet.credit_granted",
             Self::GrantExpired { .. } => "wallet.grant_expired",
             Self::HoldPlaced { .. } => "wallet.hold_placed",
+            Self::AttemptStarted { .. } => "wallet.attempt_started",
             Self::HoldReleased { .. } => "wallet.hold_released",
             Self::HoldExpired { .. } => "wallet.hold_expired",
             Self::UsageCharged { .. } => "wallet.usage_charged",

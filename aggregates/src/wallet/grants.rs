@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::events::{GrantPart, GrantSource, ReversalReason, WalletEvent};
+use super::events::{ChargedBy, GrantPart, GrantSource, ReversalReason, WalletEvent};
 use super::{Decision, Wallet, WalletRefusal};
 use crate::ids::{GenerationId, GrantId};
 use crate::money::MicroUsd;
@@ -143,6 +143,7 @@ impl Decision<'_> {
         generation_id: GenerationId,
         reason: ReversalReason,
         parts: Vec<GrantPart>,
+        charged: Option<ChargedBy>,
     ) -> Result<(), WalletRefusal> {
         if let Some(unknown) = parts.iter().find(|part| self.wallet.grant(part.grant_id).is_none()) {
             return Err(WalletRefusal::UnknownGrant { grant_id: unknown.grant_id });
@@ -154,6 +155,7 @@ impl Decision<'_> {
             reason,
             amount_micro,
             to: parts,
+            charged,
             balance_micro: self.wallet.balance() + amount_micro,
             held_micro: self.wallet.held_micro,
             at: self.now,

@@ -1,15 +1,21 @@
 //! Placing a hold: no byte of a request leaves before it is durable, whoever the customer is.
 
 use super::events::WalletEvent;
-use super::{Decision, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
+use super::{Decision, HoldLimits, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
 use crate::ids::{GenerationId, KeyId, NodeIncarnation};
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
 use crate::usage::buckets::MAX_TOKENS;
-use crate::usage::{Attempt, ClientFamily};
+use crate::usage::{Attempt, AttemptOrder, ClientFamily, MAX_ATTEMPTS};
 
 /// Output that a balance must cover before a request is admitted, in tokens.
 const NEEDED_OUTPUT: u64 = 256;
+
+/// Web searches that a worst case counts. No dialect bounds them by itself, so the number is a
+/// judgement: an answer that searches makes a handful, and ten at today's fees stay below the
+/// smallest leak limit, so that requests beside it are not kept waiting for searches that never
+/// come. Searches beyond it are charged as reported, like any usage beyond a hold.
+pub const WORST_WEB_SEARCHES: i64 = 10;
 
 /// Sets credit aside for one generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +32,8 @@ pub struct PlaceHold {
     /// The request's own limit, else the model's, in tokens.
     pub max_output_tokens: u64,
     pub quote: Quote,
+    /// What the key may use; none by default.
+    pub limits: HoldLimits,
     /// The first attempt, on record before it is dispatched.
     pub attempt: Attempt,
     pub node: NodeIncarnation,
@@ -55,16 +63,46 @@ impl PlaceHold {
         self.quote.billed.rates_for(self.input_tokens).output.of(tokens).ceil()
     }
 
-    /// The most the generation can cost: dearest bucket, dearest tier, all the output it may have.
+    /// The most the generation can cost: dearest bucket, dearest tier, all the output it may have,
+    /// and `WORST_WEB_SEARCHES`.
     fn worst_micro(&self) -> MicroUsd {
         let billed = &self.quote.billed;
         let tokens =
             billed.dearest_input().of(self.input_tokens) + billed.dearest_output().of(self.max_output_tokens);
-        tokens.ceil() + billed.fees.per_call_micro
+        let searches = MicroUsd(billed.fees.web_search_micro.0 * WORST_WEB_SEARCHES);
+        tokens.ceil() + billed.fees.per_call_micro + searches
     }
 }
 
 impl Decision<'_> {
+    /// Puts a further attempt on record before it is dispatched; the first stands in the hold. No
+    /// event where it is the last one started.
+    pub(super) fn start_attempt(
+        &mut self,
+        generation_id: GenerationId,
+        attempt: Attempt,
+    ) -> Result<(), WalletRefusal> {
+        let wallet = self.wallet.as_ref();
+        let hold = wallet.holds.get(&generation_id).ok_or(WalletRefusal::UnknownHold { generation_id })?;
+        match attempt.follows(&hold.attempt) {
+            AttemptOrder::Repeated => return Ok(()),
+            AttemptOrder::Next => {}
+            AttemptOrder::TooMany => return Err(WalletRefusal::TooManyAttempts { most: MAX_ATTEMPTS }),
+            AttemptOrder::OutOfOrder { expected } => {
+                return Err(WalletRefusal::AttemptOutOfOrder { expected, got: attempt.number });
+            }
+        }
+        let event = WalletEvent::AttemptStarted {
+            generation_id,
+            attempt,
+            balance_micro: wallet.balance(),
+            held_micro: wallet.held_micro,
+            at: self.now,
+        };
+        self.emit_last(event);
+        Ok(())
+    }
+
     pub(super) fn place_hold(&mut self, command: PlaceHold) -> Result<(), WalletRefusal> {
         let command = command.capped();
         let generation_id = command.generation_id;
@@ -82,6 +120,7 @@ impl Decision<'_> {
             needed_output = needed_output.max(largest);
         }
         let requested = command.input_micro() + command.output_micro(needed_output);
+        wallet.refuse_beyond(&command.limits, command.key_id, command.input_tokens, requested, self.now)?;
         let funds = wallet.funds();
         if funds.balance < requested {
             return Err(WalletRefusal::InsufficientCredit { available: funds.balance, requested });
@@ -101,6 +140,7 @@ impl Decision<'_> {
             family: command.family,
             amount_micro,
             worst_micro,
+            input_tokens: command.input_tokens,
             quote: Box::new(command.quote),
             attempt: command.attempt,
             node: command.node,

@@ -8,6 +8,7 @@ mod expiry;
 mod grants;
 mod history;
 mod hold;
+mod key_use;
 mod settle;
 
 #[cfg(test)]
@@ -20,15 +21,20 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-pub use events::{ExpiryReason, GrantPart, GrantSource, ReleaseReason, ReversalReason, WalletEvent};
+pub use events::{
+    ChargedBy, ExpiryReason, GrantPart, GrantSource, ReleaseReason, ReversalReason, WalletEvent,
+};
 pub use grants::Grant;
-pub use hold::PlaceHold;
+pub use hold::{PlaceHold, WORST_WEB_SEARCHES};
+pub use key_use::{HoldLimits, KeyUseNow};
 pub use settle::{ProviderFailure, SettleHold};
 
-use crate::ids::{GenerationId, GrantId, NodeIncarnation};
+use crate::ids::{GenerationId, GrantId, KeyId, NodeIncarnation};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
+use crate::usage::Attempt;
 use history::History;
+use key_use::KeyUses;
 
 /// Open holds a wallet may have; the next request waits.
 pub const MAX_OPEN_HOLDS: usize = 4_096;
@@ -80,6 +86,11 @@ pub enum WalletAction {
         expires_at: Option<Timestamp>,
     },
     PlaceHold(Box<PlaceHold>),
+    /// A further attempt at a provider, before it is dispatched.
+    StartAttempt {
+        generation_id: GenerationId,
+        attempt: Attempt,
+    },
     SettleHold(SettleHold),
     ReleaseHold {
         generation_id: GenerationId,
@@ -94,6 +105,8 @@ pub enum WalletAction {
         generation_id: GenerationId,
         reason: ReversalReason,
         parts: Vec<GrantPart>,
+        /// Whose charge it was, where that is known.
+        charged: Option<ChargedBy>,
     },
 }
 
@@ -119,6 +132,24 @@ pub enum WalletRefusal {
     ExpiresInThePast,
     #[error("a wallet has at most {most} live grants")]
     TooManyGrants { most: usize },
+    #[error("attempt {expected} is the next, not attempt {got}")]
+    AttemptOutOfOrder { expected: u32, got: u32 },
+    #[error("a generation has at most {most} attempts")]
+    TooManyAttempts { most: u32 },
+    #[error("this key may make {limit} requests a minute; try again in {retry_secs} s")]
+    RequestsPerMinute { limit: u32, retry_secs: u32 },
+    #[error(
+        "this key may use {limit} tokens a minute, of which {used} are used, and this request brings {requested}; try again in {retry_secs} s"
+    )]
+    TokensPerMinute { limit: u64, used: u64, requested: u64, retry_secs: u32 },
+    #[error("this key may use {limit} tokens a minute; a request of {requested} is larger than that")]
+    LargerThanTokensPerMinute { limit: u64, requested: u64 },
+    #[error("this key may have {limit} requests running at a time")]
+    ParallelRequests { limit: u32 },
+    #[error("this key may spend ${limit_micro} a day (UTC), of which ${spent_micro} is spent or set aside")]
+    DailyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
+    #[error("this key may spend ${limit_micro} a month (UTC), of which ${spent_micro} is spent or set aside")]
+    MonthlyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
 }
 
 // State
@@ -126,12 +157,15 @@ pub enum WalletRefusal {
 /// An open hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hold {
+    pub key_id: KeyId,
     pub amount_micro: MicroUsd,
     pub worst_micro: MicroUsd,
     /// The billed model.
     pub model: String,
     pub node: NodeIncarnation,
     pub placed_at: Timestamp,
+    /// The last one started.
+    pub attempt: Attempt,
 }
 
 /// A hold that expired and whose usage may still become known.
@@ -153,6 +187,7 @@ pub struct Wallet {
     /// Σ of open holds' worst cases.
     worst_micro: MicroUsd,
     history: History,
+    keys: KeyUses,
 }
 
 impl Wallet {
@@ -190,13 +225,16 @@ impl Wallet {
                 decision.grant_credit(grant_id, source, amount_micro, expires_at)?;
             }
             WalletAction::PlaceHold(hold) => decision.place_hold(*hold)?,
+            WalletAction::StartAttempt { generation_id, attempt } => {
+                decision.start_attempt(generation_id, attempt)?;
+            }
             WalletAction::SettleHold(settle) => decision.settle_hold(settle)?,
             WalletAction::ReleaseHold { generation_id, reason } => {
                 decision.release_hold(generation_id, reason)?;
             }
             WalletAction::ExpireHolds { dead_nodes } => decision.expire_holds_of(&dead_nodes),
-            WalletAction::ReverseCharge { generation_id, reason, parts } => {
-                decision.reverse_charge(generation_id, reason, parts)?;
+            WalletAction::ReverseCharge { generation_id, reason, parts, charged } => {
+                decision.reverse_charge(generation_id, reason, parts, charged)?;
             }
         }
         Ok(decision.events)
@@ -223,17 +261,36 @@ impl Wallet {
                     grant.expired = true;
                 }
             }
-            WalletEvent::HoldPlaced { generation_id, amount_micro, worst_micro, quote, node, at, .. } => {
+            WalletEvent::HoldPlaced {
+                generation_id,
+                key_id,
+                amount_micro,
+                worst_micro,
+                input_tokens,
+                quote,
+                attempt,
+                node,
+                at,
+                ..
+            } => {
                 self.held_micro += *amount_micro;
                 self.worst_micro += *worst_micro;
                 let hold = Hold {
+                    key_id: *key_id,
                     amount_micro: *amount_micro,
                     worst_micro: *worst_micro,
                     model: quote.model.clone(),
                     node: *node,
                     placed_at: *at,
+                    attempt: attempt.clone(),
                 };
                 self.holds.insert(*generation_id, hold);
+                self.keys.count_request(*key_id, *input_tokens, *at);
+            }
+            WalletEvent::AttemptStarted { generation_id, attempt, .. } => {
+                if let Some(hold) = self.holds.get_mut(generation_id) {
+                    hold.attempt = attempt.clone();
+                }
             }
             WalletEvent::HoldReleased { generation_id, .. } => {
                 self.close_hold(*generation_id);
@@ -250,18 +307,26 @@ impl Wallet {
                 generation_id,
                 model,
                 output_tokens,
+                charged_micro,
                 shortfall_micro,
                 insured_micro,
                 from,
                 at,
                 ..
             } => {
-                self.close_hold(*generation_id);
-                self.expired_holds.remove(generation_id);
+                let expired = self.expired_holds.remove(generation_id).map(|expired| expired.hold);
+                if let Some(hold) = self.close_hold(*generation_id).or(expired) {
+                    self.keys.count_charge(hold.key_id, *output_tokens, *charged_micro, *at);
+                }
                 self.take_from_grants(from, *at);
                 self.history.remember_charge(model, *output_tokens, *shortfall_micro, *insured_micro, *at);
             }
-            WalletEvent::ChargeReversed { to, .. } => self.give_back_to_grants(to),
+            WalletEvent::ChargeReversed { to, charged, amount_micro, .. } => {
+                self.give_back_to_grants(to);
+                if let Some(ChargedBy { key_id, at }) = charged {
+                    self.keys.give_back(*key_id, *amount_micro, *at);
+                }
+            }
         }
     }
 

@@ -228,7 +228,7 @@ impl Projection for Generations {
                 };
                 self.reversed.insert(generation_id.0, reversal);
             }
-            UsageEvent::GenerationOpened { .. } => {}
+            UsageEvent::GenerationOpened { .. } | UsageEvent::AttemptStarted { .. } => {}
         }
         Ok(())
     }

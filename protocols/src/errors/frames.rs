@@ -47,7 +47,7 @@ pub fn codex_refusal_stream(
 pub fn failure_frame(protocol: Protocol, family: ClientFamily, failure: &FailureFrame) -> Bytes {
     match protocol {
         Protocol::Responses => responses_failure(family, failure).into(),
-        Protocol::Chat => {
+        Protocol::Chat | Protocol::Completions => {
             let error = json!({
                 "error": {
                     "message": failure.message,
@@ -77,9 +77,8 @@ pub fn keepalive_frame(protocol: Protocol, family: ClientFamily) -> Bytes {
         (Protocol::Responses, ClientFamily::CodexCli | ClientFamily::Codexclaude) => {
             Bytes::from_static(b"event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n")
         }
-        (Protocol::Responses, ClientFamily::ClaudeCode | ClientFamily::Other) | (Protocol::Chat, _) => {
-            Bytes::from_static(b": keepalive\n\n")
-        }
+        (Protocol::Responses, ClientFamily::ClaudeCode | ClientFamily::Other)
+        | (Protocol::Chat | Protocol::Completions, _) => Bytes::from_static(b": keepalive\n\n"),
     }
 }
 

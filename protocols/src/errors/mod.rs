@@ -45,7 +45,7 @@ pub struct ErrorShape<'a> {
 /// The error as a JSON body.
 pub fn render_json(protocol: Protocol, error: &ErrorShape) -> Bytes {
     let body = match protocol {
-        Protocol::Responses | Protocol::Chat => json!({
+        Protocol::Responses | Protocol::Chat | Protocol::Completions => json!({
             "error": {
                 "message": error.message,
                 "type": openai_type(error.kind),

@@ -17,7 +17,7 @@ pub fn meter_body(protocol: Protocol, body: &[u8]) -> BodyMeter {
     let mut metered = Metered::default();
     match protocol {
         Protocol::Responses => responses_body(body, &mut metered),
-        Protocol::Chat => chat_body(body, &mut metered),
+        Protocol::Chat | Protocol::Completions => chat_body(body, &mut metered),
         Protocol::Messages => messages_body(body, &mut metered),
     }
     if metered.terminal == Terminal::None

@@ -171,7 +171,7 @@ impl StreamMeter {
     pub fn new(protocol: Protocol, settings: MeterSettings) -> StreamMeter {
         let dialect = match protocol {
             Protocol::Responses => Dialect::Responses(responses::ResponsesStream::default()),
-            Protocol::Chat => Dialect::Chat(chat::ChatStream::new(settings)),
+            Protocol::Chat | Protocol::Completions => Dialect::Chat(chat::ChatStream::new(settings)),
             Protocol::Messages => Dialect::Messages(messages::MessagesStream::default()),
         };
         StreamMeter { dialect, metered: Metered::default(), withholding: false }

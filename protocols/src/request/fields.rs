@@ -1,4 +1,4 @@
-//! The top-level fields of the three dialects, each read where it stands.
+//! The top-level fields of the dialects, each read where it stands.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::estimate::{Estimate, Input, bytes_of};
 use super::forward::UsageSwitch;
-use super::{BadRequest, InputEstimate, MAX_CHOICES, MAX_MODEL_BYTES, ParsedRequest};
+use super::{BadRequest, InputEstimate, MAX_CHOICES, MAX_MODEL_BYTES, ParsedRequest, prompt};
 use crate::json::{as_text, is_null, present, range_in};
 
 /// Every field that any of the dialects has and metering needs; serde refuses one given twice.
@@ -30,6 +30,8 @@ struct Fields<'a> {
     max_tokens: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     n: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    best_of: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     background: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -75,7 +77,7 @@ pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, B
     refuse_stored_state(protocol, &fields)?;
     let (estimate, items) = input(protocol, &fields, body)?;
     let stream = flag("stream", fields.stream)?;
-    let asks_usage = protocol == Protocol::Chat && stream;
+    let asks_usage = matches!(protocol, Protocol::Chat | Protocol::Completions) && stream;
     let (usage_switch, include_usage) = if asks_usage {
         UsageSwitch::read(fields.stream_options, body)?
     } else {
@@ -86,7 +88,7 @@ pub(super) fn parse(protocol: Protocol, body: &Bytes) -> Result<ParsedRequest, B
         model,
         stream,
         max_output_tokens: max_output(protocol, &fields)?,
-        choices: choices(protocol, fields.n)?,
+        choices: choices(protocol, &fields)?,
         include_usage,
         prompt_cache_key: words("prompt_cache_key", fields.prompt_cache_key)?,
         service_tier: words("service_tier", fields.service_tier)?,
@@ -141,12 +143,18 @@ fn input(
     fields: &Fields,
     body: &[u8],
 ) -> Result<(InputEstimate, Vec<Range<usize>>), BadRequest> {
+    if protocol == Protocol::Completions {
+        let Some(raw) = fields.prompt.filter(|raw| !is_null(raw)) else {
+            return Ok((InputEstimate::default(), vec![]));
+        };
+        return prompt::read(raw.get(), range_in(body, raw.get()).start);
+    }
     let mut fixed = Estimate::default();
     let (parts, name, items) = match protocol {
         Protocol::Responses => {
             ([fields.instructions, fields.tools, fields.text, None], "input", fields.input)
         }
-        Protocol::Chat => {
+        Protocol::Chat | Protocol::Completions => {
             ([fields.tools, fields.functions, fields.response_format, None], "messages", fields.messages)
         }
         Protocol::Messages => {
@@ -191,16 +199,25 @@ fn whole(field: &'static str, raw: Option<&RawValue>) -> Result<Option<u64>, Bad
 fn max_output(protocol: Protocol, fields: &Fields) -> Result<Option<u64>, BadRequest> {
     match protocol {
         Protocol::Responses => whole("max_output_tokens", fields.max_output_tokens),
-        Protocol::Messages => whole("max_tokens", fields.max_tokens),
+        Protocol::Messages | Protocol::Completions => whole("max_tokens", fields.max_tokens),
         Protocol::Chat => Ok(whole("max_completion_tokens", fields.max_completion_tokens)?
             .max(whole("max_tokens", fields.max_tokens)?)),
     }
 }
 
-fn choices(protocol: Protocol, n: Option<&RawValue>) -> Result<u64, BadRequest> {
-    let Some(raw) = n.filter(|raw| protocol == Protocol::Chat && !is_null(raw)) else { return Ok(1) };
+/// Of a completion's `best_of` every answer is generated and billed, though only `n` are sent.
+fn choices(protocol: Protocol, fields: &Fields) -> Result<u64, BadRequest> {
+    match protocol {
+        Protocol::Responses | Protocol::Messages => Ok(1),
+        Protocol::Chat => answers("n", fields.n),
+        Protocol::Completions => Ok(answers("n", fields.n)?.max(answers("best_of", fields.best_of)?)),
+    }
+}
+
+fn answers(field: &'static str, raw: Option<&RawValue>) -> Result<u64, BadRequest> {
+    let Some(raw) = raw.filter(|raw| !is_null(raw)) else { return Ok(1) };
     match raw.get().parse() {
         Ok(n @ 1..=MAX_CHOICES) => Ok(n),
-        Ok(_) | Err(_) => Err(BadRequest::Wrong { field: "n", expected: "a whole number from 1 to 128" }),
+        Ok(_) | Err(_) => Err(BadRequest::Wrong { field, expected: "a whole number from 1 to 128" }),
     }
 }

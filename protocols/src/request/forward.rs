@@ -70,7 +70,8 @@ pub(super) fn body(request: &ParsedRequest, upstream_model: &str) -> Bytes {
 
 fn usage_edit(request: &ParsedRequest) -> Option<(Range<usize>, String)> {
     debug_assert!(
-        request.usage_switch == UsageSwitch::Untouched || request.protocol == Protocol::Chat,
+        request.usage_switch == UsageSwitch::Untouched
+            || matches!(request.protocol, Protocol::Chat | Protocol::Completions),
         "only chat hides usage by default"
     );
     match &request.usage_switch {

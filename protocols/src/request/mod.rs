@@ -7,6 +7,7 @@
 mod estimate;
 mod fields;
 mod forward;
+mod prompt;
 
 use std::ops::Range;
 
@@ -80,7 +81,8 @@ pub struct ParsedRequest {
     pub stream: bool,
     /// The most output tokens of one answer, where the request names them.
     pub max_output_tokens: Option<u64>,
-    /// Answers asked for (`n` of a chat request), else 1; each may use the maximum output.
+    /// Answers asked for (`n` of a chat request, the larger of `n` and `best_of` of a completion), else
+    /// 1; each may use the maximum output.
     pub choices: u64,
     /// Whether the client itself asked for the usage chunk of a chat stream.
     pub include_usage: bool,

@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use codexapi_aggregates::usage::Protocol::{self, Chat, Messages, Responses};
+use codexapi_aggregates::usage::Protocol::{self, Chat, Completions, Messages, Responses};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -358,4 +358,48 @@ proptest! {
         let sent: Value = serde_json::from_slice(&request.forward_body("other")).unwrap();
         prop_assert_eq!(sent, json!({ "model": "other", "messages": items }));
     }
+}
+
+// Text completions
+
+#[test]
+fn a_completions_prompt_is_a_text_token_numbers_or_several_of_either() {
+    let parsed =
+        |prompt: Value| parse(Completions, &json!({ "model": "m", "prompt": prompt }).to_string()).unwrap();
+    let tokens = |prompt: Value| parsed(prompt).estimate.total_tokens();
+    assert_eq!(tokens(json!("x".repeat(300))), 100 + ITEM_TOKENS);
+    assert_eq!(tokens(json!(["x".repeat(300), "y".repeat(30)])), 110 + 2 * ITEM_TOKENS);
+    assert_eq!(tokens(json!([1, 2, 50_000])), 3 + ITEM_TOKENS);
+    assert_eq!(tokens(json!([[1, 2, 3], [4]])), 4 + 2 * ITEM_TOKENS);
+    assert_eq!(tokens(json!(null)), 0);
+    let items = |prompt: Value| parsed(prompt).item_count();
+    assert_eq!(items(json!("a")), 1);
+    assert_eq!((items(json!([1, 2])), items(json!([[1], [2, 3]])), items(json!(["a", "b", "c"]))), (1, 2, 3));
+    for wrong in [
+        json!(7),
+        json!({"id": "x"}),
+        json!([1, "a"]),
+        json!([[["a"]]]),
+        json!([["a"]]),
+        json!([1.5]),
+        json!([{}, {"a": 1}]),
+    ] {
+        let said = parse(Completions, &json!({ "model": "m", "prompt": wrong }).to_string()).unwrap_err();
+        assert_eq!(said.field(), Some("prompt"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_completion_bills_every_answer_it_generates() {
+    let choices = |body: &str| parse(Completions, body).map(|parsed| parsed.choices).ok();
+    assert_eq!(choices(r#"{"model":"m"}"#), Some(1));
+    assert_eq!(choices(r#"{"model":"m","n":2,"best_of":5}"#), Some(5));
+    assert_eq!(choices(r#"{"model":"m","n":3,"best_of":null}"#), Some(3));
+    assert_eq!(choices(r#"{"model":"m","best_of":129}"#), None);
+    let parsed = parse(
+        Completions,
+        r#"{"model":"m","max_tokens":9,"stream":true,"stream_options":{"include_usage":true}}"#,
+    )
+    .unwrap();
+    assert_eq!((parsed.max_output_tokens, parsed.stream, parsed.include_usage), (Some(9), true, true));
 }

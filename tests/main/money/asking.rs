@@ -36,7 +36,7 @@ impl Ask {
             Protocol::Responses => {
                 json!({"model": MODEL, "stream": stream, "max_output_tokens": max_output, "input": text})
             }
-            Protocol::Chat => json!({
+            Protocol::Chat | Protocol::Completions => json!({
                 "model": MODEL, "stream": stream, "max_completion_tokens": max_output,
                 "messages": [{"role": "user", "content": text}],
             }),
@@ -58,6 +58,7 @@ impl Ask {
             Protocol::Responses => "/v1/responses",
             Protocol::Chat => "/v1/chat/completions",
             Protocol::Messages => "/v1/messages",
+            Protocol::Completions => "/v1/completions",
         }
     }
 
@@ -134,7 +135,7 @@ impl Told {
 pub fn says_finished(protocol: Protocol, stream: &str) -> bool {
     let signs: &[&str] = match protocol {
         Protocol::Responses => &["event: response.completed", "event: response.incomplete"],
-        Protocol::Chat => &["\"finish_reason\":\"", "[DONE]"],
+        Protocol::Chat | Protocol::Completions => &["\"finish_reason\":\"", "[DONE]"],
         Protocol::Messages => &["event: message_stop", "\"stop_reason\":\""],
     };
     signs.iter().any(|sign| stream.contains(sign))

@@ -86,7 +86,9 @@ impl Deployment {
             self.payloads("aggregate_type = 'usage' and aggregate_id like $1 || ':%'", account_id).await;
         let settled = usage.into_iter().filter_map(|event| match event {
             UsageEvent::GenerationSettled(settled) => Some(*settled),
-            UsageEvent::GenerationOpened { .. } | UsageEvent::ChargeReversed { .. } => None,
+            UsageEvent::GenerationOpened { .. }
+            | UsageEvent::AttemptStarted { .. }
+            | UsageEvent::ChargeReversed { .. } => None,
         });
         Ledger { wallet, settled: settled.collect() }
     }

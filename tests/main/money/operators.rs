@@ -28,7 +28,9 @@ async fn an_operators_generation_has_no_wallet_and_its_cost_is_recorded() {
     let settled =
         rows.iter().filter_map(|(_, payload)| match serde_json::from_str(payload).expect("an event") {
             UsageEvent::GenerationSettled(settled) => Some(*settled),
-            UsageEvent::GenerationOpened { .. } | UsageEvent::ChargeReversed { .. } => None,
+            UsageEvent::GenerationOpened { .. }
+            | UsageEvent::AttemptStarted { .. }
+            | UsageEvent::ChargeReversed { .. } => None,
         });
     let settled: Vec<_> = settled.collect();
     assert_eq!((settled.len(), rows.len()), (6, 12));

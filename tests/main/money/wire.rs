@@ -151,7 +151,9 @@ async fn a_body_over_the_limit_is_refused_in_its_dialect() {
         let error = refused.json();
         match protocol {
             Protocol::Messages => assert_eq!(error["type"], "error"),
-            Protocol::Responses | Protocol::Chat => assert!(error["error"]["message"].is_string()),
+            Protocol::Responses | Protocol::Chat | Protocol::Completions => {
+                assert!(error["error"]["message"].is_string())
+            }
         }
     }
     assert_eq!(deployment.ledger(customer.account_id).await.holds(), 0);

@@ -1,6 +1,6 @@
 //! Histories for read models: events as the rules would make them, from a few random steps.
 
-use codexapi_aggregates::account::{AccountEvent, KeyKind, RevocationReason};
+use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationReason, SuspensionReason};
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
 use codexapi_aggregates::ids::{AccountId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId};
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
@@ -49,6 +49,8 @@ pub struct History {
     settled: Vec<(Held, Payer)>,
     minutes: i64,
     ids: u128,
+    /// Each account's first key.
+    keys: Vec<KeyId>,
 }
 
 pub fn account(number: u8) -> AccountId {
@@ -73,7 +75,10 @@ impl History {
         let number = step.account % ACCOUNTS;
         let pick = usize::from(step.amount);
         match step.kind % 10 {
-            0 => self.grant(number, i64::from(step.amount) * 100),
+            0 => {
+                self.grant(number, i64::from(step.amount) * 100);
+                self.govern(number, step.amount);
+            }
             1..=3 => self.hold(number, i64::from(step.amount)),
             4 | 5 if !self.open.is_empty() => {
                 let hold = self.open.swap_remove(pick % self.open.len());
@@ -107,6 +112,7 @@ impl History {
         };
         self.push(&stream, AnyEvent::Account(event));
         let key_id = KeyId(Uuid::from_u128(self.id()));
+        self.keys.push(key_id);
         let issued = AccountEvent::KeyIssued {
             key_id,
             kind: KeyKind::SystemToken,
@@ -119,6 +125,39 @@ impl History {
             let event = AccountEvent::KeyRevoked { key_id, reason: RevocationReason::Rotated, at };
             self.push(&stream, AnyEvent::Account(event));
         }
+    }
+
+    /// What an operator does about an account and its key now and then.
+    fn govern(&mut self, number: u8, amount: u16) {
+        match amount % 4 {
+            0 => self.suspend(number),
+            1 => self.reinstate(number),
+            2 => {
+                let expires_at = (amount > 100).then(|| self.now().plus_secs(60));
+                let requests_per_minute = Some(u32::from(amount));
+                self.set_limits(
+                    number,
+                    KeyLimits { requests_per_minute, expires_at, ..KeyLimits::default() },
+                );
+            }
+            _ => {}
+        }
+    }
+
+    pub fn suspend(&mut self, number: u8) {
+        let event = AccountEvent::AccountSuspended { reason: SuspensionReason::Abuse, at: self.now() };
+        self.push(&account(number).to_string(), AnyEvent::Account(event));
+    }
+
+    pub fn reinstate(&mut self, number: u8) {
+        let event = AccountEvent::AccountReinstated { at: self.now() };
+        self.push(&account(number).to_string(), AnyEvent::Account(event));
+    }
+
+    pub fn set_limits(&mut self, number: u8, limits: KeyLimits) {
+        let (key_id, limits) = (self.keys[usize::from(number)], Box::new(limits));
+        let event = AccountEvent::KeyLimitsSet { key_id, limits, at: self.now() };
+        self.push(&account(number).to_string(), AnyEvent::Account(event));
     }
 
     fn grant(&mut self, number: u8, amount: i64) {
@@ -153,6 +192,7 @@ impl History {
                 family: ClientFamily::CodexCli,
                 amount_micro: MicroUsd(amount),
                 worst_micro: MicroUsd(amount * 2),
+                input_tokens: 0,
                 quote: Box::new(Quote {
                     model: "gpt-5.5".into(),
                     card_version: 1,
@@ -242,6 +282,7 @@ impl History {
                 reason,
                 amount_micro,
                 to: vec![],
+                charged: None,
                 balance_micro,
                 held_micro,
                 at,
@@ -321,6 +362,7 @@ fn settled(generation: u128, payer: Payer, step: Step, at: Timestamp) -> Generat
         usage: Usage { input: u64::from(step.amount), cached_input: 5, output: 10, ..Usage::default() },
         policy: BillingPolicy::Full,
         already_billed_tokens: 0,
+        continues: None,
         card_version: 1,
         mode: Mode::Standard,
         lines: vec![],

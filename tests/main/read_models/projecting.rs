@@ -32,6 +32,8 @@ fn parts(event: &AnyEvent) -> (&'static str, String, String) {
         AnyEvent::Account(event) => ("account", event.event_type(), json(event)),
         AnyEvent::Log(event) => ("log", event.event_type(), json(event)),
         AnyEvent::Pricing(event) => ("pricing", event.event_type(), json(event)),
+        AnyEvent::Routing(event) => ("routing", event.event_type(), json(event)),
+        AnyEvent::Service(event) => ("service", event.event_type(), json(event)),
         AnyEvent::Usage(event) => ("usage", event.event_type(), json(event)),
         AnyEvent::Wallet(event) => ("wallet", event.event_type(), json(event)),
     }

@@ -1,12 +1,15 @@
 //! Lists: each row once, newest first, whatever the page size; and what authentication asks.
 
 use chrono::{DateTime, Utc};
+use codexapi_aggregates::account::{KeyLimits, SuspensionReason};
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::time::Timestamp;
 use codexapi_projections::generations::{self, Filter};
 use codexapi_projections::queue::{QueueReason, Resolution};
 use codexapi_projections::{MAX_PAGE, api_keys, margin, movements, open_holds, queue};
 
 use super::folding::full_history;
-use super::history::account;
+use super::history::{History, account};
 use super::{apply_to_all, database};
 
 #[tokio::test]
@@ -83,13 +86,57 @@ async fn a_key_is_found_by_its_digest_and_says_whether_it_is_revoked() {
     let (_database, pool) = database().await;
     apply_to_all(&pool, &full_history(), 0).await;
     let key = |digest: &'static str| api_keys::by_digest(&pool, digest);
-    assert!(!key("digest-0").await.expect("read").expect("a key").is_active());
-    let active = key("digest-1").await.expect("read").expect("a key");
+    assert!(!key("digest-0").await.expect("read").expect("a key").key.is_active());
+    let active = key("digest-1").await.expect("read").expect("a key").key;
     assert!(active.is_active());
     assert_eq!(active.account_id, Some(account(1).0));
     assert_eq!(key("digest-9").await.expect("read"), None);
     let listed = api_keys::of_account(&pool, account(1).0, None, 10).await.expect("read").rows;
     assert_eq!(listed, [active]);
+}
+
+#[tokio::test]
+async fn a_presented_key_comes_with_its_limits_its_networks_and_its_accounts_standing() {
+    let (_database, pool) = database().await;
+    let mut history = History::of(&[]);
+    let limits = |requests| KeyLimits {
+        requests_per_minute: Some(requests),
+        tokens_per_minute: Some(u64::MAX),
+        daily_budget_micro: Some(MicroUsd::dollars(5)),
+        allowed_models: vec!["gpt-5.5".into()],
+        expires_at: Some(Timestamp::from_secs(2_000_000_000)),
+        has_networks: true,
+        ..KeyLimits::default()
+    };
+    history.set_limits(1, limits(5));
+    history.set_limits(1, limits(7));
+    history.suspend(1);
+    history.suspend(2);
+    history.reinstate(2);
+    apply_to_all(&pool, &history.events, 0).await;
+    let presented = |digest: &'static str| {
+        let pool = pool.clone();
+        async move { api_keys::by_digest(&pool, digest).await.expect("read").expect("a key") }
+    };
+    let erased = presented("digest-1").await;
+    assert!(erased.key.limits.has_networks && erased.networks.is_empty());
+    for network in ["2001:db8::/32", "192.0.2.7", "10.0.0.0/8"] {
+        sqlx::query("INSERT INTO key_networks (key_id, cidr) VALUES ($1, $2::cidr)")
+            .bind(erased.key.key_id)
+            .bind(network)
+            .execute(&pool)
+            .await
+            .expect("stored");
+    }
+    let limited = presented("digest-1").await;
+    assert_eq!(limited.key.limits, limits(7));
+    assert_eq!(limited.key.expires_at.map(|at| at.timestamp()), Some(2_000_000_000));
+    assert_eq!(limited.networks, ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32"]);
+    assert!(limited.is_suspended());
+    assert_eq!(limited.suspension_reason, Some(SuspensionReason::Abuse));
+    let free = presented("digest-2").await;
+    assert!(!free.is_suspended() && free.networks.is_empty());
+    assert_eq!((free.key.limits, free.key.expires_at), (KeyLimits::default(), None));
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@ use cqrs_es::test::TestFramework;
 
 use crate::examples::{MODEL, flat, micro, second};
 use crate::money::Rate;
-use crate::pricing::tariff::{Mode, Rates, Tariff, Tier};
+use crate::pricing::tariff::{Mode, Quote, Rates, Tariff, Tier};
 use crate::pricing::{
     KEPT_CARDS, MAX_MODELS, MAX_MODELS_EVER, MAX_RATE, PriceBook, PricingCommand, PricingEvent,
     PricingRefusal, PublishRateCard, RateCard,
@@ -288,4 +288,20 @@ fn the_book_survives_being_stored() {
     book.withdraw("b", 3).unwrap();
     let stored = serde_json::to_string(&book.0).unwrap();
     assert_eq!(serde_json::from_str::<PriceBook>(&stored).unwrap(), book.0);
+}
+
+#[test]
+fn a_model_served_by_another_is_billed_by_its_own_card_and_costs_what_the_other_costs() {
+    let dear = PublishRateCard { cost: flat(9_000_000, 90_000_000), ..publish("opus", 1) };
+    let discounted = PublishRateCard { internal: Some(flat(1, 2)), ..publish(MODEL, 1) };
+    let book = Book::default().with(discounted).with(dear).0;
+    let quote = book.quote_served(MODEL, "opus", second(1)).unwrap();
+    assert_eq!(quote.cost, flat(9_000_000, 90_000_000));
+    assert_eq!(Quote { cost: flat(2_000_000, 10_000_000), ..quote }, book.quote(MODEL, second(1)).unwrap());
+    assert_eq!(book.quote_served(MODEL, MODEL, second(1)), book.quote(MODEL, second(1)));
+    assert_eq!(book.cost_tariff("opus", second(1)), Some(&flat(9_000_000, 90_000_000)));
+    for (billed, served) in [(MODEL, "unsold"), ("unsold", MODEL)] {
+        assert_eq!(book.quote_served(billed, served, second(1)), None);
+    }
+    assert_eq!(book.quote_served(MODEL, "opus", second(0)), None, "not in force yet");
 }

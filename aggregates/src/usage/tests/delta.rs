@@ -10,7 +10,7 @@ use crate::usage::{
     UsageSource, WalletShare,
 };
 
-fn turn(number: u128, prefix: InputPrefix, input: u64) -> SettleGeneration {
+pub fn turn(number: u128, prefix: InputPrefix, input: u64) -> SettleGeneration {
     SettleGeneration {
         policy: BillingPolicy::Delta,
         prefix: Some(prefix),
@@ -27,7 +27,7 @@ fn take(stream: &mut TokenUsage, command: SettleGeneration, share: WalletShare) 
 }
 
 /// Settles a turn that the wallet pays in full.
-fn pay(stream: &mut TokenUsage, command: SettleGeneration) -> RatedGeneration {
+pub fn pay(stream: &mut TokenUsage, command: SettleGeneration) -> RatedGeneration {
     let rated = stream.rate(&command);
     take(stream, command, paid(rated.cost_micro.0));
     rated

@@ -135,6 +135,7 @@ async fn settling_records_everything_that_is_known_of_the_generation() {
         usage: command.usage,
         policy: command.policy,
         already_billed_tokens: 0,
+        continues: None,
         card_version: 1,
         mode: command.quote.mode,
         lines,

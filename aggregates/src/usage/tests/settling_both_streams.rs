@@ -9,8 +9,8 @@ use crate::usage::{
     ClientFamily, Outcome, Payer, SettleGeneration, TokenUsage, Usage, UsageEvent, UsageRefusal, UsageSource,
 };
 use crate::wallet::{
-    GrantSource, PlaceHold, ReversalReason, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
-    WalletTerms,
+    GrantSource, HoldLimits, PlaceHold, ReversalReason, Wallet, WalletAction, WalletCommand, WalletEvent,
+    WalletRefusal, WalletTerms,
 };
 
 #[derive(Default)]
@@ -48,6 +48,7 @@ impl Both {
             cached_tokens: 0,
             max_output_tokens: 10,
             quote: command.quote.clone(),
+            limits: HoldLimits::default(),
             attempt: attempt(),
             node: node(1),
         })));

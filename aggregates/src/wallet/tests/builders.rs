@@ -5,8 +5,8 @@ use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::usage::ClientFamily;
 use crate::wallet::{
-    GrantSource, PlaceHold, ProviderFailure, ReleaseReason, SettleHold, Wallet, WalletAction, WalletCommand,
-    WalletEvent, WalletRefusal, WalletTerms,
+    ChargedBy, GrantPart, GrantSource, HoldLimits, PlaceHold, ProviderFailure, ReleaseReason, ReversalReason,
+    SettleHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal, WalletTerms,
 };
 
 /// No leak, so that every example's numbers are the balance's own; holds expire after 1 000 s.
@@ -103,6 +103,7 @@ pub fn request(number: u128, input: u64, max_output: u64) -> PlaceHold {
         cached_tokens: 0,
         max_output_tokens: max_output,
         quote: quote(a_micro_per_token()),
+        limits: HoldLimits::default(),
         attempt: attempt(),
         node: node(1),
     }
@@ -128,6 +129,16 @@ pub fn settle_after(number: u128, cost: i64, provider_failure: ProviderFailure) 
 
 pub fn release(number: u128) -> WalletAction {
     WalletAction::ReleaseHold { generation_id: generation(number), reason: ReleaseReason::NothingDelivered }
+}
+
+/// Gives `amount` back to the first grant for a charge of key `of`, made at `charged_at`.
+pub fn reverse_for(number: u128, amount: i64, of: u128, charged_at: Timestamp) -> WalletAction {
+    WalletAction::ReverseCharge {
+        generation_id: generation(number),
+        reason: ReversalReason::BadGeneration,
+        parts: vec![GrantPart { grant_id: grant_id(1), amount_micro: micro(amount) }],
+        charged: Some(ChargedBy { key_id: key(of), at: charged_at }),
+    }
 }
 
 pub fn sweep() -> WalletAction {

@@ -1,10 +1,13 @@
 //! Given what happened to a wallet and what is asked, which events follow.
 
+mod attempts;
 mod builders;
 mod expiring;
 mod granting;
 mod holding;
 mod kept_credit;
+mod key_use_properties;
+mod limits;
 mod oracle;
 mod overrun;
 mod properties;

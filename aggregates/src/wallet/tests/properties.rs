@@ -121,6 +121,7 @@ impl Life {
             WalletEvent::HoldPlaced { generation_id, at, .. } => {
                 assert!(self.placed.insert(*generation_id, *at).is_none(), "one hold per generation");
             }
+            WalletEvent::AttemptStarted { .. } => {}
             WalletEvent::HoldReleased { .. } | WalletEvent::HoldExpired { .. } => {}
             WalletEvent::UsageCharged { generation_id, charged_micro, from, at, .. } => {
                 self.sums.charged += charged_micro.0;
@@ -298,7 +299,9 @@ impl Life {
             |(id, amount): &(u128, i64)| GrantPart { grant_id: grant_id(*id), amount_micro: micro(*amount) };
         let parts = hold.paid.iter().map(part).collect();
         let (generation_id, reason) = (generation(id), ReversalReason::BadGeneration);
-        self.act(WalletAction::ReverseCharge { generation_id, reason, parts }).expect("its grants are known");
+        let charged = None;
+        self.act(WalletAction::ReverseCharge { generation_id, reason, parts, charged })
+            .expect("its grants are known");
         self.oracle.reverse(id, self.seconds);
         self.oracle.drop_unawaited(self.seconds);
         true

@@ -8,7 +8,12 @@ fn part(number: u128, amount: i64) -> GrantPart {
 }
 
 fn reverse(parts: Vec<GrantPart>) -> WalletAction {
-    WalletAction::ReverseCharge { generation_id: generation(1), reason: ReversalReason::BadGeneration, parts }
+    WalletAction::ReverseCharge {
+        generation_id: generation(1),
+        reason: ReversalReason::BadGeneration,
+        parts,
+        charged: None,
+    }
 }
 
 #[test]
@@ -21,6 +26,7 @@ fn a_reversal_gives_each_grant_its_part_back() {
         reason: ReversalReason::BadGeneration,
         amount_micro: micro(150),
         to: vec![part(1, 100), part(2, 50)],
+        charged: None,
         balance_micro: micro(200),
         held_micro: micro(0),
         at: second(8),
