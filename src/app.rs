@@ -2,7 +2,8 @@
 
 mod run;
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -49,6 +50,8 @@ pub struct App {
     pub background: Arc<Background>,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
+    /// What is really listened on, where the settings leave the port open.
+    listening: OnceLock<SocketAddr>,
     nats: Nats,
     /// Generations and what they leave to be done; they outlive their clients' connections.
     tasks: TaskTracker,
@@ -95,6 +98,7 @@ impl App {
             stored,
             background,
             relay: watch::Sender::default(),
+            listening: OnceLock::new(),
             nats,
             tasks,
             log,
@@ -110,7 +114,8 @@ impl App {
     /// Where customers reach this service, without a trailing slash.
     pub fn public_url(&self) -> String {
         let configured = self.config.http.public_url.clone();
-        configured.unwrap_or_else(|| format!("http://{}", self.config.http.listen))
+        let address = || self.listening.get().unwrap_or(&self.config.http.listen);
+        configured.unwrap_or_else(|| format!("http://{}", address()))
     }
 }
 

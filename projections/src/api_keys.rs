@@ -93,6 +93,12 @@ pub async fn by_digest(pool: &PgPool, digest: &str) -> Result<Option<PresentedKe
     rows::fetch_optional(pool, TABLE.name, select.bind(digest)).await
 }
 
+/// One key of one customer.
+pub async fn get(pool: &PgPool, account: Uuid, key: Uuid) -> Result<Option<ApiKey>, ReadError> {
+    let select = rows::select("SELECT to_jsonb(k) FROM api_keys k WHERE key_id = $1 AND account_id = $2");
+    rows::fetch_optional(pool, TABLE.name, select.bind(key).bind(account)).await
+}
+
 /// An account's keys, newest first, revoked ones included.
 pub async fn of_account(
     pool: &PgPool,

@@ -145,6 +145,22 @@ pub async fn totals_since(
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
 }
 
+/// What one key of a customer used in the quarter-hours that begin at or after `since`.
+pub async fn of_key_since(
+    pool: &PgPool,
+    account: Uuid,
+    key: Uuid,
+    since: DateTime<Utc>,
+) -> Result<UsageSums, ReadError> {
+    let statement = format!(
+        "SELECT to_jsonb(s) FROM (SELECT {} FROM usage_quarters \
+         WHERE account_id = $1 AND quarter >= $2 AND key_id = $3) s",
+        summed()
+    );
+    let select = rows::select(&statement).bind(account).bind(since).bind(key);
+    Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
+}
+
 /// The day a quarter-hour lies in, in zone `$1`.
 pub(crate) const DAY: &str = "(quarter AT TIME ZONE $1)::date";
 

@@ -37,6 +37,7 @@ impl App {
         let listener = bind("CODEXAPI_LISTEN", self.config.http.listen).await?;
         let metrics_listener = bind("CODEXAPI_METRICS_LISTEN", self.config.http.metrics_listen).await?;
         let address = listener.local_addr()?;
+        let address = *self.listening.get_or_init(|| address);
         let (database, name) = (self.config.database.url.reveal(), &self.config.node.node_name);
         let mut lease = Lease::take(self.pool.clone(), database, name, self.incarnation).await?;
 

@@ -5,6 +5,7 @@
 //! name (providers, prices) are read and checked in the same step, so a `Config` that exists is a `Config` that
 //! works. Every value can also be given as a flag, except secrets: a command line is seen by everyone on the machine.
 
+pub mod brand;
 pub mod catalog;
 pub mod credentials;
 mod explain;
@@ -19,6 +20,7 @@ use std::ffi::OsString;
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
 
+pub use brand::BrandSettings;
 pub use catalog::CatalogSettings;
 pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
@@ -35,6 +37,8 @@ pub struct Config {
     pub nats: NatsSettings,
     #[command(flatten, next_help_heading = "HTTP")]
     pub http: HttpSettings,
+    #[command(flatten, next_help_heading = "What customers' tools are set up with")]
+    pub brand: BrandSettings,
     #[command(flatten, next_help_heading = "This node")]
     pub node: NodeSettings,
     #[command(flatten, next_help_heading = "Credentials")]

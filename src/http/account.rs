@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::auth::CustomerCaller;
 use super::billing::wallet_status::{self, WalletStatus};
 use super::error::{ErrorBody, Problem};
+use super::query::NoQuery;
 use crate::accounts::persons;
 use crate::app::App;
 
@@ -48,6 +49,7 @@ struct CliConfiguration {
 pub async fn me(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<CustomerCaller>,
+    _: NoQuery,
 ) -> Result<Json<Me>, Problem> {
     let account_id = caller.account_id.0;
     let wallet = wallet_status::of(&app, caller.account_id).await?;

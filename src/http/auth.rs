@@ -120,6 +120,8 @@ pub struct CustomerCaller {
 pub enum AuthError {
     #[error("no token was sent")]
     Missing,
+    #[error("the authorization sent is no bearer token")]
+    NotBearer,
     #[error("the token is unknown")]
     Unknown,
     #[error("the token was revoked")]
@@ -176,6 +178,7 @@ impl Authenticator {
     /// `Conflicting` where both are ours and mean different accounts.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
         match (bearer(headers), x_api_key(headers)) {
+            (None, None) if headers.contains_key(AUTHORIZATION) => Err(AuthError::NotBearer),
             (None, None) => Err(AuthError::Missing),
             (Some(token), None) | (None, Some(token)) => self.resolve(&token).await,
             (Some(bearer), Some(key)) if bearer == key => self.resolve(&bearer).await,
@@ -210,6 +213,7 @@ impl AuthError {
     fn shared(error: &Self) -> Self {
         match error {
             Self::Missing => Self::Missing,
+            Self::NotBearer => Self::NotBearer,
             Self::Unknown => Self::Unknown,
             Self::Revoked => Self::Revoked,
             Self::Expired => Self::Expired,

@@ -1,46 +1,47 @@
 //! `/v1/messages/count_tokens`, answered here: it costs nobody anything and no provider is asked.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::response::{IntoResponse, Response};
+use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::count::count_input_tokens;
-use codexapi_protocols::errors::ErrorKind;
-use http::StatusCode;
-use serde_json::json;
+use codexapi_protocols::request::ParsedRequest;
+use serde_json::{Value, json};
 
 use super::error::Problem;
+use super::models;
+use crate::app::App;
 
 /// How many input tokens a Messages request has.
 ///
 /// Counting reads the whole body with a tokenizer, which is no work for the threads that serve requests.
 #[utoipa::path(
     post, path = "/v1/messages/count_tokens", tag = "generations", request_body = serde_json::Value,
-    responses((status = 200, body = serde_json::Value, description = "`{\"input_tokens\": …}`")),
+    responses(
+        (status = 200, body = serde_json::Value, description = "`{\"input_tokens\": …}`"),
+        (status = 404, body = serde_json::Value, description = "The model is not sold here")
+    ),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn count(body: Result<Bytes, BytesRejection>) -> Response {
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            return Problem::new(
-                rejection.status(),
-                ErrorKind::InvalidRequest,
-                "bad_body",
-                rejection.body_text(),
-            )
-            .into_response();
-        }
-    };
-    match tokio::task::spawn_blocking(move || count_input_tokens(&body)).await {
-        Ok(Ok(input_tokens)) => Json(json!({ "input_tokens": input_tokens })).into_response(),
-        Ok(Err(bad)) => Problem::new(
-            StatusCode::BAD_REQUEST,
-            ErrorKind::InvalidRequest,
-            "invalid_request",
-            bad.to_string(),
-        )
-        .into_response(),
-        Err(panicked) => Problem::failed(panicked.into()).into_response(),
+pub async fn count(
+    State(app): State<Arc<App>>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let limit = app.config.http.body_limit_bytes;
+    let body = body.map_err(|rejection| Problem::unreadable_body(&rejection, limit))?;
+    let unreadable = |bad: &dyn std::error::Error| Problem::invalid("invalid_request", bad.to_string());
+    let counting = tokio::task::spawn_blocking(move || {
+        let model = ParsedRequest::parse(Protocol::Messages, &body)?.model;
+        Ok::<_, codexapi_protocols::request::BadRequest>((model, count_input_tokens(&body)?))
+    });
+    let counted = counting.await.map_err(|panicked| Problem::failed(panicked.into()))?;
+    let (model, input_tokens) = counted.map_err(|bad| unreadable(&bad))?;
+    // A count for a model that is refused afterwards would be a promise.
+    if !app.gateway.providers().sells(&model) {
+        return Err(models::not_sold(&model, &models::on_sale(&app).await?));
     }
+    Ok(Json(json!({ "input_tokens": input_tokens })))
 }

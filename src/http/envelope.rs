@@ -33,7 +33,7 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
     let started = Instant::now();
     let id = RequestId(format!("req_{}", clock::new_id().simple()));
     let method = request.method().clone();
-    let spoken = dialect(request.uri().path());
+    let spoken = dialect(request.uri().path(), request.headers());
     let route: String = request
         .extensions()
         .get::<MatchedPath>()

@@ -6,14 +6,15 @@
 use std::any::Any;
 use std::sync::Arc;
 
+use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::account::AccountRefusal;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::ReadError;
 use codexapi_protocols::errors::{ErrorKind, ErrorShape, render_json};
 use codexapi_protocols::headers::X_SHOULD_RETRY;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, StatusCode};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -101,6 +102,24 @@ impl Problem {
         Self { cause: Some(Arc::new(cause)), ..problem }
     }
 
+    /// What a 401 asks for. The scheme says more only of a token that was sent.
+    fn challenge(&self) -> &'static str {
+        match self.code {
+            "invalid_token" | "revoked_token" => r#"Bearer realm="codexapi", error="invalid_token""#,
+            _ => r#"Bearer realm="codexapi""#,
+        }
+    }
+
+    /// A body that could not be read, or is larger than `limit_bytes`.
+    pub fn unreadable_body(rejection: &BytesRejection, limit_bytes: u64) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let message = format!("The body is larger than {limit_bytes} bytes.");
+            let kind = ErrorKind::InvalidRequest;
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "request_too_large", message);
+        }
+        Self::invalid("unreadable_body", "The body could not be read to its end.")
+    }
+
     /// The body for `dialect`; `None` is our own.
     pub fn body(&self, dialect: Option<Protocol>, request_id: &str) -> bytes::Bytes {
         if let Some(protocol) = dialect {
@@ -124,6 +143,9 @@ impl Problem {
     pub fn response(&self, dialect: Option<Protocol>, request_id: &str) -> Response {
         let mut response = (self.status, self.body(dialect, request_id)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge()));
+        }
         if let Some(seconds) = self.retry_after_seconds {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         } else if self.status.is_client_error() {
@@ -143,14 +165,21 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The dialect a URL speaks; `None` is our own.
-pub fn dialect(path: &str) -> Option<Protocol> {
+/// The dialect of an answer; `None` is our own. The URL decides, and for the models, which both kinds of client list
+/// at one URL, who asks.
+pub fn dialect(path: &str, headers: &HeaderMap) -> Option<Protocol> {
     match path {
         _ if path.starts_with("/v1/messages") => Some(Protocol::Messages),
+        _ if path.starts_with("/v1/models") && is_anthropic(headers) => Some(Protocol::Messages),
         _ if path.starts_with("/v1/responses") => Some(Protocol::Responses),
         _ if path.starts_with("/v1/") => Some(Protocol::Chat),
         _ => None,
     }
+}
+
+/// Whether a client of the Messages API asks: it names the API's version, or sends its key as only such clients do.
+pub fn is_anthropic(headers: &HeaderMap) -> bool {
+    headers.contains_key("anthropic-version") || headers.contains_key("x-api-key")
 }
 
 /// What a caught panic is told as.
@@ -174,6 +203,10 @@ impl From<AuthError> for Problem {
             E::Missing => unauthorized(
                 "missing_token",
                 "No token was sent. Send yours as `Authorization: Bearer` or `x-api-key`.",
+            ),
+            E::NotBearer => unauthorized(
+                "bearer_wanted",
+                "`Authorization` holds no bearer token. Send yours as `Authorization: Bearer` or `x-api-key`.",
             ),
             E::Unknown => unauthorized("invalid_token", "This token is not known here."),
             E::Revoked => unauthorized("revoked_token", "This token was revoked or replaced."),
@@ -258,7 +291,16 @@ mod tests {
     use super::*;
 
     fn json(problem: &Problem, path: &str) -> serde_json::Value {
-        serde_json::from_slice(&problem.body(dialect(path), "req_1")).expect("JSON")
+        serde_json::from_slice(&problem.body(dialect(path, &HeaderMap::new()), "req_1")).expect("JSON")
+    }
+
+    #[test]
+    fn the_models_are_told_of_in_the_dialect_of_who_asks() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(dialect("/v1/models", &headers), Some(Protocol::Chat));
+        headers.insert("anthropic-version", HeaderValue::from_static("2026-10-21"));
+        assert_eq!(dialect("/v1/models/x", &headers), Some(Protocol::Messages));
+        assert_eq!(dialect("/v1/chat/completions", &headers), Some(Protocol::Chat));
     }
 
     #[test]

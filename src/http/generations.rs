@@ -6,10 +6,11 @@ use std::time::Instant;
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
-use http::header::{CONNECTION, UPGRADE};
+use codexapi_protocols::errors::ErrorKind;
+use http::header::{ALLOW, CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::address::ClientAddress;
@@ -75,15 +76,34 @@ pub async fn messages(parts: Parts, body: Result<Bytes, BytesRejection>) -> Resp
 /// Codex tries a websocket first where it is told to; 426 makes it go on over HTTP at once.
 pub async fn no_websocket(headers: HeaderMap) -> Response {
     if !headers.contains_key(UPGRADE) {
-        return Problem::method_not_allowed().into_response();
+        let mut response = Problem::method_not_allowed().into_response();
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
     }
     let message = "Websockets are not offered here; send the request over HTTP.";
     let code = "websocket_not_offered";
-    let kind = codexapi_protocols::errors::ErrorKind::InvalidRequest;
+    let kind = ErrorKind::InvalidRequest;
     let mut response = Problem::new(StatusCode::UPGRADE_REQUIRED, kind, code, message).into_response();
     response.headers_mut().insert(UPGRADE, HeaderValue::from_static("HTTP/1.1"));
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     response
+}
+
+/// What else clients of the Messages API may ask for; nothing of it is offered.
+///
+/// Batches above all: each would be a generation that nobody waits for and no balance was held for.
+#[utoipa::path(
+    post, path = "/v1/messages/{subpath}", tag = "generations", params(("subpath" = String, Path)),
+    responses((status = 404, body = serde_json::Value, description = "Not supported; in Anthropic's dialect")),
+    security(("bearer" = []), ("apiKey" = []))
+)]
+pub async fn messages_subpath(Path(subpath): Path<String>) -> Problem {
+    let first = subpath.split('/').next().unwrap_or_default();
+    let message = match first {
+        "batches" => "Message batches are not supported here. Send each request to /v1/messages.".to_owned(),
+        _ => "Of the Messages API, /v1/messages and /v1/messages/count_tokens are supported here.".to_owned(),
+    };
+    Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "not_supported", message)
 }
 
 async fn generate(

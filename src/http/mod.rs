@@ -5,23 +5,29 @@
 
 pub mod account;
 pub mod address;
+pub mod api_docs;
 pub mod auth;
 pub mod billing;
 pub mod count_tokens;
+pub mod days;
 pub mod envelope;
 pub mod error;
 pub mod generations;
+pub mod key;
 pub mod models;
 pub mod openai;
 pub mod openapi;
 pub mod pricing;
+pub mod query;
+pub mod setup;
 pub mod system;
+pub mod unread;
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::Method;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -47,6 +53,11 @@ pub fn routes() -> Vec<Route> {
         route(Method::GET, "/health", Public, || get(system::health)),
         route(Method::GET, "/ready", Public, || get(system::ready)),
         route(Method::GET, "/openapi.json", Public, || get(openapi::document)),
+        route(Method::GET, "/api-docs", Public, || get(api_docs::page)),
+        route(Method::GET, "/api/v1/cli/public-codex", Public, || get(setup::public_codex)),
+        route(Method::GET, "/api/v1/cli/public-claude-code", Public, || get(setup::public_claude_code)),
+        route(Method::GET, "/api/v1/cli/version", Public, || get(setup::codex_version)),
+        route(Method::GET, "/api/v1/codexclaude/version", Public, || get(setup::launcher_version)),
         route(Method::POST, "/v1/responses", Generation, || {
             post(generations::responses).get(generations::no_websocket)
         }),
@@ -69,9 +80,18 @@ pub fn routes() -> Vec<Route> {
         route(Method::POST, "/v1/completions", Generation, || post(generations::completions)),
         route(Method::POST, "/v1/messages", Generation, || post(generations::messages)),
         route(Method::POST, "/v1/messages/count_tokens", Payer, || post(count_tokens::count)),
+        route(Method::POST, "/v1/messages/{*subpath}", Payer, || {
+            let refuse = generations::messages_subpath;
+            get(refuse).post(refuse).put(refuse).patch(refuse).delete(refuse)
+        }),
         route(Method::GET, "/v1/models", Payer, || get(models::list)),
         route(Method::GET, "/v1/models/{*model_id}", Payer, || get(models::retrieve)),
         route(Method::GET, "/api/v1/me", Customer, || get(account::me)),
+        route(Method::GET, "/api/v1/key", Customer, || get(key::read)),
+        route(Method::GET, "/api/v1/generations", Customer, || get(billing::generations::list)),
+        route(Method::GET, "/api/v1/generations/{generation_id}", Customer, || {
+            get(billing::generations::read)
+        }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
@@ -90,6 +110,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(CatchPanicLayer::custom(error::caught_panic))
+        .layer(from_fn(unread::discard))
         .layer(from_fn_with_state(Arc::clone(&app), envelope::wrap))
         .with_state(app)
 }

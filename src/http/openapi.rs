@@ -5,7 +5,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, billing, count_tokens, generations, models, system};
+use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -15,8 +15,14 @@ use super::{account, billing, count_tokens, generations, models, system};
         system::health,
         system::ready,
         document,
+        api_docs::page,
+        setup::public_codex,
+        setup::public_claude_code,
+        setup::codex_version,
+        setup::launcher_version,
         generations::responses,
         generations::chat,
+        generations::completions,
         generations::messages,
         responses::retrieve,
         responses::delete,
@@ -31,10 +37,14 @@ use super::{account, billing, count_tokens, generations, models, system};
         completions::patch,
         completions::delete,
         completion_messages::list,
+        generations::messages_subpath,
         count_tokens::count,
         models::list,
         models::retrieve,
         account::me,
+        key::read,
+        billing::generations::list,
+        billing::generations::read,
         billing::wallet_status::read,
         billing::token_usage::read
     ),
@@ -49,6 +59,11 @@ pub struct ApiDocument;
 )]
 pub async fn document() -> Json<utoipa::openapi::OpenApi> {
     Json(ApiDocument::openapi())
+}
+
+/// The document as plain JSON.
+pub fn document_value() -> serde_json::Value {
+    serde_json::to_value(ApiDocument::openapi()).expect("the document is JSON")
 }
 
 struct Credentials;

@@ -34,6 +34,11 @@ impl Business {
         business
     }
 
+    /// An account that exists, over the log that is its service's.
+    pub fn of(log: EventLog, account: AccountId, key: KeyId) -> Self {
+        Self { log, account, key, node: NodeIncarnation(clock::new_id()) }
+    }
+
     pub fn wallet(&self) -> String {
         self.account.to_string()
     }

@@ -1,4 +1,5 @@
 //! What a customer reads about money.
 
+pub mod generations;
 pub mod token_usage;
 pub mod wallet_status;

@@ -1,28 +1,30 @@
 //! `GET /api/v1/billing/token-usage`: every charge, newest first, and what each day adds up to.
 //!
-//! Days are the caller's: `?timezone=` or the `x-timezone` header, UTC otherwise. Sums are kept by quarter-hour, so
-//! every zone on earth divides them rightly.
+//! Days are the caller's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::{Extension, Json};
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::{Outcome, UsageSource};
+use codexapi_projections::MAX_PAGE;
 use codexapi_projections::generations::{self, Filter, Generation};
 use codexapi_projections::usage::{self, Breakdown, UsageDay, UsageSums};
-use http::HeaderMap;
-use serde::{Deserialize, Serialize};
+use http::{HeaderMap, Uri};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::clock;
 use crate::http::auth::CustomerCaller;
+use crate::http::days::{start_of_day, zone};
 use crate::http::error::{ErrorBody, Problem};
+use crate::http::query::QueryParams;
 
 /// Transactions on a page where the caller names no number.
 const DEFAULT_LIMIT: u32 = 50;
@@ -33,13 +35,15 @@ const DEFAULT_DAYS: u64 = 30;
 /// Years that can be asked for; Postgres's calendar ends sooner than ours.
 const YEARS: std::ops::RangeInclusive<i32> = 2_000..=9_999;
 
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct TokenUsageQuery {
     /// Transactions on this page, 1 to 200; 50 by default.
+    #[param(minimum = 1, maximum = 200)]
     limit: Option<u32>,
     /// `nextCursor` of the page before.
-    cursor: Option<String>,
+    #[param(value_type = Option<String>)]
+    cursor: Option<i64>,
     /// The first day, as 2026-11-22; by default 30 days back for `daily`, the beginning for `transactions`.
     from: Option<NaiveDate>,
     /// The last day; today by default.
@@ -130,7 +134,7 @@ struct Sums {
 
 /// The caller's charges and daily usage.
 #[utoipa::path(
-    get, path = "/api/v1/billing/token-usage", tag = "billing", params(TokenUsageQuery),
+    get, path = "/api/v1/billing/token-usage", operation_id = "token_usage", tag = "billing", params(TokenUsageQuery),
     responses((status = 200, body = TokenUsage), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody)),
     security(("bearer" = []), ("apiKey" = []))
 )]
@@ -138,16 +142,16 @@ pub async fn read(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<CustomerCaller>,
     headers: HeaderMap,
-    query: Result<Query<TokenUsageQuery>, axum::extract::rejection::QueryRejection>,
+    uri: Uri,
 ) -> Result<Json<TokenUsage>, Problem> {
-    let Query(query) = query.map_err(|error| Problem::invalid("invalid_query", error.body_text()))?;
-    let zone = zone(&query, &headers)?;
+    let query = TokenUsageQuery::of(&uri)?;
+    let zone = zone(query.timezone.as_deref(), &headers)?;
     if query.from.into_iter().chain(query.to).any(|day| !YEARS.contains(&day.year())) {
         let message = "`from` and `to` are days such as 2026-11-22, of the years 2000 to 9999.";
         return Err(Problem::invalid("invalid_range", message));
     }
     let account = caller.account_id.0;
-    let cursor = cursor(&query)?;
+    let cursor = query.cursor;
     let filter = Filter {
         from: query.from.map(|day| start_of_day(zone, day)),
         to: query.to.and_then(|day| day.checked_add_days(Days::new(1))).map(|day| start_of_day(zone, day)),
@@ -161,6 +165,19 @@ pub async fn read(
         daily,
         timezone: zone.name().into(),
     }))
+}
+
+impl TokenUsageQuery {
+    fn of(uri: &Uri) -> Result<Self, Problem> {
+        let params = QueryParams::of(uri, &["limit", "cursor", "from", "to", "timezone"])?;
+        Ok(Self {
+            limit: params.number("limit", 1..=MAX_PAGE)?,
+            cursor: params.cursor("cursor", "nextCursor")?,
+            from: params.day("from")?,
+            to: params.day("to")?,
+            timezone: params.text("timezone").map(str::to_owned),
+        })
+    }
 }
 
 /// Each day with usage, whole and by client and model. Sent with the first page only.
@@ -233,64 +250,5 @@ fn sums(sums: &UsageSums) -> Sums {
         charged_micro: sums.charged_micro.0,
         charged_usd: sums.charged_micro.to_string(),
         reversed_micro: sums.reversed_micro.0,
-    }
-}
-
-fn zone(query: &TokenUsageQuery, headers: &HeaderMap) -> Result<Tz, Problem> {
-    let header = headers.get("x-timezone").and_then(|value| value.to_str().ok());
-    let name = query.timezone.as_deref().or(header).unwrap_or("UTC");
-    name.parse().map_err(|_| {
-        Problem::invalid("invalid_timezone", "`timezone` is a name such as Europe/Berlin or Asia/Kolkata.")
-    })
-}
-
-fn cursor(query: &TokenUsageQuery) -> Result<Option<i64>, Problem> {
-    let bad = |_| Problem::invalid("invalid_cursor", "`cursor` is the `nextCursor` of the page before.");
-    query.cursor.as_deref().map(str::parse).transpose().map_err(bad)
-}
-
-/// The first moment of `day`; where clocks skip midnight, the first moment after the gap.
-fn start_of_day(zone: Tz, day: NaiveDate) -> DateTime<Utc> {
-    let midnight = day.and_time(NaiveTime::MIN);
-    let quarters = (0..=96).map(|quarter| midnight + TimeDelta::minutes(15 * quarter));
-    quarters
-        .filter_map(|local| zone.from_local_datetime(&local).earliest())
-        .map(|moment| moment.with_timezone(&Utc))
-        .next()
-        .unwrap_or_else(|| midnight.and_utc())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn day(text: &str) -> NaiveDate {
-        text.parse().expect("a day")
-    }
-
-    #[test]
-    fn a_day_begins_at_the_callers_midnight() {
-        let kolkata: Tz = "Asia/Kolkata".parse().expect("a zone");
-        assert_eq!(start_of_day(kolkata, day("2026-11-22")).to_rfc3339(), "2026-11-21T18:30:00+00:00");
-        assert_eq!(start_of_day(Tz::UTC, day("2026-11-22")).to_rfc3339(), "2026-11-22T00:00:00+00:00");
-    }
-
-    #[test]
-    fn a_day_whose_midnight_is_skipped_begins_after_the_gap() {
-        let cairo: Tz = "Africa/Cairo".parse().expect("a zone");
-        // Clocks go from 23:59:59 on 23 April 2026 to 01:00 on the 24th.
-        assert_eq!(start_of_day(cairo, day("2026-04-24")).to_rfc3339(), "2026-04-23T22:00:00+00:00");
-    }
-
-    #[test]
-    fn a_zone_comes_from_the_query_then_from_the_header() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-timezone", "Asia/Kathmandu".parse().expect("a header"));
-        let mut query = TokenUsageQuery::default();
-        assert_eq!(zone(&query, &headers).expect("known").name(), "Asia/Kathmandu");
-        query.timezone = Some("Europe/Berlin".into());
-        assert_eq!(zone(&query, &headers).expect("known").name(), "Europe/Berlin");
-        query.timezone = Some("Middle/Earth".into());
-        assert_eq!(zone(&query, &headers).expect_err("unknown").code, "invalid_timezone");
     }
 }

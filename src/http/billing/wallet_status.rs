@@ -18,6 +18,7 @@ use crate::clock;
 use crate::http::auth::CustomerCaller;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::pricing::{PricingPayload, pricing_payload};
+use crate::http::query::NoQuery;
 
 /// Amounts in micro-USD; $1 is 1 000 000.
 #[derive(Serialize, ToSchema)]
@@ -36,13 +37,14 @@ pub struct WalletStatus {
 
 /// The caller's balance and the prices in force.
 #[utoipa::path(
-    get, path = "/api/v1/wallet/status", tag = "billing",
+    get, path = "/api/v1/wallet/status", operation_id = "wallet_status", tag = "billing",
     responses((status = 200, body = WalletStatus), (status = 401, body = ErrorBody)),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn read(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<CustomerCaller>,
+    _: NoQuery,
 ) -> Result<Json<WalletStatus>, Problem> {
     of(&app, caller.account_id).await.map(Json)
 }

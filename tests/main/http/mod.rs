@@ -1,8 +1,11 @@
 //! The service over HTTP, without providers: who may call what, and what customers read.
 
 mod access;
+mod edges;
+mod generations;
 mod operating;
 mod reading;
+mod setup;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,9 +103,19 @@ impl Service {
     /// A GET with headers; the answer's status and JSON body.
     pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> (StatusCode, Value) {
         let response = self.send("GET", path, headers).await;
-        let status = response.status();
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        (response.status(), json_body(response).await)
+    }
+
+    /// A POST of JSON; the answer's status and JSON body.
+    pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: String) -> (StatusCode, Value) {
+        let mut request =
+            Request::builder().method("POST").uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body)).expect("a request");
+        let response = router(Arc::clone(&self.app)).oneshot(request).await.expect("an answer");
+        (response.status(), json_body(response).await)
     }
 
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Response {
@@ -113,6 +126,12 @@ impl Service {
         let request = request.body(Body::empty()).expect("a request");
         router(Arc::clone(&self.app)).oneshot(request).await.expect("an answer")
     }
+}
+
+/// An answer's JSON; null where it is none.
+pub async fn json_body(response: Response) -> Value {
+    let body = response.into_body().collect().await.expect("a body").to_bytes();
+    serde_json::from_slice(&body).unwrap_or(Value::Null)
 }
 
 pub fn operator() -> Metadata {

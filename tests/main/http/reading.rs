@@ -52,6 +52,10 @@ async fn bad_questions_about_usage_are_refused_by_name() {
         ("timezone=Middle/Earth", "invalid_timezone"),
         ("cursor=x", "invalid_cursor"),
         ("limit=many", "invalid_query"),
+        ("limit=0", "invalid_query"),
+        ("limit=201", "invalid_query"),
+        ("limt=1", "invalid_query"),
+        ("limit=1&limit=2", "invalid_query"),
         ("from=yesterday", "invalid_query"),
         ("from=2026-11-22&to=2026-11-21", "invalid_range"),
     ];
@@ -59,7 +63,12 @@ async fn bad_questions_about_usage_are_refused_by_name() {
         let path = format!("/api/v1/billing/token-usage?{query}");
         let (status, body) = service.get(&path, &[("x-api-key", token)]).await;
         assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &code.into()), "{query}");
+        let (name, _) = query.split_once('=').expect("a pair");
+        let message = body["error"]["message"].as_str().expect("text");
+        assert!(message.contains(&format!("`{name}`")), "{query}: {message}");
     }
+    let (status, body) = service.get("/api/v1/me?verbose=1", &[("x-api-key", token)]).await;
+    assert_eq!((status, &body["error"]["code"]), (StatusCode::BAD_REQUEST, &"invalid_query".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
