@@ -176,6 +176,21 @@ impl Gateway {
         Ok(GatewayError::UnknownModel { model: model.to_owned(), available })
     }
 
+    /// Whether a client's name for a model means one that is on sale.
+    pub async fn is_on_sale(&self, label: &str) -> anyhow::Result<bool> {
+        let catalog = self.providers.catalog();
+        let model: Option<String> = self
+            .log
+            .read(POLICY_STREAM, |policy: &RoutingPolicy| {
+                policy.resolve(catalog, label).map(str::to_owned)
+            })
+            .await?;
+        Ok(match model {
+            Some(model) => self.models_on_sale().await?.contains(&model),
+            None => false,
+        })
+    }
+
     /// Models that have a card in force, a provider, and are not switched off; by name.
     pub async fn models_on_sale(&self) -> anyhow::Result<Vec<String>> {
         let now = clock::now();

@@ -133,7 +133,7 @@ fn audience(routes: &[Route], method: &str, path: &str) -> &'static str {
     match routes.iter().find(is_it).map(|route| route.audience) {
         Some(Audience::Public) => "everybody, without a token",
         Some(Audience::Customer) => "a customer, about their own account",
-        Some(Audience::Payer) => {
+        Some(Audience::Payer | Audience::Generation) => {
             "whoever generations are billed to: a customer, or one of the operator's API tokens"
         }
         Some(Audience::Admin) => "an operator, with an admin key",
