@@ -6,6 +6,8 @@
 
 pub mod events;
 pub mod plan;
+mod refusal;
+mod scoped;
 
 #[cfg(test)]
 mod tests;
@@ -23,9 +25,12 @@ pub use events::{
 pub use plan::{
     Ask, Catalog, CatalogModel, CatalogProvider, Plan, PlannedTarget, ProviderKind, RoutingRefusal,
 };
+pub use refusal::{PolicyRefusal, SettingName};
 
 use crate::pricing::is_model_name;
 use crate::time::Timestamp;
+use refusal::{refuse_label, refuse_model_name, refuse_provider_name, within};
+use scoped::Scoped;
 
 /// The one stream of the routing policy.
 pub const POLICY_STREAM: &str = "policy";
@@ -42,7 +47,6 @@ pub const MAX_RULED_MODELS: usize = 200;
 /// Aliases one model may have.
 pub const MAX_ALIASES: usize = 50;
 
-const MAX_LABEL_CHARS: usize = 100;
 const MAX_PROMPT_CHARS: usize = 500;
 
 // Commands
@@ -83,107 +87,7 @@ pub enum RoutingAction {
     WakeHealthMonitor,
 }
 
-// Refusals
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyRefusal {
-    #[error("{model:?} is not a model's name: 1 to 100 letters, digits, '.', '-', '_', ':' and '/'")]
-    BadModelName { model: String },
-    #[error("{alias:?} is not an alias: 1 to 100 letters, digits, '.', '-', '_', ':' and '/'")]
-    BadAlias { alias: String },
-    #[error(
-        "a label has 1 to {MAX_LABEL_CHARS} visible characters and no space around them; {label:?} has not"
-    )]
-    BadLabel { label: String },
-    #[error("{provider:?} is not a provider's name: 1 to 40 lower-case letters, digits, '-' and '_'")]
-    BadProviderName { provider: String },
-    #[error("a model has at most {most} targets, not {got}")]
-    TooManyTargets { got: usize, most: usize },
-    #[error("provider {provider} is named twice for the same upstream model")]
-    RepeatedTarget { provider: String },
-    #[error("rules may name at most {most} regions")]
-    TooManyRegions { most: usize },
-    #[error("at most {most} models may have rules of this kind")]
-    TooManyModels { most: usize },
-    #[error("a model has at most {most} aliases, not {got}")]
-    TooManyAliases { got: usize, most: usize },
-    #[error("{name:?} means {model} already")]
-    NameTaken { name: String, model: String },
-    #[error("{field} is {least} to {most}; {got} is not")]
-    OutOfRange { field: SettingName, got: u32, least: u32, most: u32 },
-    #[error("a prompt has 1 to {most} characters, not {got}")]
-    PromptLength { got: usize, most: usize },
-    #[error("the monitor cannot sleep until a moment in the past")]
-    AsleepInThePast,
-}
-
-/// A setting that is a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingName {
-    DeadlineSecs,
-    IdleSecs,
-    IntervalSecs,
-    FailuresToOpen,
-    LatencyThresholdMs,
-}
-
-impl std::fmt::Display for SettingName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::DeadlineSecs => "a deadline in seconds",
-            Self::IdleSecs => "an idle timeout in seconds",
-            Self::IntervalSecs => "an interval in seconds",
-            Self::FailuresToOpen => "the number of failures",
-            Self::LatencyThresholdMs => "the latency threshold in milliseconds",
-        })
-    }
-}
-
 // State
-
-/// A global rule, and those of regions in its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Scoped<T> {
-    global: Option<T>,
-    regional: BTreeMap<Region, T>,
-}
-
-impl<T> Default for Scoped<T> {
-    fn default() -> Self {
-        Self { global: None, regional: BTreeMap::new() }
-    }
-}
-
-impl<T: PartialEq> Scoped<T> {
-    /// The rule of exactly this scope.
-    fn get(&self, region: Option<&Region>) -> Option<&T> {
-        match region {
-            Some(region) => self.regional.get(region),
-            None => self.global.as_ref(),
-        }
-    }
-
-    /// The rules that count in a region, the nearest first.
-    fn nearest_first(&self, region: Option<&Region>) -> impl Iterator<Item = &T> {
-        region.and_then(|region| self.regional.get(region)).into_iter().chain(&self.global)
-    }
-
-    fn set(&mut self, region: Option<Region>, rule: Option<T>) {
-        match (region, rule) {
-            (None, rule) => self.global = rule,
-            (Some(region), Some(rule)) => {
-                self.regional.insert(region, rule);
-            }
-            (Some(region), None) => {
-                self.regional.remove(&region);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.global.is_none() && self.regional.is_empty()
-    }
-}
 
 /// Everything the operator has decided about routing.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -220,20 +124,20 @@ impl RoutingPolicy {
     /// Every rule about targets: model, region, targets in order.
     pub fn targets(&self) -> impl Iterator<Item = (&str, Option<&Region>, &[TargetRule])> {
         self.targets.iter().flat_map(|(model, scoped)| {
-            every_rule(scoped).map(move |(region, targets)| (model.as_str(), region, targets.as_slice()))
+            scoped.every().map(move |(region, targets)| (model.as_str(), region, targets.as_slice()))
         })
     }
 
     /// Every rule about families: family, region, source.
     pub fn families(&self) -> impl Iterator<Item = (ModelFamily, Option<&Region>, &ProviderSource)> {
         self.families.iter().flat_map(|(family, scoped)| {
-            every_rule(scoped).map(move |(region, source)| (*family, region, source))
+            scoped.every().map(move |(region, source)| (*family, region, source))
         })
     }
 
     /// Every cross-model rule: region, mode.
     pub fn cross_models(&self) -> impl Iterator<Item = (Option<&Region>, CrossModel)> {
-        every_rule(&self.cross_model).map(|(region, mode)| (region, *mode))
+        self.cross_model.every().map(|(region, mode)| (region, *mode))
     }
 
     // Rules
@@ -413,35 +317,6 @@ impl RoutingPolicy {
             RoutingEvent::HealthSettingsSet { settings, .. } => self.health = settings,
             RoutingEvent::HealthMonitorWoken { .. } => self.health.asleep_until = None,
         }
-    }
-}
-
-fn every_rule<T>(scoped: &Scoped<T>) -> impl Iterator<Item = (Option<&Region>, &T)> {
-    let global = scoped.global.iter().map(|rule| (None, rule));
-    global.chain(scoped.regional.iter().map(|(region, rule)| (Some(region), rule)))
-}
-
-fn refuse_model_name(model: &str) -> Result<(), PolicyRefusal> {
-    if is_model_name(model) { Ok(()) } else { Err(PolicyRefusal::BadModelName { model: model.into() }) }
-}
-
-fn refuse_provider_name(provider: &str) -> Result<(), PolicyRefusal> {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    let is_name = (1..=40).contains(&provider.len()) && provider.bytes().all(allowed);
-    if is_name { Ok(()) } else { Err(PolicyRefusal::BadProviderName { provider: provider.into() }) }
-}
-
-fn refuse_label(label: &str) -> Result<(), PolicyRefusal> {
-    let is_label = (1..=MAX_LABEL_CHARS).contains(&label.chars().count())
-        && label.trim() == label
-        && !label.chars().any(char::is_control);
-    if is_label { Ok(()) } else { Err(PolicyRefusal::BadLabel { label: label.into() }) }
-}
-
-fn within(field: SettingName, got: Option<u32>, least: u32, most: u32) -> Result<(), PolicyRefusal> {
-    match got.filter(|got| !(least..=most).contains(got)) {
-        Some(got) => Err(PolicyRefusal::OutOfRange { field, got, least, most }),
-        None => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Hold, Wallet, WalletRefusal};
-use crate::account::MAX_KEYS;
+use crate::account::{KeyLimits, MAX_KEYS};
 use crate::ids::KeyId;
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
@@ -24,6 +24,19 @@ pub struct HoldLimits {
     pub parallel_requests: Option<u32>,
     pub daily_budget_micro: Option<MicroUsd>,
     pub monthly_budget_micro: Option<MicroUsd>,
+}
+
+impl From<&KeyLimits> for HoldLimits {
+    /// Those of a key's limits that a wallet counts.
+    fn from(limits: &KeyLimits) -> Self {
+        Self {
+            requests_per_minute: limits.requests_per_minute,
+            tokens_per_minute: limits.tokens_per_minute,
+            parallel_requests: limits.parallel_requests,
+            daily_budget_micro: limits.daily_budget_micro,
+            monthly_budget_micro: limits.monthly_budget_micro,
+        }
+    }
 }
 
 /// What a key has used at a moment.

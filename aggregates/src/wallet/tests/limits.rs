@@ -143,6 +143,27 @@ fn limits_are_looked_at_after_the_holds_existence_and_before_the_balance() {
 }
 
 #[test]
+fn what_a_wallet_counts_of_a_keys_limits_is_taken_over() {
+    let limits = HoldLimits {
+        requests_per_minute: Some(1),
+        tokens_per_minute: Some(2),
+        parallel_requests: Some(3),
+        daily_budget_micro: Some(micro(4)),
+        monthly_budget_micro: Some(micro(5)),
+    };
+    let set = crate::account::KeyLimits {
+        requests_per_minute: Some(1),
+        tokens_per_minute: Some(2),
+        parallel_requests: Some(3),
+        daily_budget_micro: Some(micro(4)),
+        monthly_budget_micro: Some(micro(5)),
+        ..Default::default()
+    };
+    assert_eq!(HoldLimits::from(&set), limits);
+    assert_eq!(HoldLimits::from(&crate::account::KeyLimits::default()), HoldLimits::default());
+}
+
+#[test]
 fn a_limit_of_all_there_is_refuses_nothing() {
     let limits = HoldLimits {
         requests_per_minute: Some(u32::MAX),

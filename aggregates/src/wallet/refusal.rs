@@ -1,0 +1,45 @@
+//! Why a wallet does not do what it is asked, each with its numbers.
+
+use crate::ids::{GenerationId, GrantId};
+use crate::money::MicroUsd;
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WalletRefusal {
+    #[error("the balance of ${available} does not cover the ${requested} this request needs")]
+    InsufficientCredit { available: MicroUsd, requested: MicroUsd },
+    #[error("{open_holds} requests are still running on this balance")]
+    MustWait { open_holds: usize },
+    #[error("generation {generation_id} has a hold already")]
+    HoldExists { generation_id: GenerationId },
+    #[error("generation {generation_id} has no hold here")]
+    UnknownHold { generation_id: GenerationId },
+    #[error("grant {grant_id} exists already")]
+    GrantExists { grant_id: GrantId },
+    #[error("grant {grant_id} is no longer known here; credit the difference instead")]
+    UnknownGrant { grant_id: GrantId },
+    #[error("a grant is more than $0 and at most ${most}; ${amount} is not")]
+    AmountOutOfRange { amount: MicroUsd, most: MicroUsd },
+    #[error("credit that expires must expire in the future")]
+    ExpiresInThePast,
+    #[error("a wallet has at most {most} live grants")]
+    TooManyGrants { most: usize },
+    #[error("attempt {expected} is the next, not attempt {got}")]
+    AttemptOutOfOrder { expected: u32, got: u32 },
+    #[error("a generation has at most {most} attempts")]
+    TooManyAttempts { most: u32 },
+    #[error("this key may make {limit} requests a minute; try again in {retry_secs} s")]
+    RequestsPerMinute { limit: u32, retry_secs: u32 },
+    #[error(
+        "this key may use {limit} tokens a minute, of which {used} are used, and this request brings {requested}; try again in {retry_secs} s"
+    )]
+    TokensPerMinute { limit: u64, used: u64, requested: u64, retry_secs: u32 },
+    #[error("this key may use {limit} tokens a minute; a request of {requested} is larger than that")]
+    LargerThanTokensPerMinute { limit: u64, requested: u64 },
+    #[error("this key may have {limit} requests running at a time")]
+    ParallelRequests { limit: u32 },
+    #[error("this key may spend ${limit_micro} a day (UTC), of which ${spent_micro} is spent or set aside")]
+    DailyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
+    #[error("this key may spend ${limit_micro} a month (UTC), of which ${spent_micro} is spent or set aside")]
+    MonthlyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
+}
