@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::read_content::thinking;
+use super::unwrap::Unwrapper;
 use super::write_content::CUSTOM_INPUT;
 use crate::conversation::{
     BadAnswer, CallKind, CallName, OutputPart, PartKind, Reasoning, Seal, Stop, ToolCall, ToolNames,
@@ -96,15 +97,25 @@ impl Begun {
         }
     }
 
-    /// Whether what comes of it may be handed on as it comes. The free text of a custom tool is wrapped in
-    /// JSON, which has to be complete before it can be taken out.
-    pub(super) fn is_shown_as_it_comes(&self) -> bool {
+    /// How what comes of it is handed on.
+    pub(super) fn showing(&self) -> Showing {
         match self {
-            Self::Text | Self::Thinking => true,
-            Self::ToolUse { name, .. } => name.kind != CallKind::Custom,
-            Self::Redacted { .. } | Self::WebSearch { .. } => false,
+            Self::Text | Self::Thinking => Showing::AsItComes,
+            Self::ToolUse { name, .. } => match name.kind {
+                CallKind::Function | CallKind::ToolSearch => Showing::AsItComes,
+                CallKind::Custom => Showing::Unwrapped(Unwrapper::default()),
+            },
+            Self::Redacted { .. } | Self::WebSearch { .. } => Showing::Never,
         }
     }
+}
+
+/// How the text of a block becomes deltas.
+pub(super) enum Showing {
+    AsItComes,
+    /// The free text of a custom tool.
+    Unwrapped(Unwrapper),
+    Never,
 }
 
 impl Block {

@@ -13,6 +13,7 @@ mod read_content;
 mod read_request;
 mod read_stream;
 mod read_tools;
+mod unwrap;
 mod write_answer;
 mod write_content;
 mod write_request;

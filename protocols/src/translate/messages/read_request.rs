@@ -52,7 +52,8 @@ pub fn read_request(body: Value) -> Result<Conversation, Untranslatable> {
         prompt_cache_key: read_cache_key(&mut fields)?,
         ..Conversation::default()
     };
-    (conversation.tool_choice, conversation.parallel_tool_calls) = read_tool_choice(&mut fields)?;
+    (conversation.tool_choice, conversation.parallel_tool_calls) =
+        read_tool_choice(&mut fields, &conversation.tools)?;
     (conversation.thinking, conversation.format) = read_output_config(&mut fields)?;
     if let Some(lifetime) = cache_lifetime(&mut fields)? {
         mark_last(&mut conversation.items, lifetime);

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::block::{Block, read_block, read_stop};
+use super::block::{Block, Showing, read_block, read_stop};
 use super::read_answer::TOKEN_CEILING;
 use crate::conversation::{BadAnswer, Event, OutputPart, PartKind, Stop, ToolNames};
 use crate::sse::Frame;
@@ -37,8 +37,11 @@ pub struct StreamReader {
 struct OpenBlock {
     index: u64,
     block: Block,
-    /// Bytes of the text that have been handed on.
-    shown_bytes: usize,
+    showing: Showing,
+    /// Bytes of the text that have been looked at.
+    seen_bytes: usize,
+    /// Whether any of it has been handed on.
+    is_shown: bool,
     is_announced: bool,
     is_complete: bool,
 }
@@ -159,7 +162,15 @@ impl StreamReader {
             return Err(BadAnswer::new("too many blocks at once"));
         }
         self.hold(block.text.len() + block.signature.len())?;
-        let open = OpenBlock { index, block, shown_bytes: 0, is_announced: false, is_complete: false };
+        let open = OpenBlock {
+            index,
+            showing: block.begun.showing(),
+            block,
+            seen_bytes: 0,
+            is_shown: false,
+            is_announced: false,
+            is_complete: false,
+        };
         self.blocks.push_back(open);
         self.hand_on(events);
         Ok(())
@@ -234,24 +245,47 @@ impl StreamReader {
                 self.calls_tools |= matches!(kind, PartKind::ToolCall { .. });
                 events.push(Event::PartStarted(kind));
             }
-            if first.block.begun.is_shown_as_it_comes() && first.block.text.len() > first.shown_bytes {
-                events.push(Event::Delta(first.block.text[first.shown_bytes..].to_owned()));
-                first.shown_bytes = first.block.text.len();
-            }
+            events.extend(first.news().map(Event::Delta));
             if !first.is_complete {
                 return;
             }
-            let shown_bytes = first.shown_bytes;
-            let Some(OpenBlock { block, .. }) = self.blocks.pop_front() else { return };
-            self.held_bytes -= block.text.len() + block.signature.len();
-            let part = block.part();
-            if let (OutputPart::ToolCall(call), 0) = (&part, shown_bytes)
-                && !call.input.is_empty()
-            {
+            let Some(complete) = self.blocks.pop_front() else { return };
+            self.held_bytes -= complete.block.text.len() + complete.block.signature.len();
+            complete.end(events);
+        }
+    }
+}
+
+impl OpenBlock {
+    /// What has come since the last time, in the client's form.
+    fn news(&mut self) -> Option<String> {
+        let text = &self.block.text;
+        let news = match &mut self.showing {
+            Showing::AsItComes => &text[self.seen_bytes..],
+            Showing::Unwrapped(unwrapper) => unwrapper.read(text),
+            Showing::Never => "",
+        };
+        self.seen_bytes = text.len();
+        self.is_shown |= !news.is_empty();
+        (!news.is_empty()).then(|| news.to_owned())
+    }
+
+    /// The part, after a last delta where none has shown its input.
+    fn end(self, events: &mut Vec<Event>) {
+        let unwrapped = match self.showing {
+            Showing::Unwrapped(unwrapper) => unwrapper.into_text(),
+            Showing::AsItComes | Showing::Never => None,
+        };
+        let mut part = self.block.part();
+        if let OutputPart::ToolCall(call) = &mut part {
+            if let Some(text) = unwrapped {
+                call.input = text;
+            }
+            if !self.is_shown && !call.input.is_empty() {
                 events.push(Event::Delta(call.input.clone()));
             }
-            events.push(Event::PartEnded(part));
         }
+        events.push(Event::PartEnded(part));
     }
 }
 

@@ -28,13 +28,22 @@ pub(super) fn read_tools(fields: &mut Fields) -> Result<Vec<Tool>, Untranslatabl
 /// The choice, and `Some(false)` where calls must come one at a time.
 pub(super) fn read_tool_choice(
     fields: &mut Fields,
+    offered: &[Tool],
 ) -> Result<(Option<ToolChoice>, Option<bool>), Untranslatable> {
     let Some(mut choice) = fields.fields("tool_choice")? else { return Ok((None, None)) };
     let read = match choice.need_text("type")?.as_str() {
         "auto" => ToolChoice::Auto,
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
-        "tool" => ToolChoice::Named(CallName::function(choice.need_text("name")?)),
+        "tool" => {
+            let name = CallName::function(choice.need_text("name")?);
+            if !offered.iter().any(|tool| CallName::of(tool).as_ref() == Some(&name)) {
+                return Err(
+                    choice.not_carried("name", "only a tool that the client runs can be chosen by name")
+                );
+            }
+            ToolChoice::Named(name)
+        }
         _ => return Err(choice.wrong("type", "`auto`, `any`, `tool` or `none`")),
     };
     let one_at_a_time = choice.boolean("disable_parallel_tool_use")?.unwrap_or(false);

@@ -175,6 +175,11 @@ fn web_search(options: &Map<String, Value>) -> Option<Value> {
         let option = options.get(key).or_else(|| filters.and_then(|filters| filters.get(key)));
         if let Some(option) = option.filter(|option| !option.is_null()) {
             tool[key] = option.clone();
+            // Chat's form: the place is one level deeper.
+            if let Some(place) = option.get("approximate").filter(|place| place.is_object()) {
+                tool[key] = place.clone();
+                tool[key]["type"] = json!("approximate");
+            }
         }
     }
     Some(tool)

@@ -102,6 +102,13 @@ fn what_only_anthropic_has_is_refused_by_its_place() {
         (tool("mcp_toolset"), "tools[0].type"),
         (tool("telepathy_20300101"), "tools[0].type"),
         (request(json!({ "mcp_servers": [{ "type": "url" }] })), "mcp_servers"),
+        (
+            request(json!({
+                "tools": [{ "type": "web_search_20250305", "name": "web_search" }],
+                "tool_choice": { "type": "tool", "name": "web_search" },
+            })),
+            "tool_choice.name",
+        ),
         (request(json!({ "container": "c_1" })), "container"),
         (request(json!({ "thread": { "id": "t" } })), "thread"),
         (request(json!({ "speed": "fast" })), "speed"),

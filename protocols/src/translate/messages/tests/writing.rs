@@ -212,6 +212,9 @@ fn a_search_is_put_in_the_providers_words_or_not_offered() {
     assert_eq!(tool.get("search_context_size"), None);
     assert_eq!(body["messages"][1]["content"][0]["id"], "srvtoolu_ws_1");
     assert_eq!(body["messages"][1]["content"][1]["tool_use_id"], "srvtoolu_ws_1");
+    let chat =
+        search(json!({ "user_location": { "type": "approximate", "approximate": { "city": "Bern" } } }));
+    assert_eq!(chat["tools"][0]["user_location"], json!({ "type": "approximate", "city": "Bern" }));
     let cached = search(json!({ "type": "web_search", "external_web_access": false }));
     assert_eq!((cached.get("tools"), cached["messages"].as_array().unwrap().len()), (None, 1));
 }
