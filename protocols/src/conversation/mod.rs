@@ -40,7 +40,7 @@ pub struct Conversation {
     /// Answers asked for; more than one only where the provider's dialect has them.
     pub choices: u64,
     pub prompt_cache_key: Option<String>,
-    /// Members of the request which the client's dialect repeats in its answer (Responses only).
+    /// Members of the request which the writer of the client's dialect needs again for its answer.
     pub echo: Map<String, Value>,
 }
 

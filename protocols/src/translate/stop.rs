@@ -128,5 +128,4 @@ fn possible_beginning(text: &str, stops: &[String]) -> usize {
 }
 
 #[cfg(test)]
-#[path = "stop_tests.rs"]
 mod tests;

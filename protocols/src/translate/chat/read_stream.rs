@@ -86,6 +86,8 @@ pub struct StreamReader {
     calls: usize,
     spoke: bool,
     stop: Option<Stop>,
+    /// The last of the provider's reports; some give one in every chunk.
+    usage: Option<Box<RawValue>>,
     finished: bool,
 }
 
@@ -101,6 +103,7 @@ impl StreamReader {
             calls: 0,
             spoke: false,
             stop: None,
+            usage: None,
             finished: false,
         }
     }
@@ -129,7 +132,7 @@ impl StreamReader {
     /// The connection has ended in good order; an answer that had not said why it ends is not finished.
     pub fn end(&mut self) -> Result<Vec<Event>, BadAnswer> {
         let mut events = vec![];
-        self.finish(None, &mut events);
+        self.finish(&mut events);
         Ok(events)
     }
 
@@ -154,10 +157,9 @@ impl StreamReader {
                 self.stopped(Some(&reason), events)?;
             }
         }
-        if let Some(report) = chunk.usage
-            && self.stop.is_some()
-        {
-            self.finish(Some(report), events);
+        if chunk.usage.is_some() {
+            self.usage = chunk.usage;
+            self.finish(events);
         }
         Ok(())
     }
@@ -299,16 +301,17 @@ impl StreamReader {
         if self.stop.is_none() && self.spoke {
             self.stopped(None, events)?;
         }
-        self.finish(None, events);
+        self.finish(events);
         Ok(())
     }
 
-    fn finish(&mut self, report: Option<Box<RawValue>>, events: &mut Vec<Event>) {
+    /// Ends the answer, if it has said why.
+    fn finish(&mut self, events: &mut Vec<Event>) {
         if !self.finished
             && let Some(stop) = self.stop.clone()
         {
             self.finished = true;
-            events.push(Event::Finished { stop, usage: report.and_then(read_usage) });
+            events.push(Event::Finished { stop, usage: self.usage.take().and_then(read_usage) });
         }
     }
 }

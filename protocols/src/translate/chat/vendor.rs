@@ -57,10 +57,12 @@ impl Vendor {
 }
 
 fn effort_of_budget(tokens: u64) -> String {
-    let effort = match tokens {
-        0..=LOW_BUDGET_TOKENS => "low",
-        ..=MEDIUM_BUDGET_TOKENS => "medium",
-        _ => "high",
+    let effort = if tokens <= LOW_BUDGET_TOKENS {
+        "low"
+    } else if tokens <= MEDIUM_BUDGET_TOKENS {
+        "medium"
+    } else {
+        "high"
     };
     effort.into()
 }

@@ -93,7 +93,13 @@ impl<'a> Writer<'a> {
                 self.end_turn()?;
                 self.said(*role, parts)?;
             }
-            Item::ToolCall(call) => self.turn.calls.push(call),
+            Item::ToolCall(call) => {
+                // One id twice in a message could not be told apart.
+                if self.turn.calls.iter().any(|before| before.call_id == call.call_id) {
+                    self.end_turn()?;
+                }
+                self.turn.calls.push(call);
+            }
             Item::ToolResult(result) => {
                 self.end_turn()?;
                 if !self.written[at] {

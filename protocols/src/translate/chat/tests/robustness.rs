@@ -169,7 +169,7 @@ fn assert_well_formed(messages: &Value) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
     fn no_json_makes_the_reader_of_requests_panic(body in value(), messages in value(), tools in value()) {

@@ -183,6 +183,17 @@ fn only_an_answer_that_said_why_it_ends_is_finished_unless_done_is_said() {
 }
 
 #[test]
+fn usage_that_came_before_the_reason_is_not_lost() {
+    let mut words = chunk(json!({"content": "x"}), Value::Null);
+    words["usage"] = report()["usage"].clone();
+    let answer = collect(&events(&[words, chunk(json!({}), json!("stop"))])).expect("finished");
+    assert_eq!(answer.usage.map(|usage| usage.total_tokens()), Some(12));
+    let mut last = chunk(json!({"content": "x"}), json!("stop"));
+    last["usage"] = report()["usage"].clone();
+    assert_eq!(collect(&events(&[last])).and_then(|answer| answer.usage).map(|usage| usage.output), Some(3));
+}
+
+#[test]
 fn comments_pings_other_choices_and_empty_chunks_yield_nothing() {
     let other = json!({"id": "chatcmpl-1", "choices": [{"index": 1, "delta": {"content": "other"}}]});
     let filter = json!({"id": "", "choices": [], "prompt_filter_results": []});

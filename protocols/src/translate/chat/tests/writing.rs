@@ -222,6 +222,21 @@ fn calls_one_after_the_other_are_messages_of_their_own_even_with_one_id() {
 }
 
 #[test]
+fn two_calls_at_once_with_one_id_are_written_one_after_the_other() {
+    let items = vec![
+        Item::ToolCall(call("c", CallName::function("f"), "{}")),
+        Item::ToolCall(call("c", CallName::function("g"), "{}")),
+        result("c", CallKind::Function, vec![text("one")]),
+        result("c", CallKind::Function, vec![text("two")]),
+    ];
+    let messages = written(items, "gpt-5.5");
+    assert_eq!(messages[0]["tool_calls"][0]["function"]["name"], "f");
+    assert_eq!(messages[1]["content"], "one");
+    assert_eq!(messages[2]["tool_calls"][0]["function"]["name"], "g");
+    assert_eq!(messages[3]["content"], "two");
+}
+
+#[test]
 fn no_answer_is_asked_for_longer_than_the_model_can_make() {
     let limit = |asked| {
         let conversation = Conversation { max_output_tokens: asked, ..codex() };
