@@ -46,3 +46,6 @@ fn no_parameters() -> serde_json::Value {
 fn namespace_description(name: &str) -> String {
     format!("Tools of {name}.")
 }
+
+#[cfg(test)]
+mod tests;
