@@ -1,8 +1,10 @@
 //! Goldens in the shape OpenAI and Codex use, every refusal, and properties over all that can be said.
 
 mod answers;
+mod bodies;
 mod refusals;
 mod requests;
+mod sent;
 mod strategies;
 mod streams;
 

@@ -133,11 +133,10 @@ fn exchange() -> impl Strategy<Value = Vec<Item>> {
 }
 
 /// Reasoning with what it led to.
-fn reasoned() -> impl Strategy<Value = Vec<Item>> {
-    (vec(text(), 0..3), encrypted(), exchange()).prop_map(|(texts, seal, rest)| {
-        let mut items = vec![Item::Reasoning(Reasoning { texts, seal: Some(seal) })];
-        items.extend(rest);
-        items
+fn reasoned(thinks: bool) -> impl Strategy<Value = Vec<Item>> {
+    (vec(text(), 0..3), encrypted(), exchange()).prop_map(move |(texts, seal, rest)| {
+        let reasoning = Item::Reasoning(Reasoning { texts, seal: Some(seal) });
+        thinks.then_some(reasoning).into_iter().chain(rest).collect()
     })
 }
 
@@ -188,11 +187,11 @@ fn format() -> impl Strategy<Value = OutputFormat> {
     ]
 }
 
-fn items() -> impl Strategy<Value = (Vec<Item>, Vec<Tool>)> {
+fn items(thinks: bool) -> impl Strategy<Value = (Vec<Item>, Vec<Tool>)> {
     let stretch = prop_oneof![
         3 => message().prop_map(|message| vec![message]),
         2 => exchange(),
-        1 => reasoned(),
+        1 => reasoned(thinks),
         1 => searched(),
     ];
     (message(), vec(stretch, 0..5), of(found())).prop_map(|(first, rest, found)| {
@@ -210,8 +209,8 @@ pub(super) fn conversation(thinks: bool) -> impl Strategy<Value = Conversation> 
     let effort = of((0..efforts.len()).prop_map(move |at| efforts[at].to_owned()));
     let asked = (effort, of(Just("auto".to_owned())), of(number()), of(number()));
     let limits = (of(16u64..30_000), of(any::<bool>()), any::<bool>(), of(name()));
-    (of(text()), items(), tools(), 0..5usize, format(), of(Just("low".to_owned())), asked, limits).prop_map(
-        move |(instructions, (items, found), tools, choice, format, verbosity, asked, limits)| {
+    (of(text()), items(thinks), tools(), 0..5usize, format(), of(Just("low".to_owned())), asked, limits)
+        .prop_map(move |(instructions, (items, found), tools, choice, format, verbosity, asked, limits)| {
             let (effort, summary, temperature, top_p) = asked;
             let (max_output_tokens, parallel_tool_calls, stream, prompt_cache_key) = limits;
             let disabled = effort.as_deref() == Some("none");
@@ -248,8 +247,7 @@ pub(super) fn conversation(thinks: bool) -> impl Strategy<Value = Conversation> 
                 prompt_cache_key,
                 echo: Map::new(),
             }
-        },
-    )
+        })
 }
 
 fn seal() -> impl Strategy<Value = Seal> {
