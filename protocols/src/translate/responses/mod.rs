@@ -2,7 +2,7 @@
 //!
 //! Requests are taken apart by move and written anew; answers are lists of items, which the model holds as
 //! parts. What is carried, dropped and refused is listed in docs/translation.md and, member by member, in
-//! `DROPPED` and `DROPPED_OF_TOOLS`.
+//! `DROPPED`, `DROPPED_OF_ITEMS` and `DROPPED_OF_TOOLS`.
 
 mod fields;
 mod item_reader;
@@ -23,6 +23,7 @@ mod write_tools;
 
 pub use item_reader::MAX_PART_BYTES;
 pub use read_answer::read_answer;
+pub use read_items::DROPPED_OF_ITEMS;
 pub use read_request::{DROPPED, read_request};
 pub use read_stream::{MAX_HELD_BYTES, MAX_ITEMS, StreamReader};
 pub use read_tools::DROPPED_OF_TOOLS;
@@ -46,3 +47,6 @@ fn no_parameters() -> serde_json::Value {
 fn namespace_description(name: &str) -> String {
     format!("Tools of {name}.")
 }
+
+#[cfg(test)]
+mod tests;

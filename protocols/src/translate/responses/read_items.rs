@@ -18,6 +18,16 @@ use crate::conversation::{
 const COMPACTED: &str =
     "only OpenAI can read a history it has compacted; start a new session, or stay with an OpenAI model";
 
+/// Members of items and their parts that are left out, each with the reason.
+pub const DROPPED_OF_ITEMS: &[(&str, &str)] = &[
+    ("id", "made anew where the dialect wants one; only reasoning is known by it, and keeps it"),
+    ("status", "what is sent back is complete"),
+    ("phase", "tells OpenAI's models how far an answer was; other dialects have no such word"),
+    ("annotations", "where a text comes from; the text itself is carried"),
+    ("logprobs", "probabilities of the model that wrote it"),
+    ("internal_chat_message_metadata_passthrough", "Codex's notes to OpenAI about the turn"),
+];
+
 /// The items of `input`. Tools that a tool search found are added to `offered`.
 pub(super) fn read_input(body: &mut Fields, offered: &mut Vec<Tool>) -> Result<Vec<Item>, Untranslatable> {
     const EXPECTED: &str = "a text or a list of items";

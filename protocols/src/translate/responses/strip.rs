@@ -122,7 +122,8 @@ fn join(members: &[String]) -> String {
 }
 
 fn replaced(whole: &str, range: Range<usize>, by: &str) -> Vec<u8> {
-    [whole[..range.start].as_bytes(), by.as_bytes(), whole[range.end..].as_bytes()].concat()
+    let whole = whole.as_bytes();
+    [&whole[..range.start], by.as_bytes(), &whole[range.end..]].concat()
 }
 
 #[cfg(test)]

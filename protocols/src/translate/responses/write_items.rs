@@ -14,10 +14,12 @@ use crate::conversation::{
     ToolResult, Untranslatable, WebSearchCall, wire_name,
 };
 
-/// The items, and the names of the tools that they bring along themselves.
+/// The items, and the names of the tools that they bring along themselves. OpenAI takes reasoning only for
+/// a model that `thinks`.
 pub(super) fn write_input(
     items: &[Item],
     tools: &[Tool],
+    thinks: bool,
 ) -> Result<(Vec<Value>, HashSet<CallName>), Untranslatable> {
     check_pairs(items)?;
     let mut found = HashSet::new();
@@ -26,7 +28,7 @@ pub(super) fn write_input(
         let value = match item {
             Item::Message(message) => write_message(message)?,
             Item::Reasoning(reasoning) => {
-                let carried = leads_to_output(&items[at + 1..]);
+                let carried = thinks && leads_to_output(&items[at + 1..]);
                 carried.then(|| write_reasoning(reasoning)).flatten()
             }
             Item::ToolCall(call) => Some(write_call(call)),

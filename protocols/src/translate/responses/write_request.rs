@@ -31,7 +31,8 @@ pub fn write_request(conversation: &Conversation, upstream: &UpstreamModel) -> R
             reason: "it gives one answer to a request",
         });
     }
-    let (input, found) = write_input(&conversation.items, &conversation.tools)?;
+    let model_thinks = thinks(upstream.name);
+    let (input, found) = write_input(&conversation.items, &conversation.tools, model_thinks)?;
     if input.is_empty() {
         return Err(Untranslatable::NotCarried {
             field: "input".into(),
@@ -70,7 +71,7 @@ pub fn write_request(conversation: &Conversation, upstream: &UpstreamModel) -> R
     if let Some(text) = write_text(conversation) {
         put("text", text);
     }
-    put_thinking(&mut body, conversation, thinks(upstream.name));
+    put_thinking(&mut body, conversation, model_thinks);
     Ok(Value::Object(body))
 }
 
