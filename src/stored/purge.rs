@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
 use super::responses::abandoned;
-use super::{Status, Stored, StoredError, now, timed};
+use super::{Status, Stored, StoredError, now};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ impl Stored {
             );
             for _ in 0..BATCHES {
                 let delete = sqlx::query(&statement).bind(now()).bind(BATCH);
-                let gone = timed(delete.execute(&self.pool)).await?.rows_affected();
+                let gone = self.timed(delete.execute(&self.pool)).await?.rows_affected();
                 deleted += gone;
                 if i64::try_from(gone).is_ok_and(|gone| gone < BATCH) {
                     break;
