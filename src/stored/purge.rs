@@ -14,8 +14,11 @@ use super::{Status, Stored, StoredError, now};
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Rows deleted, or failed, by one statement.
+/// Rows deleted by one statement.
 const BATCH: i64 = 500;
+
+/// Abandoned responses looked at in one round; their bodies are read.
+const ABANDONED: i64 = 100;
 
 /// Batches of one round; the rest is left to the next.
 const BATCHES: usize = 200;
@@ -75,7 +78,7 @@ impl Background {
     /// `Unavailable`.
     pub async fn fail_abandoned(&self) -> Result<u64, StoredError> {
         let mut failed = 0;
-        for (owner, id, body, own) in self.stored().running_of_dead_nodes_and(self.node(), BATCH).await? {
+        for (owner, id, body, own) in self.stored().running_of_dead_nodes_and(self.node(), ABANDONED).await? {
             if own && self.is_running(owner, &id) {
                 continue;
             }

@@ -209,7 +209,8 @@ impl Stored {
         self.timed(sqlx::query_scalar(&statement).bind(owner.0).bind(id).fetch_one(&self.pool)).await
     }
 
-    /// Running responses of dead nodes, and those that `node` has had for over a minute.
+    /// Running responses of dead nodes, and after them those that `node` has had for over a minute; the
+    /// last says whether it is `node`'s own.
     pub(super) async fn running_of_dead_nodes_and(
         &self,
         node: NodeIncarnation,
@@ -220,7 +221,7 @@ impl Stored {
              WHERE {IS_RUNNING} AND (
                  (node = $1 AND created_at < now() - interval '1 minute')
                  OR node IN (SELECT incarnation FROM nodes WHERE ended_at IS NOT NULL))
-             LIMIT $2"
+             ORDER BY node = $1 LIMIT $2"
         );
         let rows: Vec<(Uuid, String, String, bool)> =
             self.timed(sqlx::query_as(&statement).bind(node.0).bind(limit).fetch_all(&self.pool)).await?;
