@@ -47,6 +47,10 @@ pub fn restate(object: &str, members: &Members) -> String {
 /// none.
 pub fn restate_event(frame: &Frame, members: &Members) -> Bytes {
     let Some(data) = frame.data() else { return frame.bytes().clone() };
+    // Most events are of single words.
+    if memchr::memmem::find(&data, br#""response""#).is_none() {
+        return frame.bytes().clone();
+    }
     let Ok(text) = std::str::from_utf8(&data) else { return frame.bytes().clone() };
     let Some(at) = member(text, "response").filter(|at| text[at.clone()].starts_with('{')) else {
         return frame.bytes().clone();

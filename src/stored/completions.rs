@@ -4,7 +4,7 @@ use codexapi_protocols::restate::restate;
 use serde::Deserialize;
 use sqlx::FromRow;
 
-use super::{Metadata, Owner, Stored, StoredError, is_id, now, timed};
+use super::{Metadata, Owner, Stored, StoredError, is_id, now};
 
 /// Bytes of bodies on one page; a page ends early before it holds more.
 const PAGE_BYTES: i64 = 16 * 1024 * 1024;
@@ -97,7 +97,7 @@ impl Stored {
             .bind(query.metadata.to_json())
             .bind(i64::from(query.limit))
             .bind(PAGE_BYTES);
-        let rows: Vec<Listed> = timed(list.fetch_all(&self.pool)).await?;
+        let rows: Vec<Listed> = self.timed(list.fetch_all(&self.pool)).await?;
         let has_more = rows.first().is_some_and(|first| usize::try_from(first.found) != Ok(rows.len()));
         let completions = rows.into_iter().map(|listed| listed.row.into()).collect();
         Ok(CompletionPage { completions, has_more })
@@ -112,7 +112,7 @@ impl Stored {
             return Err(completion_not_found(id));
         }
         let read = sqlx::query_as(read).bind(owner.0).bind(id).bind(now());
-        let row: Option<Row> = timed(read.fetch_optional(&self.pool)).await?;
+        let row: Option<Row> = self.timed(read.fetch_optional(&self.pool)).await?;
         row.map(StoredCompletion::from).ok_or_else(|| completion_not_found(id))
     }
 
@@ -138,7 +138,7 @@ impl Stored {
         .bind(id)
         .bind(now())
         .bind(metadata.to_json());
-        let row: Option<Row> = timed(update.fetch_optional(&self.pool)).await?;
+        let row: Option<Row> = self.timed(update.fetch_optional(&self.pool)).await?;
         row.map(StoredCompletion::from).ok_or_else(|| completion_not_found(id))
     }
 
@@ -154,7 +154,7 @@ impl Stored {
         .bind(owner.0)
         .bind(id)
         .bind(now());
-        match timed(delete.execute(&self.pool)).await?.rows_affected() {
+        match self.timed(delete.execute(&self.pool)).await?.rows_affected() {
             0 => Err(completion_not_found(id)),
             _ => Ok(()),
         }
@@ -169,7 +169,7 @@ impl Stored {
         )
         .bind(owner.0)
         .bind(id);
-        timed(read.fetch_optional(&self.pool)).await?.ok_or(StoredError::UnknownCursor)
+        self.timed(read.fetch_optional(&self.pool)).await?.ok_or(StoredError::UnknownCursor)
     }
 }
 

@@ -11,7 +11,7 @@ use codexapi_protocols::restate::restate;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Metadata, Owner, Status, Stored, StoredError, is_id, now, timed};
+use super::{Metadata, Owner, Status, Stored, StoredError, is_id, now};
 
 /// A finished response.
 #[derive(Clone, Debug)]
@@ -170,7 +170,7 @@ impl Stored {
         .bind(new.generation_id.map(|id| id.0))
         .bind(now)
         .bind(expires_at);
-        timed(insert.execute(&self.pool)).await?;
+        self.timed(insert.execute(&self.pool)).await?;
         Ok(())
     }
 
@@ -197,7 +197,7 @@ impl Stored {
         .bind(new.generation_id.map(|id| id.0))
         .bind(now)
         .bind(expires_at);
-        timed(insert.execute(&self.pool)).await?;
+        self.timed(insert.execute(&self.pool)).await?;
         Ok(())
     }
 

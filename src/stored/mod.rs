@@ -24,6 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_protocols::request::{ParsedRequest, earlier_items};
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::clock;
@@ -38,6 +39,9 @@ pub use responses::{Status, StoredResponse};
 
 /// How long Postgres has for one statement about stored objects.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One in so many connections may be busy with stored objects.
+const PART_OF_CONNECTIONS: u32 = 4;
 
 /// Items that a request may go on from.
 pub const MAX_EARLIER_ITEMS: usize = 10_000;
@@ -107,16 +111,21 @@ pub struct Stored {
     kept_for: Option<TimeDelta>,
     limit_bytes: usize,
     too_large_was_logged: AtomicBool,
+    /// Stored objects get a part of the connections: holds and settlements need the others.
+    turns: Semaphore,
 }
 
 impl Stored {
     pub fn new(pool: PgPool, settings: &StoredSettings) -> Self {
         let days = i64::from(settings.stored_days);
+        let turns = pool.options().get_max_connections() / PART_OF_CONNECTIONS;
+        let turns = usize::try_from(turns).unwrap_or(usize::MAX);
         Self {
             pool,
             kept_for: (days > 0).then(|| TimeDelta::days(days)),
             limit_bytes: usize::try_from(settings.stored_limit_bytes).unwrap_or(usize::MAX),
             too_large_was_logged: AtomicBool::new(false),
+            turns: Semaphore::new(turns.max(1)),
         }
     }
 
@@ -153,6 +162,19 @@ impl Stored {
         Ok(request.expand(&earlier))
     }
 
+    /// A statement, when it is its turn and within its time.
+    async fn timed<T>(&self, statement: impl Future<Output = sqlx::Result<T>>) -> Result<T, StoredError> {
+        let in_turn = async {
+            let _turn = self.turns.acquire().await.expect("never closed");
+            statement.await
+        };
+        match tokio::time::timeout(STATEMENT_TIMEOUT, in_turn).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(StoredError::Unavailable(error.into())),
+            Err(_) => Err(StoredError::Unavailable(anyhow!("no answer within {STATEMENT_TIMEOUT:?}"))),
+        }
+    }
+
     /// When an object made now expires; `None` where nothing is kept.
     fn expires_at(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         Some(now + self.kept_for?)
@@ -183,15 +205,6 @@ fn is_id(id: &str) -> bool {
 
 fn now() -> DateTime<Utc> {
     DateTime::from_timestamp_micros(clock::now().0).unwrap_or_default()
-}
-
-/// A statement, within its time.
-async fn timed<T>(statement: impl Future<Output = sqlx::Result<T>>) -> Result<T, StoredError> {
-    match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(StoredError::Unavailable(error.into())),
-        Err(_) => Err(StoredError::Unavailable(anyhow!("no answer within {STATEMENT_TIMEOUT:?}"))),
-    }
 }
 
 #[cfg(test)]

@@ -9,13 +9,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::background::Background;
 use super::responses::abandoned;
-use super::{Status, Stored, StoredError, now, timed};
+use super::{Status, Stored, StoredError, now};
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Rows deleted, or failed, by one statement.
+/// Rows deleted by one statement.
 const BATCH: i64 = 500;
+
+/// Abandoned responses looked at in one round; their bodies are read.
+const ABANDONED: i64 = 100;
 
 /// Batches of one round; the rest is left to the next.
 const BATCHES: usize = 200;
@@ -57,7 +60,7 @@ impl Stored {
             );
             for _ in 0..BATCHES {
                 let delete = sqlx::query(&statement).bind(now()).bind(BATCH);
-                let gone = timed(delete.execute(&self.pool)).await?.rows_affected();
+                let gone = self.timed(delete.execute(&self.pool)).await?.rows_affected();
                 deleted += gone;
                 if i64::try_from(gone).is_ok_and(|gone| gone < BATCH) {
                     break;
@@ -75,7 +78,7 @@ impl Background {
     /// `Unavailable`.
     pub async fn fail_abandoned(&self) -> Result<u64, StoredError> {
         let mut failed = 0;
-        for (owner, id, body, own) in self.stored().running_of_dead_nodes_and(self.node(), BATCH).await? {
+        for (owner, id, body, own) in self.stored().running_of_dead_nodes_and(self.node(), ABANDONED).await? {
             if own && self.is_running(owner, &id) {
                 continue;
             }

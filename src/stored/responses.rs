@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::{Owner, Stored, StoredError, is_id, now, timed};
+use super::{Owner, Stored, StoredError, is_id, now};
 
 /// How far a response is, in OpenAI's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -112,7 +112,7 @@ impl Stored {
         .bind(owner.0)
         .bind(id)
         .bind(now());
-        let row: Row = timed(read.fetch_optional(&self.pool)).await?.ok_or_else(not_found)?;
+        let row: Row = self.timed(read.fetch_optional(&self.pool)).await?.ok_or_else(not_found)?;
         let mut response = StoredResponse {
             response_id: id.to_owned(),
             status: Status::of(&row.status)?,
@@ -144,7 +144,7 @@ impl Stored {
         .bind(owner.0)
         .bind(id)
         .bind(now());
-        match timed(delete.execute(&self.pool)).await?.rows_affected() {
+        match self.timed(delete.execute(&self.pool)).await?.rows_affected() {
             0 => Err(not_found()),
             _ => Ok(()),
         }
@@ -166,7 +166,7 @@ impl Stored {
         .bind(new.node.0)
         .bind(now())
         .bind(new.expires_at);
-        timed(insert.execute(&self.pool)).await?;
+        self.timed(insert.execute(&self.pool)).await?;
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl Stored {
             "UPDATE stored_responses SET status = $3, body = $4 WHERE owner_id = $1 AND response_id = $2 AND {from}"
         );
         let update = sqlx::query(&statement).bind(owner.0).bind(id).bind(status.name()).bind(body);
-        Ok(timed(update.execute(&self.pool)).await?.rows_affected() == 1)
+        Ok(self.timed(update.execute(&self.pool)).await?.rows_affected() == 1)
     }
 
     /// Whether it is still to be generated.
@@ -206,10 +206,11 @@ impl Stored {
         let statement = format!(
             "SELECT EXISTS (SELECT FROM stored_responses WHERE owner_id = $1 AND response_id = $2 AND {IS_RUNNING})"
         );
-        timed(sqlx::query_scalar(&statement).bind(owner.0).bind(id).fetch_one(&self.pool)).await
+        self.timed(sqlx::query_scalar(&statement).bind(owner.0).bind(id).fetch_one(&self.pool)).await
     }
 
-    /// Running responses of dead nodes, and those that `node` has had for over a minute.
+    /// Running responses of dead nodes, and after them those that `node` has had for over a minute; the
+    /// last says whether it is `node`'s own.
     pub(super) async fn running_of_dead_nodes_and(
         &self,
         node: NodeIncarnation,
@@ -220,10 +221,10 @@ impl Stored {
              WHERE {IS_RUNNING} AND (
                  (node = $1 AND created_at < now() - interval '1 minute')
                  OR node IN (SELECT incarnation FROM nodes WHERE ended_at IS NOT NULL))
-             LIMIT $2"
+             ORDER BY node = $1 LIMIT $2"
         );
         let rows: Vec<(Uuid, String, String, bool)> =
-            timed(sqlx::query_as(&statement).bind(node.0).bind(limit).fetch_all(&self.pool)).await?;
+            self.timed(sqlx::query_as(&statement).bind(node.0).bind(limit).fetch_all(&self.pool)).await?;
         Ok(rows.into_iter().map(|(owner, id, body, own)| (Owner(owner), id, body, own)).collect())
     }
 }

@@ -1,3 +1,3 @@
 """Every case, in the order they run."""
 
-from . import openai_python, openai_javascript, anthropic_python, anthropic_javascript, codex, claude_code, setup  # noqa: F401
+from . import openai_python, openai_javascript, openai_stored, anthropic_python, anthropic_javascript, codex, claude_code, setup  # noqa: F401

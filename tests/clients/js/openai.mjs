@@ -72,6 +72,43 @@ await run(
       return { called: JSON.parse(call.function.arguments), text: second.choices[0].message.content };
     },
 
+    async stored() {
+      const input = [{ role: "user", content: "one" }, { role: "user", content: prompt }];
+      const first = await client.responses.create({ model, input });
+      const items = await collect(await client.responses.inputItems.list(first.id, { limit: 1 }));
+      const second = await client.responses.create({ model, input: prompt, previous_response_id: first.id });
+      let polled = await client.responses.create({ model, input: prompt, background: true });
+      while (["queued", "in_progress"].includes(polled.status)) {
+        await new Promise((resolve) => setTimeout(resolve, 50));
+        polled = await client.responses.retrieve(polled.id);
+      }
+      // Costs nothing, whether it had reached the provider when it was cancelled or not.
+      const slow = 'Wait [[sim:{"header_delay_ms":2000,"error":{"status":500}}]]';
+      const running = await client.responses.create({ model, input: slow, background: true });
+      const cancelled = await client.responses.cancel(running.id);
+      await client.responses.delete(first.id);
+
+      const body = { model, messages, store: true, metadata: { case: "javascript" } };
+      const made = [await client.chat.completions.create(body), await client.chat.completions.create(body)];
+      const listed = await collect(await client.chat.completions.list({ limit: 1, metadata: body.metadata }));
+      const changed = await client.chat.completions.update(made[0].id, { metadata: { case: "changed" } });
+      const asked = await collect(await client.chat.completions.messages.list(made[0].id));
+      for (const one of made) await client.chat.completions.delete(one.id);
+      const status = (found) => found.then(() => 200, (error) => error.status);
+      const gone = [client.responses.retrieve(first.id), client.chat.completions.retrieve(made[0].id)].map(status);
+      return {
+        texts: [(await client.responses.retrieve(second.id)).output_text, second.output_text, polled.output_text],
+        items: items.length,
+        previous: second.previous_response_id === first.id,
+        background: polled.status,
+        cancelled: cancelled.status,
+        listed: listed.length,
+        metadata: changed.metadata,
+        messages: asked.map((one) => one.content),
+        gone: await Promise.all(gone),
+      };
+    },
+
     async badRequest() {
       return client.chat.completions.create({ model, messages, temperature: 9 });
     },
