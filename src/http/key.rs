@@ -1,6 +1,7 @@
-//! `GET /api/v1/key`: the key a request is made with, and what was used with it.
+//! `GET /api/v1/key`: the key a request is made with, what it may use, what is left of that, and what was used.
 //!
-//! For programs that watch their own spending: the figures are this key's alone, not the account's.
+//! For programs that watch their own spending: the figures are this key's alone, not the account's. What is left comes
+//! from the wallet itself, which is what refuses; the usage by day comes from a read model, in the caller's zone.
 
 use std::sync::Arc;
 
@@ -8,7 +9,10 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 use chrono_tz::Tz;
-use codexapi_aggregates::account::KeyKind;
+use codexapi_aggregates::account::{KeyKind, KeyLimits};
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::time::Timestamp;
+use codexapi_aggregates::wallet::{KeyUseNow, Wallet};
 use codexapi_projections::api_keys;
 use codexapi_projections::usage::{self, UsageSums};
 use http::{HeaderMap, Uri};
@@ -41,7 +45,47 @@ pub struct CallingKey {
     /// The token's first characters.
     prefix: String,
     created_at: DateTime<Utc>,
+    limits: LimitsOfKey,
+    remaining: LeftOfKey,
     usage: KeyUsage,
+}
+
+/// What the key may use; what is absent is not limited. Amounts in micro-USD, and in dollars for people.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LimitsOfKey {
+    requests_per_minute: Option<u32>,
+    /// Input and output together.
+    tokens_per_minute: Option<u64>,
+    parallel_requests: Option<u32>,
+    /// Per UTC day.
+    daily_budget_micro: Option<i64>,
+    daily_budget_usd: Option<String>,
+    /// Per UTC month.
+    monthly_budget_micro: Option<i64>,
+    monthly_budget_usd: Option<String>,
+    /// Empty for all.
+    allowed_models: Vec<String>,
+    /// From when on the key does not work.
+    expires_at: Option<DateTime<Utc>>,
+    /// Whether it works from some networks only.
+    limited_to_networks: bool,
+}
+
+/// What is left of each limit; what is absent is not limited. What running requests have set aside is not yet taken
+/// off the budgets.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct LeftOfKey {
+    requests_this_minute: Option<u32>,
+    tokens_this_minute: Option<u64>,
+    /// When the two above begin anew.
+    minute_ends_at: DateTime<Utc>,
+    parallel_requests: Option<usize>,
+    daily_budget_micro: Option<i64>,
+    daily_budget_usd: Option<String>,
+    monthly_budget_micro: Option<i64>,
+    monthly_budget_usd: Option<String>,
 }
 
 /// What was used with this key, in calendar days of `timezone`; weeks begin on Monday.
@@ -93,7 +137,13 @@ pub async fn read(
     let zone = zone(query.timezone.as_deref(), &headers)?;
     let (account, key_id) = (caller.account_id.0, caller.key_id.0);
     let key = api_keys::get(&app.pool, account, key_id).await?.ok_or(AuthError::Unknown)?;
-    let now = DateTime::from_timestamp_micros(clock::now().0).unwrap_or_default();
+    let at = clock::now();
+    let used = app
+        .log
+        .read(&caller.account_id.to_string(), |wallet: &Wallet| wallet.key_use(caller.key_id, at))
+        .await
+        .map_err(Problem::unavailable)?;
+    let now = moment(at);
     let [today, week, month] = beginnings(now.with_timezone(&zone).date_naive(), zone);
     let since = async |moment| {
         let used = usage::of_key_since(&app.pool, account, key_id, moment).await?;
@@ -105,6 +155,8 @@ pub async fn read(
         kind: key.kind,
         prefix: key.prefix,
         created_at: key.issued_at,
+        remaining: left(&key.limits, &used),
+        limits: limits(key.limits),
         usage: KeyUsage { timezone: zone.name().into(), today, this_week, this_month },
     }))
 }
@@ -114,6 +166,50 @@ impl KeyQuery {
         let params = QueryParams::of(uri, &["timezone"])?;
         Ok(Self { timezone: params.text("timezone").map(str::to_owned) })
     }
+}
+
+fn limits(limits: KeyLimits) -> LimitsOfKey {
+    let (daily, monthly) = (limits.daily_budget_micro, limits.monthly_budget_micro);
+    LimitsOfKey {
+        requests_per_minute: limits.requests_per_minute,
+        tokens_per_minute: limits.tokens_per_minute,
+        parallel_requests: limits.parallel_requests,
+        daily_budget_micro: daily.map(|amount| amount.0),
+        daily_budget_usd: daily.map(|amount| amount.to_string()),
+        monthly_budget_micro: monthly.map(|amount| amount.0),
+        monthly_budget_usd: monthly.map(|amount| amount.to_string()),
+        allowed_models: limits.allowed_models,
+        expires_at: limits.expires_at.map(moment),
+        limited_to_networks: limits.has_networks,
+    }
+}
+
+/// A limit that was lowered below what is used leaves nothing, not less.
+fn left(limits: &KeyLimits, used: &KeyUseNow) -> LeftOfKey {
+    let budget = |limit: Option<MicroUsd>, spent: MicroUsd| {
+        limit.map(|limit| if limit > spent { limit - spent } else { MicroUsd::ZERO })
+    };
+    let daily = budget(limits.daily_budget_micro, used.spent_today_micro);
+    let monthly = budget(limits.monthly_budget_micro, used.spent_month_micro);
+    let parallel = limits.parallel_requests.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    LeftOfKey {
+        requests_this_minute: limits
+            .requests_per_minute
+            .map(|limit| limit.saturating_sub(used.requests_this_minute)),
+        tokens_this_minute: limits
+            .tokens_per_minute
+            .map(|limit| limit.saturating_sub(used.tokens_this_minute)),
+        minute_ends_at: moment(used.minute_ends_at),
+        parallel_requests: parallel.map(|limit| limit.saturating_sub(used.open)),
+        daily_budget_micro: daily.map(|amount| amount.0),
+        daily_budget_usd: daily.map(|amount| amount.to_string()),
+        monthly_budget_micro: monthly.map(|amount| amount.0),
+        monthly_budget_usd: monthly.map(|amount| amount.to_string()),
+    }
+}
+
+fn moment(at: Timestamp) -> DateTime<Utc> {
+    DateTime::from_timestamp_micros(at.0).unwrap_or_default()
 }
 
 /// When the day, its week and its month began.
@@ -145,6 +241,30 @@ fn sums(since: DateTime<Utc>, used: &UsageSums) -> KeySums {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_the_limit_less_what_is_used_and_never_below_nothing() {
+        let limits = KeyLimits {
+            requests_per_minute: Some(5),
+            tokens_per_minute: Some(100),
+            parallel_requests: Some(2),
+            daily_budget_micro: Some(MicroUsd(1_000_000)),
+            ..KeyLimits::default()
+        };
+        let used = KeyUseNow {
+            requests_this_minute: 3,
+            tokens_this_minute: 170,
+            minute_ends_at: Timestamp::from_secs(60),
+            open: 1,
+            spent_today_micro: MicroUsd(250_000),
+            spent_week_micro: MicroUsd(250_000),
+            spent_month_micro: MicroUsd(250_000),
+        };
+        let left = left(&limits, &used);
+        assert_eq!((left.requests_this_minute, left.tokens_this_minute), (Some(2), Some(0)));
+        assert_eq!((left.parallel_requests, left.daily_budget_micro), (Some(1), Some(750_000)));
+        assert_eq!((left.daily_budget_usd.as_deref(), left.monthly_budget_micro), (Some("0.750000"), None));
+    }
 
     #[test]
     fn a_week_begins_on_monday_and_a_month_on_the_first_in_the_callers_zone() {

@@ -1,6 +1,10 @@
 //! The description of this API, made from the code that answers.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -48,9 +52,20 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::wallet_status::read,
         billing::token_usage::read
     ),
-    modifiers(&Credentials)
+    tags(
+        (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),
+        (name = "models", description = "What is on sale."),
+        (name = "account", description = "The caller's account and key."),
+        (name = "billing", description = "Balance, charges and usage. Amounts are whole micro-USD: $1 is 1 000 000."),
+        (name = "setup", description = "How clients are pointed here."),
+        (name = "system", description = "The service about itself.")
+    ),
+    modifiers(&Credentials, &TagGroups)
 )]
 pub struct ApiDocument;
+
+/// What tags of operations for operators begin with; everything else is for customers.
+pub const OPERATOR_TAG: &str = "operator";
 
 /// This document.
 #[utoipa::path(
@@ -76,4 +91,36 @@ impl Modify for Credentials {
         let key = ApiKey::Header(ApiKeyValue::new("x-api-key"));
         components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
     }
+}
+
+/// Customers' tags and operators' tags apart, as readers of such documents show them.
+struct TagGroups;
+
+impl Modify for TagGroups {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let operations = document.paths.paths.values().flat_map(operations);
+        let used: BTreeSet<String> =
+            operations.flat_map(|(_, used)| used.tags.iter().flatten().cloned()).collect();
+        let (operators, customers): (Vec<_>, Vec<_>) =
+            used.into_iter().partition(|tag| tag.starts_with(OPERATOR_TAG));
+        let group = |name: &str, tags: &[String]| serde_json::json!({ "name": name, "tags": tags });
+        let mut groups = vec![group("For customers", &customers)];
+        if !operators.is_empty() {
+            groups.push(group("For operators", &operators));
+        }
+        let extensions = Extensions::builder().add("x-tagGroups", groups).build();
+        document.extensions.get_or_insert_default().merge(extensions);
+    }
+}
+
+/// Each operation of one URL, with its method in capitals.
+pub(super) fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &Operation)> {
+    let all = [
+        ("GET", &item.get),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?)))
 }

@@ -33,9 +33,32 @@ fn no_route_stands_in_the_map_twice() {
 
 #[test]
 fn the_api_document_describes_exactly_the_routes_of_the_map() {
-    let documented: BTreeSet<String> = openapi::ApiDocument::openapi().paths.paths.keys().cloned().collect();
-    let mapped: BTreeSet<String> = routes().iter().map(|route| route.path.replace("{*", "{")).collect();
-    assert_eq!(documented, mapped);
+    let document = openapi::ApiDocument::openapi();
+    let described = document.paths.paths.iter().flat_map(|(path, item)| {
+        openapi::operations(item).map(move |(method, _)| (method.to_owned(), path.clone()))
+    });
+    let mapped = routes().into_iter().map(|route| (route.method.to_string(), route.path.replace("{*", "{")));
+    assert_eq!(described.collect::<BTreeSet<_>>(), mapped.collect());
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_and_operators_stand_apart() {
+    let document = openapi::ApiDocument::openapi();
+    let mut names = BTreeSet::new();
+    for (path, item) in &document.paths.paths {
+        for (method, operation) in openapi::operations(item) {
+            let name = operation.operation_id.clone().expect("named");
+            assert!(names.insert(name.clone()), "{method} {path}: {name} is another's name");
+            assert!(operation.summary.is_some(), "{method} {path} is not described");
+            let tags = operation.tags.clone().unwrap_or_default();
+            let route = routes()
+                .into_iter()
+                .find(|route| route.path.replace("{*", "{") == *path && route.method.as_str() == method);
+            let is_operators = route.is_some_and(|route| route.audience == Audience::Admin);
+            let tagged = tags.iter().all(|tag| tag.starts_with(openapi::OPERATOR_TAG));
+            assert!(!tags.is_empty() && tagged == is_operators, "{method} {path}: {tags:?}");
+        }
+    }
 }
 
 #[test]

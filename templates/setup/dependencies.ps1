@@ -6,3 +6,7 @@ foreach ($Need in @(@("node", "OpenJS.NodeJS.LTS"), @("git", "Git.Git"))) {
   }
 }
 $env:Path = @("Machine", "User" | ForEach-Object { [Environment]::GetEnvironmentVariable("Path", $_) }) -join ";"
+if ((Get-ExecutionPolicy) -eq "Restricted") {
+  Set-ExecutionPolicy -Scope CurrentUser RemoteSigned -Force
+  Write-Host "Programs that npm installs may now run in your PowerShell (execution policy RemoteSigned, for you alone)."
+}

@@ -96,6 +96,9 @@ pub(super) fn of(document: &Value, routes: &[Route], base_url: &str, brand: &Bra
             }
         }
     }
+    for groups in [&mut customers, &mut operators] {
+        groups.sort_by_key(|group| place_of_tag(document, &group.tag));
+    }
     let customers = Part {
         id: "customers",
         title: "For customers",
@@ -118,12 +121,18 @@ pub(super) fn of(document: &Value, routes: &[Route], base_url: &str, brand: &Bra
     Reference { parts, schemas: schemas.collect() }
 }
 
+/// Tags stand on the page in the document's order; those it does not describe come last.
+fn place_of_tag(document: &Value, tag: &str) -> usize {
+    tags(document).iter().position(|known| known["name"] == tag).unwrap_or(usize::MAX)
+}
+
 fn about_tag(document: &Value, tag: &str) -> String {
-    let tags = document["tags"].as_array().map(Vec::as_slice).unwrap_or_default();
-    tags.iter()
-        .find(|known| known["name"] == tag)
-        .map(|known| text(&known["description"]))
-        .unwrap_or_default()
+    let known = tags(document).iter().find(|known| known["name"] == tag);
+    known.map(|known| text(&known["description"])).unwrap_or_default()
+}
+
+fn tags(document: &Value) -> &[Value] {
+    document["tags"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 fn audience(routes: &[Route], method: &str, path: &str) -> &'static str {

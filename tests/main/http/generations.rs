@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use codexapi::accounts::{self, CreatedCustomer};
-use codexapi_aggregates::account::KeyKind;
+use codexapi_aggregates::account::{Account, AccountCommand, KeyKind, KeyLimits};
 use codexapi_aggregates::ids::GenerationId;
+use codexapi_aggregates::money::MicroUsd;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -147,6 +148,51 @@ async fn a_key_shows_what_was_used_with_it_and_not_with_another() {
     assert!(!first.to_string().contains(customer.system_token.token.reveal()));
     let (status, _) = service.get("/api/v1/key?zone=x", &[("x-api-key", second.token.reveal())]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_shows_its_limits_and_what_is_left_of_them() {
+    let service = Service::start().await;
+    let customer = service.customer().await;
+    service.credit(customer.account_id, 10).await;
+    let unlimited = read(&service, "/api/v1/key", &customer).await;
+    assert_eq!(unlimited["limits"]["dailyBudgetMicro"], Value::Null);
+    assert_eq!(unlimited["remaining"]["requestsThisMinute"], Value::Null);
+
+    let key_id = customer.system_token.key_id;
+    let limits = KeyLimits {
+        daily_budget_micro: Some(MicroUsd::dollars(1)),
+        parallel_requests: Some(3),
+        allowed_models: vec!["gpt-5.5".into()],
+        ..KeyLimits::default()
+    };
+    let stream = customer.account_id.to_string();
+    let metadata = operator();
+    let set = service.app.log.execute(&stream, &metadata, |account: &Account, now| {
+        account.decide(AccountCommand::SetKeyLimits { key_id, limits: limits.clone(), now })
+    });
+    service.projected("api_keys", set.await.expect("set").position).await;
+    let business = business_of(&service, &customer);
+    let made = business.generate(&format!("{stream}:conversation")).await;
+    business.hold().await;
+    let shown = read(&service, "/api/v1/key", &customer).await;
+    let (limits, left) = (&shown["limits"], &shown["remaining"]);
+    assert_eq!(
+        (&limits["dailyBudgetMicro"], &limits["dailyBudgetUsd"]),
+        (&1_000_000.into(), &"1.000000".into())
+    );
+    assert_eq!(limits["allowedModels"], Value::from(vec!["gpt-5.5"]));
+    assert_eq!(left["parallelRequests"], 2, "one is running");
+    let charged = read(&service, &format!("/api/v1/generations/{made}"), &customer).await;
+    // Budgets count UTC days: unless one has just ended, the charge is taken off.
+    let same_day = moment(&charged["at"]).date_naive() == moment(&left["minuteEndsAt"]).date_naive();
+    if same_day {
+        assert_eq!(
+            (&left["dailyBudgetMicro"], &left["dailyBudgetUsd"]),
+            (&991_766.into(), &"0.991766".into())
+        );
+    }
+    assert_eq!(left["monthlyBudgetMicro"], Value::Null);
 }
 
 fn moment(value: &Value) -> DateTime<Utc> {
