@@ -110,10 +110,10 @@ def pairs(upstream, body):
     called, results = [], []
     if upstream == "responses":
         for item in body["input"]:
-            if item.get("type") == "function_call":
+            if item.get("type") in ("function_call", "custom_tool_call"):
                 called.append((item["call_id"], item["name"]))
-            if item.get("type") == "function_call_output":
-                results.append((item["call_id"], item["output"]))
+            if item.get("type") in ("function_call_output", "custom_tool_call_output"):
+                results.append((item["call_id"], text_of(item["output"])))
     for message in body.get("messages", []):
         called += [(call["id"], call["function"]["name"]) for call in message.get("tool_calls", [])]
         if message["role"] == "tool":

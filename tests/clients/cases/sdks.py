@@ -31,15 +31,20 @@ class Python:
         return self.openai.responses.create(**body)
 
     def responses_streamed(self, body):
+        # `get_final_response` knows no answer that a limit ended.
+        ends = ("response.completed", "response.incomplete")
         with self.openai.responses.stream(**body) as stream:
-            return stream.get_final_response()
+            return next(event.response for event in stream if event.type in ends)
 
     def chat(self, body):
         return self.openai.chat.completions.create(**body)
 
     def chat_streamed(self, body):
         with self.openai.chat.completions.stream(**body, stream_options={"include_usage": True}) as stream:
-            return stream.get_final_completion()
+            try:
+                return stream.get_final_completion()
+            except openai.LengthFinishReasonError as ended:
+                return ended.completion
 
     def completions(self, body):
         return self.openai.completions.create(**body)
