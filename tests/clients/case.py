@@ -4,7 +4,7 @@ import functools
 import json
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CASES = []
 PROCESS_TIMEOUT_SECONDS = 90
@@ -51,6 +51,8 @@ class World:
     tag: str = ""
     first_bill: int = 0
     first_upstream_request: int = 0
+    # What providers other than the simulator have billed, in its form.
+    other_bills: list = field(default_factory=list)
 
     def begin(self):
         self.first_bill = self.simulator.last_bill_number()
@@ -70,7 +72,7 @@ class World:
         return self.simulator.received(self.tag)
 
     def bills(self):
-        return self.simulator.bills_after(self.first_bill, self.tag)
+        return self.simulator.bills_after(self.first_bill, self.tag) + self.other_bills
 
     def bill(self):
         """The only bill since the case began."""

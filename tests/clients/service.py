@@ -93,10 +93,14 @@ class Service:
 
     def wait_until_known(self, customer):
         """A new token works once the read models have it."""
+        return self.eventually(lambda: read(f"{self.base_url}/api/v1/me", customer.token))
+
+    def eventually(self, check):
+        """What `check` returns once it does not fail any more: read models follow the log."""
         deadline = time.monotonic() + KNOWN_WITHIN_SECONDS
         while True:
             try:
-                return read(f"{self.base_url}/api/v1/me", customer.token)
+                return check()
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise

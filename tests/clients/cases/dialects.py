@@ -44,6 +44,11 @@ def without_parsed(value):
     return [without_parsed(each) for each in value] if isinstance(value, list) else value
 
 
+def detail(usage, part, name):
+    """0 where it is not told."""
+    return (usage.get(part) or {}).get(name) or 0
+
+
 class Responses:
     name = "responses"
     has_stop_texts = False
@@ -86,8 +91,8 @@ class Responses:
         return Answer(
             text=joined(part.get("text") for part in parts), thinking=joined(thinking), calls=calls, finish=finish,
             model=raw["model"], input_tokens=usage["input_tokens"],
-            cached_tokens=usage["input_tokens_details"]["cached_tokens"], output_tokens=usage["output_tokens"],
-            reasoning_tokens=usage["output_tokens_details"]["reasoning_tokens"], raw=raw,
+            cached_tokens=detail(usage, "input_tokens_details", "cached_tokens"), output_tokens=usage["output_tokens"],
+            reasoning_tokens=detail(usage, "output_tokens_details", "reasoning_tokens"), raw=raw,
         )
 
 
@@ -138,9 +143,9 @@ class Chat:
 def completion_usage(usage):
     return {
         "input_tokens": usage["prompt_tokens"],
-        "cached_tokens": (usage.get("prompt_tokens_details") or {}).get("cached_tokens", 0),
+        "cached_tokens": detail(usage, "prompt_tokens_details", "cached_tokens"),
         "output_tokens": usage["completion_tokens"],
-        "reasoning_tokens": (usage.get("completion_tokens_details") or {}).get("reasoning_tokens", 0),
+        "reasoning_tokens": detail(usage, "completion_tokens_details", "reasoning_tokens"),
     }
 
 
