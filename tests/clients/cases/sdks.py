@@ -81,10 +81,14 @@ class JavaScript:
             [shutil.which("node"), script], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )
 
-    def send(self, dialect, body, stream):
+    def try_to_send(self, dialect, body, stream):
+        """`{"result"}` or `{"error", "status", "message"}`."""
         self.process.stdin.write(json.dumps({"dialect": dialect, "body": body, "stream": stream}) + "\n")
         self.process.stdin.flush()
-        outcome = json.loads(self.process.stdout.readline() or '{"error":"the process has ended"}')
+        return json.loads(self.process.stdout.readline() or '{"error":"the process has ended"}')
+
+    def send(self, dialect, body, stream):
+        outcome = self.try_to_send(dialect, body, stream)
         assert "result" in outcome, f"the SDK threw {outcome}"
         return outcome["result"]
 
