@@ -22,6 +22,7 @@ use crate::http::auth::Authenticator;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
 use crate::projector::Projector;
+use crate::rebuild::{self, Progress};
 use crate::relay::RelayProgress;
 use crate::stored::Stored;
 use crate::stored::background::Background;
@@ -133,7 +134,8 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
 /// Brings schema and read models to what this build expects.
 pub async fn prepare(pool: &PgPool) -> anyhow::Result<()> {
     migrate::migrate(pool).await?;
-    versions::install(pool).await.context("installing the read models")
+    versions::install(pool).await.context("installing the read models")?;
+    rebuild::rebuild_outdated(pool, &Progress::on_stderr()).await
 }
 
 /// Refuses a key other than the one this database's tokens were issued under; notes it the first time.

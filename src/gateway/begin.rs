@@ -58,8 +58,14 @@ struct Offer {
 }
 
 impl Gateway {
-    pub(super) async fn begin(&self, incoming: Incoming, mut caller: Caller, answer: &mut Answer) -> Begun {
-        let parsed = match ParsedRequest::parse(incoming.protocol, &incoming.body) {
+    pub(super) async fn begin(
+        &self,
+        mut incoming: Incoming,
+        mut caller: Caller,
+        answer: &mut Answer,
+    ) -> Begun {
+        let read = incoming.parsed.take().map(Ok);
+        let parsed = match read.unwrap_or_else(|| ParsedRequest::parse(incoming.protocol, &incoming.body)) {
             Ok(parsed) => parsed,
             Err(bad) => {
                 let field = bad.field().map(str::to_owned);

@@ -34,6 +34,7 @@ use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
 use codexapi_aggregates::routing::Region;
 use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol};
 use codexapi_aggregates::wallet::WalletTerms;
+use codexapi_protocols::request::ParsedRequest;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -146,6 +147,8 @@ pub struct Incoming {
     /// Without `?`.
     pub query: Option<String>,
     pub body: Bytes,
+    /// The body as it was read already, by whoever had to.
+    pub parsed: Option<ParsedRequest>,
     pub request_id: String,
     pub arrived: Instant,
     /// A health check of one target, by the operator.

@@ -140,6 +140,7 @@ async fn generate(
         headers,
         query,
         body,
+        parsed: None,
         request_id,
         arrived,
         checked: None,

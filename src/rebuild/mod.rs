@@ -9,6 +9,7 @@
 //! Killed anywhere it is simply begun again: what it left behind is not active, and is dropped at
 //! the start of the next one. So is the version a swap replaces, since statements may still read it.
 
+mod outdated;
 mod progress;
 mod swap;
 
@@ -22,6 +23,7 @@ use crate::advisory_lock::SessionLock;
 use crate::event_log::read::{self, SHARD};
 use crate::projector::entry;
 
+pub use outdated::rebuild_outdated;
 pub use progress::Progress;
 
 /// Events folded in memory between two writes.
@@ -32,6 +34,13 @@ const REBUILD_LOCKS: i64 = 7_263_542_100;
 
 /// How often dropping an old version is tried before a long read has to be ended by hand.
 const DROP_ATTEMPTS: u32 = 5;
+
+/// Another process has begun to rebuild it.
+#[derive(Debug, thiserror::Error)]
+#[error("{projection} is being rebuilt already")]
+struct BeingRebuilt {
+    projection: &'static str,
+}
 
 /// The read models `name` stands for: one, or `all`.
 pub fn named(name: &str) -> anyhow::Result<Vec<&'static ReadModel>> {
@@ -146,7 +155,7 @@ async fn take_lock(pool: &PgPool, model: &ReadModel) -> anyhow::Result<SessionLo
     let place = codexapi_projections::READ_MODELS.iter().position(|known| known.name == model.name);
     let place = place.with_context(|| format!("{} is not in the registry", model.name))?;
     let lock = SessionLock::try_take(pool, REBUILD_LOCKS + i64::try_from(place)?).await?;
-    lock.with_context(|| format!("{} is being rebuilt already", model.name))
+    Ok(lock.ok_or(BeingRebuilt { projection: model.name })?)
 }
 
 async fn drop_version(pool: &PgPool, model: &ReadModel, version: i32) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::{Body, BodyDataStream, to_bytes};
+use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::usage::Protocol;
@@ -18,6 +18,8 @@ use codexapi_protocols::sse::{Frame, SseSplitter};
 use futures::StreamExt;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
+use http_body::Frame as BodyFrame;
+use http_body_util::{BodyExt, StreamBody};
 
 use super::background::Background;
 use super::keeping::{Keep, restated_body};
@@ -62,7 +64,7 @@ impl Serving<'_> {
             return Ok(json(object));
         }
         let keep = Keep::of(self.stored, owner, &request, previous)?;
-        let response = self.gateway.serve(Incoming { body, ..incoming }).await;
+        let response = self.gateway.serve(Incoming { body, parsed: Some(request), ..incoming }).await;
         match keep {
             Some(keep) if response.status() == StatusCode::OK => Ok(self.keep(keep, response).await),
             Some(_) | None => Ok(response),
@@ -74,8 +76,8 @@ impl Serving<'_> {
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         if content_type.is_some_and(|kind| kind.starts_with("text/event-stream")) {
             let recorder = Recorder::new(Arc::clone(self.stored), keep, body);
-            let pieces = futures::stream::unfold(recorder, Recorder::next);
-            return Response::from_parts(head, Body::from_stream(pieces.map(Ok::<_, Infallible>)));
+            let frames = futures::stream::unfold(recorder, Recorder::next);
+            return Response::from_parts(head, Body::new(StreamBody::new(frames.map(Ok::<_, Infallible>))));
         }
         // It is in memory already; only a fault of ours could keep it from being read.
         let body = to_bytes(body, ANSWER_LIMIT).await.unwrap_or_default();
@@ -93,7 +95,7 @@ struct Recorder {
     /// Until it is kept.
     open: Option<(Keep, Assembler)>,
     splitter: SseSplitter,
-    body: Option<BodyDataStream>,
+    body: Option<Body>,
 }
 
 impl Recorder {
@@ -103,17 +105,22 @@ impl Recorder {
             open: Some((keep.clone(), keep.assembler(&stored))),
             stored,
             splitter: SseSplitter::default(),
-            body: Some(body.into_data_stream()),
+            body: Some(body),
         }
     }
 
-    async fn next(mut self) -> Option<(Bytes, Self)> {
+    async fn next(mut self) -> Option<(BodyFrame<Bytes>, Self)> {
         loop {
             let mut frames = Vec::new();
-            match self.body.as_mut()?.next().await {
-                Some(Ok(chunk)) if self.splitter.push(&chunk, &mut frames).is_ok() => {}
-                // The gateway's streams end well and have no frames of that size.
-                Some(Ok(_)) | Some(Err(_)) => return None,
+            match self.body.as_mut()?.frame().await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) if self.splitter.push(&chunk, &mut frames).is_ok() => {}
+                    // The gateway's streams have no frames of that size.
+                    Ok(_) => return None,
+                    Err(trailers) => return Some((trailers, self)),
+                },
+                // The gateway's streams end well.
+                Some(Err(_)) => return None,
                 None => {
                     self.body = None;
                     frames.extend(std::mem::take(&mut self.splitter).finish());
@@ -121,7 +128,7 @@ impl Recorder {
             }
             let piece = self.pass(frames).await;
             if !piece.is_empty() {
-                return Some((piece, self));
+                return Some((BodyFrame::data(piece), self));
             }
         }
     }

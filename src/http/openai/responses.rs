@@ -110,6 +110,7 @@ pub async fn compact(
         headers,
         query,
         body,
+        parsed: None,
         request_id,
         arrived,
         checked: None,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use codexapi::event_log::read::{self, SHARD};
 use codexapi::projector::{Feed, FeedBatch, LogFeed, Projector};
-use codexapi::rebuild::{Progress, rebuild};
+use codexapi::rebuild::{Progress, rebuild, rebuild_outdated};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use codexapi_projections::{
     Entry, MAX_PAGE, READ_MODELS, ReadModel, balances, generations, movements, versions,
@@ -281,4 +281,26 @@ async fn a_rebuild_mends_rows_that_were_changed_by_hand() {
         .expect("rebuilt");
     assert_eq!(tables(&pool).await, right);
     assert!(codexapi::rebuild::named("wallet_ballances").is_err());
+}
+
+#[tokio::test]
+async fn what_an_older_build_left_in_another_form_is_made_anew_and_a_newer_builds_is_refused() {
+    let (_database, pool) = database().await;
+    append(&pool, &full_history()).await;
+    apply_to_all(&pool, &log(&pool).await, 0).await;
+    let right = tables(&pool).await;
+    let revised =
+        "UPDATE projection_versions SET revision = revision + $1 WHERE projection = 'wallet_balances'";
+    let revise = async |by: i32| sqlx::query(revised).bind(by).execute(&pool).await.expect("revised");
+    sqlx::query("UPDATE wallet_balances_1 SET balance_micro = 7").execute(&pool).await.expect("done");
+    rebuild_outdated(&pool, &Progress::silent()).await.expect("nothing to do");
+    assert_ne!(tables(&pool).await, right, "a read model of this build's form is left alone");
+    revise(-1).await;
+    let silent = Progress::silent();
+    let (first, second) = tokio::join!(rebuild_outdated(&pool, &silent), rebuild_outdated(&pool, &silent));
+    first.and(second).expect("two nodes start at once");
+    assert_eq!(tables(&pool).await, right);
+    revise(1).await;
+    let refusal = rebuild_outdated(&pool, &Progress::silent()).await.expect_err("an older build");
+    assert!(refusal.to_string().contains("newer build"), "{refusal:#}");
 }

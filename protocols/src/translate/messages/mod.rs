@@ -2,7 +2,7 @@
 //!
 //! Reading is strict where a guess would change what the customer gets; writing obeys every rule by which
 //! the provider would refuse the whole request (results beside their calls, no empty text, thinking in the
-//! form the model takes, at most four cache marks). The rules are listed in docs/translation-messages.md.
+//! form the model takes, at most four cache marks). The rules are listed in docs/translation/messages.md.
 
 mod block;
 mod cache;
