@@ -4,7 +4,7 @@
 //! vain. Codex hides the text of a 429 and retries a 402, so it is told inside a stream: what waiting
 //! cannot mend as `invalid_prompt`, which it shows verbatim; what waiting mends as
 //! `rate_limit_exceeded`, whose "try again in Ns" it obeys.
-//! Claude Code hides the text of a 404, so it is told of models it cannot have by a 400.
+//! Claude Code hides the text of a 404 and tries a 400 again, so it is told of models it cannot have by a 410.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -240,10 +240,10 @@ pub fn respond(error: &GatewayError, caller: &Caller) -> Response {
     json(error, status_for(error, caller.family), caller)
 }
 
-/// Claude Code puts words of its own in place of a 404's and shows those of a 400.
+/// Claude Code puts words of its own in place of a 404's and asks twice; a 400 it tries six times, shedding betas.
 fn status_for(error: &GatewayError, family: ClientFamily) -> StatusCode {
     match (family, error.kind()) {
-        (ClientFamily::ClaudeCode, ErrorKind::NotFound) => StatusCode::BAD_REQUEST,
+        (ClientFamily::ClaudeCode, ErrorKind::NotFound) => StatusCode::GONE,
         _ => error.status(),
     }
 }
@@ -339,7 +339,7 @@ mod tests {
         let unknown = GatewayError::UnknownModel { model: "missing".into(), available: "one, two".into() };
         let disabled = GatewayError::ModelDisabled { model: "off".into(), available: "one, two".into() };
         for error in [unknown, disabled] {
-            assert_eq!(status(&error, ClientFamily::ClaudeCode), StatusCode::BAD_REQUEST);
+            assert_eq!(status(&error, ClientFamily::ClaudeCode), StatusCode::GONE);
             assert_eq!(status(&error, ClientFamily::Other), StatusCode::NOT_FOUND);
         }
         assert_eq!(status(&GatewayError::KeyExpired, ClientFamily::ClaudeCode), StatusCode::FORBIDDEN);
