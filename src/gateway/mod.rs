@@ -85,7 +85,11 @@ impl GatewaySettings {
     fn policy(&self, family: ClientFamily) -> BillingPolicy {
         match family {
             ClientFamily::CodexCli => BillingPolicy::Delta,
-            ClientFamily::ClaudeCode | ClientFamily::Codexclaude | ClientFamily::Other => BillingPolicy::Full,
+            ClientFamily::ClaudeCode
+            | ClientFamily::Codexclaude
+            | ClientFamily::OpenaiSdk
+            | ClientFamily::AnthropicSdk
+            | ClientFamily::Other => BillingPolicy::Full,
         }
     }
 }

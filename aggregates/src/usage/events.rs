@@ -19,12 +19,22 @@ pub enum ClientFamily {
     CodexCli,
     ClaudeCode,
     Codexclaude,
-    /// SDKs and everything else.
+    /// OpenAI's own SDKs, in any language.
+    OpenaiSdk,
+    /// Anthropic's own SDKs.
+    AnthropicSdk,
     Other,
 }
 
 impl ClientFamily {
-    pub const ALL: [Self; 4] = [Self::CodexCli, Self::ClaudeCode, Self::Codexclaude, Self::Other];
+    pub const ALL: [Self; 6] = [
+        Self::CodexCli,
+        Self::ClaudeCode,
+        Self::Codexclaude,
+        Self::OpenaiSdk,
+        Self::AnthropicSdk,
+        Self::Other,
+    ];
 
     /// The name in reports, metric labels and read tables.
     pub fn name(self) -> &'static str {
@@ -32,6 +42,8 @@ impl ClientFamily {
             Self::CodexCli => "codex_cli",
             Self::ClaudeCode => "claude_code",
             Self::Codexclaude => "codexclaude",
+            Self::OpenaiSdk => "openai_sdk",
+            Self::AnthropicSdk => "anthropic_sdk",
             Self::Other => "other",
         }
     }
