@@ -3,8 +3,8 @@
 use cqrs_es::Aggregate;
 
 use crate::examples::{attempt, generation, key, second};
-use crate::wallet::ReleaseReason;
 use crate::usage::{Attempt, MAX_ATTEMPTS, TokenUsage, UsageEvent, UsageRefusal};
+use crate::wallet::ReleaseReason;
 
 fn opened() -> TokenUsage {
     let mut stream = TokenUsage::default();
