@@ -78,13 +78,16 @@ impl Gateway {
             return Ok(checked.plan(label));
         }
         let (catalog, region) = (self.providers.catalog(), self.settings.region.as_ref());
-        let planned = self
+        let (planned, failures_to_open) = self
             .log
             .read(POLICY_STREAM, |policy: &RoutingPolicy| {
-                policy.plan(catalog, &Ask { label, client: incoming.protocol, region })
+                let planned = policy.plan(catalog, &Ask { label, client: incoming.protocol, region });
+                (planned, policy.health().failures_to_open)
             })
             .await
             .map_err(unavailable)?;
+        // Here, because every request reads the policy: the operator's number counts from the next one on.
+        self.circuits.open_after(failures_to_open);
         match planned {
             Ok(plan) => Ok(plan),
             Err(RoutingRefusal::UnknownModel { .. }) => Err(self.unknown_model(label).await?),

@@ -19,7 +19,7 @@ use super::generation::Generation;
 use super::refusal::GatewayError;
 use super::told;
 use super::verdict::AnswerEnd;
-use super::{Answer, Gateway, refuse};
+use super::{Answer, FailureClass, Gateway, refuse, refuse_after};
 use crate::crash_points;
 use crate::upstream::circuits::Pass;
 
@@ -43,7 +43,8 @@ impl Gateway {
         let Some(body) = body else {
             pass.failed(None);
             self.release(&generation, ReleaseReason::NothingDelivered).await;
-            return refuse(answer, &GatewayError::ProviderFailed, &generation.caller);
+            let (error, caller) = (GatewayError::ProviderFailed, &generation.caller);
+            return refuse_after(answer, &error, caller, FailureClass::Failed);
         };
         let metered = meter_body(generation.target.protocol, &body);
         let carried = carried(&generation, &back, &body);
@@ -69,6 +70,9 @@ impl Gateway {
                 let _client_left = answer.send(success(headers, body)).is_err();
             }
             (Ok(_), None) => unreachable!("only what was carried is finished"),
+            (Err(error @ GatewayError::ProviderFailed), _) => {
+                refuse_after(answer, &error, &generation.caller, FailureClass::Failed)
+            }
             (Err(error), _) => refuse(answer, &error, &generation.caller),
         }
     }

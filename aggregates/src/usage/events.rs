@@ -10,7 +10,7 @@ use crate::money::{MicroUsd, PicoUsd};
 use crate::pricing::rating::Line;
 use crate::pricing::tariff::Mode;
 use crate::time::Timestamp;
-use crate::wallet::events::{GrantPart, ReversalReason};
+use crate::wallet::events::{GrantPart, ReleaseReason, ReversalReason};
 
 /// The client program, recognised from its headers; it can be spoofed and grants nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -214,6 +214,13 @@ pub enum UsageEvent {
         attempt: Attempt,
         at: Timestamp,
     },
+    /// An operator principal's generation came to nothing: no provider has answered. A customer's is on
+    /// record in the release of its hold.
+    GenerationReleased {
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+        at: Timestamp,
+    },
     GenerationSettled(Box<GenerationSettled>),
     /// Wallet and operator are square again: the whole charge went back.
     ChargeReversed {
@@ -283,6 +290,7 @@ impl DomainEvent for UsageEvent {
         match self {
             Self::GenerationOpened { .. } => "usage.generation_opened",
             Self::AttemptStarted { .. } => "usage.attempt_started",
+            Self::GenerationReleased { .. } => "usage.generation_released",
             Self::GenerationSettled(_) => "usage.generation_settled",
             Self::ChargeReversed { .. } => "usage.charge_reversed",
         }
