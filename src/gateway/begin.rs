@@ -181,9 +181,7 @@ impl Gateway {
         let catalog = self.providers.catalog();
         let model: Option<String> = self
             .log
-            .read(POLICY_STREAM, |policy: &RoutingPolicy| {
-                policy.resolve(catalog, label).map(str::to_owned)
-            })
+            .read(POLICY_STREAM, |policy: &RoutingPolicy| policy.resolve(catalog, label).map(str::to_owned))
             .await?;
         Ok(match model {
             Some(model) => self.models_on_sale().await?.contains(&model),
