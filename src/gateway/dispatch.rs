@@ -18,6 +18,7 @@ use super::generation::Generation;
 use super::refusal::{DEFAULT_RETRY_SECS, GatewayError};
 use super::routing::{Leg, Route};
 use super::{Answer, Gateway, refuse_after};
+use crate::crash_points;
 use crate::upstream::SendError;
 
 /// Attempts of one generation, all providers together.
@@ -58,6 +59,10 @@ impl Gateway {
             let (headers, query) = (request.headers, request.query);
             generation.dispatched_ms = generation.elapsed_ms();
             let left = generation.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.release(&generation, ReleaseReason::NotDispatched).await;
+                return refuse(answer, &GatewayError::Busy, &generation.caller);
+            }
             let sent =
                 self.providers.send(&generation.target, query.as_deref(), headers, request.body, left).await;
             let failure = match sent {
@@ -123,7 +128,10 @@ impl Gateway {
         }
         generation.target = leg.target.clone();
         match self.record_attempt(generation).await {
-            Ok(()) => Some(leg),
+            Ok(()) => {
+                crash_points::reached(crash_points::ATTEMPT_RECORDED);
+                Some(leg)
+            }
             Err(error) => {
                 tracing::warn!(generation = %generation.id, %error, "a further attempt could not be put on record");
                 None

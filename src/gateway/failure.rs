@@ -39,7 +39,8 @@ impl FailureClass {
     /// What a provider's status means.
     pub(super) fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
         match status.as_u16() {
-            401 | 402 | 403 | 404 => Self::Refused,
+            // A redirect is never followed; it was answered in place of the request.
+            300..=399 | 401 | 402 | 403 | 404 => Self::Refused,
             408 | 409 | 425 | 500..=502 | 504..=528 | 530..=599 => Self::Failed,
             429 | 503 | 529 => Self::Overloaded { retry_after },
             _ => Self::BadRequest,
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_have_begun_is_tried_again() {
-        for status in [401, 402, 403, 404, 429, 503, 529] {
+        for status in [301, 307, 401, 402, 403, 404, 429, 503, 529] {
             assert!(class(status).may_be_tried_again(false), "{status}");
         }
         assert!(FailureClass::NotReached.may_be_tried_again(false));

@@ -3,6 +3,8 @@
 //! A client that leaves does not end the call: half an answer could only be guessed at, so it is read
 //! to its end within a longer limit.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -80,7 +82,8 @@ impl Gateway {
     /// The whole body, or `None` where the provider broke off, fell silent or sent too much.
     async fn read_whole(&self, generation: &Generation, mut response: reqwest::Response) -> Option<Bytes> {
         let mut body = BytesMut::new();
-        let longest = self.drains.limits().longest_unstreamed;
+        let left = generation.deadline.saturating_duration_since(Instant::now());
+        let longest = self.drains.limits().longest_unstreamed.min(left);
         let read = async {
             loop {
                 match response.chunk().await {
