@@ -232,6 +232,9 @@ fn spoken(asked: &Asked, told: &Directive) -> Block {
 }
 
 fn wanted_calls(asked: &Asked, told: &Directive) -> Vec<ToolMarker> {
+    if let Some(calls) = &told.calls {
+        return calls.clone();
+    }
     if asked.ends_in_tool_output {
         return Vec::new();
     }

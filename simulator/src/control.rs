@@ -22,6 +22,7 @@ pub fn router() -> Router<Arc<State>> {
         .route("/_bills", get(list_bills).delete(reset))
         .route("/_bills/{id}", get(bills_of_response))
         .route("/_requests", get(counts))
+        .route("/_received", get(received))
         .route("/_script", get(read_script).post(extend_script).delete(clear_script))
 }
 
@@ -60,6 +61,18 @@ async fn counts(Shared(state): Shared<Arc<State>>) -> Response {
 
 async fn read_script(Shared(state): Shared<Arc<State>>) -> Response {
     ok(json!({ "entries": state.script.list() }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    #[serde(rename = "match", default)]
+    matches: String,
+}
+
+/// The bodies of the last requests to generate, oldest first.
+async fn received(Shared(state): Shared<Arc<State>>, Query(which): Query<Which>) -> Response {
+    ok(json!({ "requests": state.received.containing(&which.matches) }))
 }
 
 /// Takes one entry or a list of them.

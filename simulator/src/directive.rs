@@ -40,6 +40,8 @@ pub struct Directive {
     pub delta_count: Option<u64>,
     pub delta_text: Option<String>,
     pub finish: Option<Finish>,
+    /// The calls this very answer makes, wherever in the conversation it stands.
+    pub calls: Option<Vec<ToolMarker>>,
 
     pub header_delay_ms: Option<u64>,
     pub first_byte_delay_ms: Option<u64>,
@@ -137,10 +139,12 @@ pub enum ErrorForm {
     Error,
 }
 
-/// A tool call asked for by `[[tool:NAME {"json":"args"}]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A tool call asked for by `[[tool:NAME {"json":"args"}]]`, or by the field `calls`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct ToolMarker {
     pub name: String,
+    /// JSON as text; free text for custom tools.
     pub arguments: String,
 }
 

@@ -16,6 +16,7 @@ mod delivery;
 mod directive;
 mod messages;
 mod models;
+mod received;
 mod refusal;
 mod request;
 mod requests;

@@ -26,6 +26,11 @@ pub fn check(model: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Deepseek's dialect is OpenAI's, but shows its thinking and can be told not to think.
+pub fn is_deepseek(model: &str) -> bool {
+    model.starts_with("deepseek")
+}
+
 /// The list, in Anthropic's shape for callers that name an Anthropic version.
 pub fn list(headers: &HeaderMap) -> Value {
     let anthropic = is_anthropic(headers);

@@ -20,6 +20,7 @@ use crate::answer::{Answer, new_id};
 use crate::bills::{Ledger, Origin, Receipt};
 use crate::check::Object;
 use crate::directive::{Directive, ErrorTold};
+use crate::received::LastReceived;
 use crate::refusal::{Refusal, openai_error};
 use crate::request::{Asked, Dialect, kept_headers};
 use crate::requests::{Refused, Requests};
@@ -39,6 +40,7 @@ pub struct State {
     pub ledger: Arc<Ledger>,
     pub script: Script,
     pub requests: Requests,
+    pub received: LastReceived,
     api_key: Option<String>,
 }
 
@@ -48,6 +50,7 @@ impl State {
             ledger: Arc::new(ledger),
             script: Script::default(),
             requests: Requests::default(),
+            received: LastReceived::default(),
             api_key,
         })
     }
@@ -145,6 +148,7 @@ async fn generate(
     body: Received,
 ) -> Response {
     let told = received(state, dialect, headers, body).and_then(|(bytes, body)| {
+        state.received.keep(path, &bytes);
         let asked = read(dialect, body, headers)?;
         let scripted = state.script.take(path, &bytes);
         let told = Directive::gather(scripted, &asked.last_user_text, headers)?;

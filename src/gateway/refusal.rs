@@ -4,6 +4,7 @@
 //! vain. Codex hides the text of a 429 and retries a 402, so it is told inside a stream: what waiting
 //! cannot mend as `invalid_prompt`, which it shows verbatim; what waiting mends as
 //! `rate_limit_exceeded`, whose "try again in Ns" it obeys.
+//! Claude Code hides the text of a 404, so it is told of models it cannot have by a 400.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -236,7 +237,15 @@ pub fn respond(error: &GatewayError, caller: &Caller) -> Response {
     if is_codex(caller.family) && !error.is_our_outage() {
         return if caller.streaming { codex_stream(error, caller) } else { codex_json(error, caller) };
     }
-    json(error, error.status(), caller)
+    json(error, status_for(error, caller.family), caller)
+}
+
+/// Claude Code puts words of its own in place of a 404's and shows those of a 400.
+fn status_for(error: &GatewayError, family: ClientFamily) -> StatusCode {
+    match (family, error.kind()) {
+        (ClientFamily::ClaudeCode, ErrorKind::NotFound) => StatusCode::BAD_REQUEST,
+        _ => error.status(),
+    }
 }
 
 /// Codex shows a failed response's message; `invalid_prompt` is not retried, `rate_limit_exceeded` is.
@@ -310,4 +319,31 @@ fn sentence(error: &GatewayError) -> String {
 fn message_of(body: &[u8]) -> Option<String> {
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     Some(body.get("error")?.get("message")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(error: &GatewayError, family: ClientFamily) -> StatusCode {
+        let caller = Caller {
+            protocol: Protocol::Messages,
+            family,
+            streaming: true,
+            model: "missing".into(),
+            request_id: "req".into(),
+        };
+        respond(error, &caller).status()
+    }
+
+    #[test]
+    fn claude_code_is_told_of_a_model_it_cannot_have_by_the_status_whose_sentence_it_shows() {
+        let unknown = GatewayError::UnknownModel { model: "missing".into(), available: "one, two".into() };
+        let disabled = GatewayError::ModelDisabled { model: "off".into(), available: "one, two".into() };
+        for error in [unknown, disabled] {
+            assert_eq!(status(&error, ClientFamily::ClaudeCode), StatusCode::BAD_REQUEST);
+            assert_eq!(status(&error, ClientFamily::Other), StatusCode::NOT_FOUND);
+        }
+        assert_eq!(status(&GatewayError::KeyExpired, ClientFamily::ClaudeCode), StatusCode::FORBIDDEN);
+    }
 }

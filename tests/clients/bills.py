@@ -109,7 +109,8 @@ def codex_conversation(bill):
     if client_of(bill) != "codex_cli":
         return None
     reference = bill["client_ref"]
-    return reference.get("thread_id") or reference.get("prompt_cache_key")
+    # A provider of Messages is told neither; a case that runs together with others holds one conversation.
+    return reference.get("thread_id") or reference.get("prompt_cache_key") or bill["tag"]
 
 
 def half_even(pico):

@@ -15,15 +15,19 @@ BILL_TIMEOUT_SECONDS = 30
 class Case:
     name: str
     run: object
-    payer: str  # "demo", or a customer of its own: "empty", "three dollars"
+    payer: str  # "demo", or a customer of its own: "empty", "three dollars"; "any" of the pool's, "nobody"
     needs_wallets: bool
+    together: bool
 
 
-def case(name, payer="demo", needs_wallets=False):
-    """Registers a case: a function of the `World`. It fails by raising; the money is checked after it in any case."""
+def case(name, payer="demo", needs_wallets=False, together=False):
+    """Registers a case: a function of the `World`. It fails by raising; the money is checked after it in any case.
+
+    Cases that run `together` with others mark every request by `world.told()`, so that its bill is known as theirs.
+    """
 
     def register(function):
-        CASES.append(Case(name, function, payer, needs_wallets or payer != "demo"))
+        CASES.append(Case(name, function, payer, needs_wallets or payer != "demo", together))
         return function
 
     return register
@@ -31,7 +35,10 @@ def case(name, payer="demo", needs_wallets=False):
 
 @dataclass
 class World:
-    """What a case sees: who pays, where to send requests, what the simulator has billed since the case began."""
+    """What a case sees: who pays, where to send requests, what the simulator has billed since the case began.
+
+    `tag` marks the requests of a case that runs together with others.
+    """
 
     base_url: str
     customer: object
@@ -40,18 +47,32 @@ class World:
     simulator: object
     tap: object
     has_wallets: bool
+    service: object
+    tag: str = ""
     first_bill: int = 0
-    first_request: int = 0
     first_upstream_request: int = 0
-    found: dict = field(default_factory=dict)
+    # What providers other than the simulator have billed, in its form.
+    other_bills: list = field(default_factory=list)
 
     def begin(self):
         self.first_bill = self.simulator.last_bill_number()
-        self.first_request = len(self.tap.requests())
         self.first_upstream_request = self.simulator.requests()
 
+    def told(self, **directive):
+        """A directive for the last user text that marks the request as this case's."""
+        return told(tag=self.tag, **directive)
+
+    def steps(self, *directives):
+        """Tells the simulator what to answer to this case's next requests, one after the other."""
+        entries = [{"match": self.tag, "directive": {"tag": self.tag, **directive}} for directive in directives]
+        self.simulator.script(entries)
+
+    def received(self):
+        """What the simulator has received of this case: `[{"path", "body"}]`."""
+        return self.simulator.received(self.tag)
+
     def bills(self):
-        return self.simulator.bills_after(self.first_bill)
+        return self.simulator.bills_after(self.first_bill, self.tag) + self.other_bills
 
     def bill(self):
         """The only bill since the case began."""
@@ -68,9 +89,11 @@ class World:
 
     def requests(self):
         """What the client has sent since the case began, as `POST /v1/responses`."""
-        return self.tap.requests()[self.first_request :]
+        return self.tap.requests()
 
     def upstream_requests(self):
+        if self.tag:
+            return len(self.received())
         return self.simulator.requests() - self.first_upstream_request
 
 

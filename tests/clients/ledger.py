@@ -27,15 +27,19 @@ class Simulator:
     def __init__(self, url):
         self.url = url
 
-    def bills_after(self, number):
-        return read(f"{self.url}/_bills?after={number}&limit=1000")["bills"]
+    def bills_after(self, number, tag=""):
+        tagged = f"&tag={tag}" if tag else ""
+        return read(f"{self.url}/_bills?after={number}&limit=1000{tagged}")["bills"]
+
+    def received(self, part):
+        return read(f"{self.url}/_received?match={part}")["requests"]
 
     def last_bill_number(self):
         return read(f"{self.url}/_bills?limit=1")["totals"]["bills"]
 
-    def script(self, entry):
-        """Tells it ahead of time what to do with the next request that matches."""
-        body = json.dumps(entry).encode()
+    def script(self, entries):
+        """Tells it ahead of time what to do with the next request that matches, or with the next few."""
+        body = json.dumps(entries).encode()
         urllib.request.urlopen(f"{self.url}/_script", data=body, timeout=READ_TIMEOUT_SECONDS).close()
 
     def requests(self):

@@ -4,11 +4,15 @@
 import argparse
 import os
 import pathlib
+import queue
+import re
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import cases  # noqa: F401  (registers every case)
 from bills import Oracle, read_rates
@@ -19,6 +23,9 @@ from tap import Tap
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 CREDIT_USD = {"empty": None, "three dollars": "3.00"}
+# Who pays for cases that run together: each has one at a time.
+POOL = 3
+POOL_CREDIT_USD = "200.00"
 
 
 def main():
@@ -26,10 +33,10 @@ def main():
     # Ends through the clean-up below.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     started = time.monotonic()
-    service = (SimulatorAlone if options.simulator_alone else Service)(options.binaries)
+    service = (SimulatorAlone if options.simulator_alone else Service)(options.binaries, options.clients)
     run = Run(service, options.clients)
     try:
-        run.all([case for case in CASES if options.only in case.name])
+        run.all([case for case in CASES if re.search(options.only, case.name)])
         if service.has_wallets:
             run.attempt("codexapi verify finds nothing", lambda: service.command("verify"))
         if run.failed:
@@ -47,7 +54,7 @@ def parse_arguments():
     target = REPOSITORY / (os.environ.get("CARGO_TARGET_DIR") or "target")
     parser.add_argument("--clients", type=pathlib.Path, required=True, help="folder of the installed clients")
     parser.add_argument("--binaries", type=pathlib.Path, default=target / "debug", help="folder of our programs")
-    parser.add_argument("--only", default="", metavar="TEXT", help="cases whose name contains this")
+    parser.add_argument("--only", default="", metavar="PATTERN", help="cases in whose name this is found")
     parser.add_argument("--simulator-alone", action="store_true",
                         help="without the gateway: is a failure the client's or ours? Checks no money.")
     return parser.parse_args()
@@ -58,31 +65,51 @@ class Run:
 
     def __init__(self, service, clients):
         self.service, self.clients = service, clients
-        self.tap = Tap(service.base_url)
         self.simulator = Simulator(service.simulator_url)
-        self.oracle = Oracle(read_rates(REPOSITORY / "config" / "prices.toml")) if service.has_wallets else None
+        self.oracle = Oracle(read_rates(service.prices)) if service.has_wallets else None
         self.ledgers = {}
+        self.pool = queue.SimpleQueue()
+        self.lock = threading.Lock()
         self.passed = self.failed = self.skipped = 0
 
     def all(self, chosen):
-        for number, case in enumerate(chosen):
-            if case.needs_wallets and not self.service.has_wallets:
-                self.skipped += 1
-                continue
-            self.attempt(case.name, lambda: self.one(case, number))
+        """One after the other, and then those that may run together."""
+        able = [case for case in chosen if self.service.has_wallets or not case.needs_wallets]
+        self.skipped += len(chosen) - len(able)
+        numbered = list(enumerate(able))
+        for number, case in numbered:
+            if not case.together:
+                self.attempt(case.name, lambda: self.one(case, number, self.ledger(case.payer)))
+        together = [(number, case) for number, case in numbered if case.together]
+        if not together:
+            return
+        for number in range(POOL):
+            self.pool.put(self.ledger(f"payer {number}"))
+        with ThreadPoolExecutor(POOL) as threads:
+            list(threads.map(lambda each: self.one_of_many(*each), together))
 
-    def one(self, case, number):
-        ledger = self.ledger(case.payer)
+    def one_of_many(self, number, case):
+        ledger = self.pool.get() if case.payer == "any" else None
+        try:
+            self.attempt(case.name, lambda: self.one(case, number, ledger, tag=f"case-{number}."))
+        finally:
+            if ledger:
+                self.pool.put(ledger)
+
+    def one(self, case, number, ledger, tag=""):
         scratch = self.service.folder / f"case-{number}"
         scratch.mkdir()
+        tap = Tap(self.service.base_url)
         world = World(
-            base_url=self.tap.base_url, customer=ledger.customer if ledger else self.service.demo, clients=self.clients,
-            scratch=scratch, simulator=self.simulator, tap=self.tap, has_wallets=self.service.has_wallets,
+            base_url=tap.base_url, customer=ledger.customer if ledger else self.service.demo, clients=self.clients,
+            scratch=scratch, simulator=self.simulator, tap=tap, has_wallets=self.service.has_wallets,
+            service=self.service, tag=tag,
         )
         world.begin()
         try:
             case.run(world)
         finally:
+            tap.close()
             shutil.rmtree(scratch, ignore_errors=True)
             # Also after a failure, so that its charges are not taken for the next case's.
             if ledger:
@@ -93,7 +120,8 @@ class Run:
             return None
         if payer not in self.ledgers:
             demo = payer == "demo"
-            customer = self.service.demo if demo else self.service.new_customer(payer, CREDIT_USD[payer])
+            credit_usd = CREDIT_USD.get(payer, POOL_CREDIT_USD)
+            customer = self.service.demo if demo else self.service.new_customer(payer, credit_usd)
             self.ledgers[payer] = Ledger(self.service.base_url, customer, self.oracle)
         return self.ledgers[payer]
 
@@ -103,18 +131,17 @@ class Run:
             action()
             trouble = None
         except Exception as error:  # whatever a client raises is this case's failure
-            place = "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=True))
-            trouble = f"{type(error).__name__}: {error}\n{place}"
+            trouble = "".join(traceback.format_exception(type(error), error, error.__traceback__, chain=True))
         self.report(name, trouble, time.monotonic() - started)
 
     def report(self, name, trouble, seconds=0.0):
-        if trouble is None:
-            self.passed += 1
-        else:
-            self.failed += 1
-        print(f"{'FAIL' if trouble else 'ok  '} {seconds:5.1f} s  {name}", flush=True)
+        line = f"{'FAIL' if trouble else 'ok  '} {seconds:5.1f} s  {name}"
         if trouble:
-            print("      " + trouble.replace("\n", "\n      "), flush=True)
+            line += "\n      " + trouble.replace("\n", "\n      ")
+        with self.lock:
+            self.passed += trouble is None
+            self.failed += trouble is not None
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

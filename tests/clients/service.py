@@ -14,6 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 
+import catalog
 from ledger import read
 
 START_TIMEOUT_SECONDS = 120
@@ -34,24 +35,41 @@ class Customer:
 
 
 class Service:
-    """`codexapi dev`: Postgres, NATS, simulator, gateway and the demo customer."""
+    """`codexapi dev`, with Postgres, NATS and the demo customer, behind it a simulator and aimock.
+
+    Which model is served in which dialect is `catalog.py`'s to say.
+    """
 
     has_wallets = True
 
-    def __init__(self, binaries):
+    def __init__(self, binaries, clients):
         self.program = binaries / "codexapi"
         self.folder = temporary_folder()
-        command = [self.program, "dev", "--listen", "127.0.0.1:0", "--data", self.folder / "data", "--json"]
-        self.process = Process(command, self.folder / "log")
+        self.processes = []
         try:
+            simulator = [binaries / "codexapi-simulator", "--listen", "127.0.0.1:0"]
+            self.simulator_url = self.start("simulator", simulator).ready_line()["baseUrl"]
+            mock = ["node", clients / "npm" / "scenarios" / "aimock.mjs"]
+            copy_scenarios(clients)
+            self.mock_url = self.start("aimock", mock).ready_line()["baseUrl"]
+            self.prices, providers = catalog.write(self.folder, self.simulator_url, self.mock_url)
+            command = [self.program, "dev", "--listen", "127.0.0.1:0", "--data", self.folder / "data", "--json"]
+            self.process = self.start("log", [*command, "--providers-file", providers, "--prices-file", self.prices])
             ready = self.process.ready_line()
-            self.base_url, self.simulator_url = ready["baseUrl"], ready["simulatorUrl"]
-            digest_key = (self.folder / "data" / "secrets" / "token-digest-key").read_text().strip()
-            self.environment = {"DATABASE_URL": ready["databaseUrl"], "CODEXAPI_TOKEN_DIGEST_KEY": digest_key}
+            self.base_url, self.admin_key = ready["baseUrl"], ready["adminKey"]
+            self.environment = {
+                "DATABASE_URL": ready["databaseUrl"], "CODEXAPI_TOKEN_DIGEST_KEY": ready["tokenDigestKey"],
+                "CODEXAPI_SEALING_KEY": ready["sealingKey"],
+            }
             self.demo = Customer("demo", ready["customerId"], ready["customerToken"])
         except BaseException:
             self.stop()
             raise
+
+    def start(self, name, command):
+        process = Process(command, self.folder / name)
+        self.processes.append(process)
+        return process
 
     def command(self, *arguments):
         """Runs `codexapi …` against this service's database; returns what it printed. Errors: it fails."""
@@ -75,10 +93,14 @@ class Service:
 
     def wait_until_known(self, customer):
         """A new token works once the read models have it."""
+        return self.eventually(lambda: read(f"{self.base_url}/api/v1/me", customer.token))
+
+    def eventually(self, check):
+        """What `check` returns once it does not fail any more: read models follow the log."""
         deadline = time.monotonic() + KNOWN_WITHIN_SECONDS
         while True:
             try:
-                return read(f"{self.base_url}/api/v1/me", customer.token)
+                return check()
             except AssertionError:
                 if time.monotonic() > deadline:
                     raise
@@ -87,7 +109,8 @@ class Service:
     def stop(self):
         """Returns what went wrong in stopping, or `None`."""
         try:
-            return self.process.stop()
+            troubles = [process.stop() for process in reversed(self.processes)]
+            return next((trouble for trouble in troubles if trouble), None)
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -97,8 +120,9 @@ class SimulatorAlone:
 
     has_wallets = False
 
-    def __init__(self, binaries):
+    def __init__(self, binaries, clients):
         self.folder = temporary_folder()
+        copy_scenarios(clients)
         command = [binaries / "codexapi-simulator", "--listen", "127.0.0.1:0"]
         self.process = Process(command, self.folder / "log")
         try:
@@ -157,6 +181,12 @@ class Process:
         """Without the reading that the checks themselves do."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if "/api/v1/" not in line]
         return "\n".join(["--- the end of its log", *lines[-LOG_TAIL_LINES:]])
+
+
+def copy_scenarios(clients):
+    """Node looks for packages beside the file, so the scenarios go to where the packages are."""
+    scenarios = pathlib.Path(__file__).resolve().parent / "js"
+    shutil.copytree(scenarios, clients / "npm" / "scenarios", dirs_exist_ok=True)
 
 
 def temporary_folder():

@@ -17,7 +17,7 @@ REQUEST_LINE = re.compile(rb"\b(GET|HEAD|POST|PUT|PATCH|DELETE|CONNECT|OPTIONS) 
 
 
 class Tap:
-    """Listens on a free loopback port for as long as the program runs."""
+    """Listens on a free loopback port until it is closed."""
 
     def __init__(self, target_url):
         target = urlsplit(target_url)
@@ -33,9 +33,18 @@ class Tap:
         with self.lock:
             return list(self.seen)
 
+    def close(self):
+        """Takes no more connections; those that are open go on."""
+        # Wakes the thread that accepts.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
     def accept(self):
         while True:
-            client, _ = self.listener.accept()
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
             try:
                 server = socket.create_connection(self.target, CONNECT_TIMEOUT_SECONDS)
             except OSError:

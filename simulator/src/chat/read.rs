@@ -50,13 +50,18 @@ const ALLOWED: &[&str] = &[
     "web_search_options",
 ];
 
+const ALLOWED_BY_DEEPSEEK: &[&str] = &["thinking"];
+
 const MOST_CHOICES: u64 = 128;
 const MOST_STOPS: usize = 4;
 
 pub fn read(body: Object, headers: &HeaderMap) -> Result<Asked, Refusal> {
     let fields = Fields::new(&body, "");
-    fields.only(ALLOWED)?;
     let model = fields.need_string("model")?.to_owned();
+    match models::is_deepseek(&model) {
+        true => fields.only(&[ALLOWED, ALLOWED_BY_DEEPSEEK].concat())?,
+        false => fields.only(ALLOWED)?,
+    }
     models::check(&model)?;
     check_options(fields)?;
     let (stream, include_usage) = read_streaming(fields)?;

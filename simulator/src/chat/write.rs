@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, Block, What};
 use crate::directive::{Finish, MidStreamError, UsageReport};
+use crate::models;
 use crate::refusal::openai_error;
 use crate::sse::{Event, Events, broken_off};
 
@@ -93,12 +94,13 @@ fn closing(answer: &Answer) -> Vec<Event> {
     events
 }
 
-/// Reasoning and searches are not shown here, only counted.
+/// Searches are not shown here, only counted; so is reasoning but for Deepseek's.
 fn block_events(answer: &Arc<Answer>, at: usize) -> Events {
     let block = &answer.blocks[at];
     match block.what {
-        What::Reasoning | What::WebSearch => return Box::new(std::iter::empty()),
-        What::Text | What::Refusal | What::Call { .. } => {}
+        What::WebSearch => return Box::new(std::iter::empty()),
+        What::Reasoning if !shows_reasoning(answer) => return Box::new(std::iter::empty()),
+        What::Reasoning | What::Text | What::Refusal | What::Call { .. } => {}
     }
     let choices = answer.asked.choices;
     let begin: Vec<Event> = call_begin(answer, at)
@@ -136,8 +138,13 @@ fn delta(answer: &Answer, at: usize, piece: usize) -> Value {
         What::Call { custom: true, .. } => json!({ "tool_calls": [
             { "index": call_index(answer, at), "custom": { "input": text } }
         ] }),
-        What::Text | What::Reasoning | What::WebSearch => json!({ "content": text }),
+        What::Reasoning => json!({ "reasoning_content": text }),
+        What::Text | What::WebSearch => json!({ "content": text }),
     }
+}
+
+fn shows_reasoning(answer: &Answer) -> bool {
+    models::is_deepseek(&answer.asked.model)
 }
 
 fn call_index(answer: &Answer, at: usize) -> usize {
@@ -170,6 +177,9 @@ fn message(answer: &Answer) -> Value {
     let mut message = Map::new();
     message.insert("role".into(), json!("assistant"));
     message.insert("content".into(), json!(spoken(What::Text)));
+    if shows_reasoning(answer) {
+        message.insert("reasoning_content".into(), json!(spoken(What::Reasoning)));
+    }
     message.insert("refusal".into(), json!(spoken(What::Refusal)));
     message.insert("annotations".into(), json!([]));
     if !calls.is_empty() {

@@ -12,7 +12,7 @@ PARALLEL = 5
 SLOW_MS = 1_000
 
 
-def claude(world, prompt, name="only", **environment):
+def claude(world, prompt, name="only", tools="Bash", **environment):
     """`claude -p` in a home and a folder of its own."""
     home, folder = world.scratch / name / "home", world.scratch / name / "work"
     for each in (home, folder):
@@ -28,7 +28,7 @@ def claude(world, prompt, name="only", **environment):
     }
     environment = {key: value for key, value in environment.items() if value is not None}
     program = only(world.clients, PROGRAM)
-    return run_program([program, "-p", prompt, "--allowedTools", "Bash"], folder, environment)
+    return run_program([program, "-p", prompt, "--allowedTools", tools], folder, environment)
 
 
 def check_proof(world, done, name="only"):

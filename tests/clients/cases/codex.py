@@ -34,13 +34,13 @@ PROOF = "written-by-codex"
 TOOL = '[[tool:exec_command {"cmd":"echo %s >> proof","yield_time_ms":1000}]]' % PROOF
 
 
-def codex(world, version, *arguments, key=None):
+def codex(world, version, *arguments, key=None, model=OPENAI_MODEL):
     """`codex exec …` in a home and a folder of its own, which keep over the calls of one case."""
     home, folder = world.scratch / "home", world.scratch / "work"
     for each in (home, folder):
         each.mkdir(exist_ok=True)
     token = key or world.customer.token
-    configuration = CONFIGURATION.format(model=OPENAI_MODEL, base_url=world.base_url, token=token)
+    configuration = CONFIGURATION.format(model=model, base_url=world.base_url, token=token)
     (home / "config.toml").write_text(configuration)
     program = only(only(world.clients, VERSIONS[version]), "vendor/*/bin/codex")
     # No sandbox of its own: containers seldom allow one, and the command is ours.
@@ -49,16 +49,16 @@ def codex(world, version, *arguments, key=None):
     return run_program([program, *common, *arguments], folder, environment)
 
 
-def turn_with_retries(world, version, *arguments):
+def turn_with_retries(world, version, *arguments, **options):
     """The events of a turn that must succeed in the end."""
-    done = codex(world, version, "--json", *arguments)
+    done = codex(world, version, "--json", *arguments, **options)
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def turn(world, version, *arguments):
+def turn(world, version, *arguments, **options):
     """The events of a turn that must succeed at once."""
-    events = turn_with_retries(world, version, *arguments)
+    events = turn_with_retries(world, version, *arguments, **options)
     equal("last event", events[-1]["type"], "turn.completed")
     equal("errors", [event for event in events if event["type"] == "error"], [])
     return events
