@@ -18,6 +18,7 @@ use crate::config::{Config, CredentialSettings, DatabaseSettings};
 use crate::event_log::{EventLog, EventLogOptions};
 use crate::gateway::admission::WaitingLimits;
 use crate::gateway::{DrainLimits, Gateway, GatewaySettings, SettlementLimits};
+use crate::health::Checks;
 use crate::http::auth::Authenticator;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
@@ -47,6 +48,8 @@ pub struct App {
     pub projector: Projector,
     pub metrics: Metrics,
     pub gateway: Arc<Gateway>,
+    /// Checks of providers.
+    pub checks: Arc<Checks>,
     pub stored: Arc<Stored>,
     pub background: Arc<Background>,
     /// How far this node's relay is.
@@ -90,12 +93,15 @@ impl App {
             incarnation,
             &config.stored,
         ));
+        let node = config.node.node_name.clone();
+        let checks = Arc::new(Checks::new(gateway.clone(), log.clone(), pool.clone(), node));
         Ok(Arc::new(Self {
             incarnation,
             auth: Authenticator::new(&config.credentials, pool.clone()),
             projector: Projector::new(pool.clone(), log.appended()),
-            metrics: Metrics::new(),
+            metrics: Metrics::new(gateway.traffic()),
             gateway,
+            checks,
             stored,
             background,
             relay: watch::Sender::default(),

@@ -5,6 +5,8 @@
 
 /// Between the durable hold and its first answer.
 pub const HOLD_COMMITTED: &str = "hold_committed";
+/// A further attempt is on record and not dispatched.
+pub const ATTEMPT_RECORDED: &str = "attempt_recorded";
 /// The provider is done; nothing is settled.
 pub const UPSTREAM_DONE: &str = "upstream_done";
 /// Settled; the client has not been told.

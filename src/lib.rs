@@ -13,6 +13,7 @@ pub mod embedded;
 pub mod event_log;
 pub mod feed;
 pub mod gateway;
+pub mod health;
 pub mod history;
 pub mod http;
 pub mod metrics;

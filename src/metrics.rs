@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use codexapi_projections::open_holds;
 use http::header::CONTENT_TYPE;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -18,6 +19,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::gateway::Traffic;
+use crate::upstream::circuits::Standing;
 
 /// What Prometheus reads.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -39,6 +42,12 @@ pub struct Metrics {
     pub relay_lag: Gauge,
     /// Ended generations whose settlement is not durable yet.
     pub unfinished_settlements: Gauge,
+    /// Circuits of this node: 0 closed, 1 probing, 2 open.
+    pub circuits: Family<CircuitLabels, Gauge>,
+    /// Requests that wait for credit that others of their wallet hold, on this node.
+    pub waiting_requests: Gauge,
+    /// Holds of all nodes that are neither settled, released nor expired, as far as the read model is.
+    pub open_holds: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -52,6 +61,13 @@ pub struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProjectionLabels {
     pub projection: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct CircuitLabels {
+    pub provider: String,
+    /// The provider's name of it.
+    pub model: String,
 }
 
 impl RequestLabels {
@@ -68,7 +84,8 @@ impl RequestLabels {
 }
 
 impl Metrics {
-    pub fn new() -> Self {
+    /// Every metric; those of `traffic` are counted by the gateway.
+    pub fn new(traffic: &Traffic) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("codexapi"),
             requests: Family::default(),
@@ -78,6 +95,9 @@ impl Metrics {
             nats_connected: Gauge::default(),
             relay_lag: Gauge::default(),
             unfinished_settlements: Gauge::default(),
+            circuits: Family::default(),
+            waiting_requests: Gauge::default(),
+            open_holds: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered", metrics.requests.clone());
@@ -106,14 +126,33 @@ impl Metrics {
             "Ended generations whose settlement is not durable yet",
             metrics.unfinished_settlements.clone(),
         );
+        registry.register(
+            "upstream_attempts",
+            "Requests sent to providers, by how they ended or that an answer began",
+            traffic.attempts.clone(),
+        );
+        registry.register(
+            "upstream_failovers",
+            "Generations that went on at another provider, by the one that was left",
+            traffic.failovers.clone(),
+        );
+        registry.register(
+            "circuit_standing",
+            "Circuits of this node: 0 closed, 1 probing, 2 open",
+            metrics.circuits.clone(),
+        );
+        registry.register(
+            "waiting_requests",
+            "Requests that wait for credit that others of their wallet hold",
+            metrics.waiting_requests.clone(),
+        );
+        registry.register(
+            "open_holds",
+            "Holds of all nodes that are neither settled, released nor expired",
+            metrics.open_holds.clone(),
+        );
         registry.register("nats_connected", "1 while connected to NATS", metrics.nats_connected.clone());
         metrics
-    }
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -126,6 +165,19 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
         .context("serving metrics")
 }
 
+fn scrape_gateway(app: &App) {
+    let waiting = app.gateway.admission().waiting();
+    app.metrics.waiting_requests.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    for report in app.gateway.circuits().report() {
+        let labels = CircuitLabels { provider: report.key.provider, model: report.key.upstream_model };
+        app.metrics.circuits.get_or_create(&labels).set(match report.standing {
+            Standing::Closed => 0,
+            Standing::Probing => 1,
+            Standing::Open { .. } => 2,
+        });
+    }
+}
+
 async fn scrape(State(app): State<Arc<App>>) -> Response {
     let metrics = &app.metrics;
     metrics.queued_commands.set(i64::try_from(app.log.queued_commands()).unwrap_or(i64::MAX));
@@ -134,6 +186,13 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
     metrics.relay_lag.set(app.relay.borrow().lag());
     let unfinished = app.gateway.settlements().unfinished();
     metrics.unfinished_settlements.set(i64::try_from(unfinished).unwrap_or(i64::MAX));
+    scrape_gateway(&app);
+    match open_holds::count(&app.pool).await {
+        Ok(holds) => {
+            metrics.open_holds.set(holds);
+        }
+        Err(error) => tracing::warn!(%error, "open holds cannot be counted"),
+    }
     match app.projector.lags().await {
         Ok(lags) => {
             for lag in lags {

@@ -99,6 +99,12 @@ pub async fn get(pool: &PgPool, account: Uuid, key: Uuid) -> Result<Option<ApiKe
     rows::fetch_optional(pool, TABLE.name, select.bind(key).bind(account)).await
 }
 
+/// One key, whosever it is.
+pub async fn by_id(pool: &PgPool, key: Uuid) -> Result<Option<ApiKey>, ReadError> {
+    let select = rows::select("SELECT to_jsonb(k) FROM api_keys k WHERE key_id = $1");
+    rows::fetch_optional(pool, TABLE.name, select.bind(key)).await
+}
+
 /// An account's keys, newest first, revoked ones included.
 pub async fn of_account(
     pool: &PgPool,

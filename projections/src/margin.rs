@@ -93,6 +93,31 @@ pub async fn daily(
     rows::fetch_all(pool, TABLE.name, select).await
 }
 
+/// What one model brought in and cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelMargin {
+    pub billed_model: String,
+    #[serde(flatten)]
+    pub sums: MarginSums,
+}
+
+/// The margin by billed model, from the first to the last day given in `zone`, both included, in order. At
+/// most `usage::MAX_DAYS` days.
+pub async fn by_model(
+    pool: &PgPool,
+    zone: Tz,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> Result<Vec<ModelMargin>, ReadError> {
+    let sums = SUMS.map(|column| format!("sum({column})::bigint AS {column}")).join(", ");
+    let statement = format!(
+        "SELECT to_jsonb(m) FROM (SELECT billed_model, {sums} FROM margin_quarters \
+         WHERE {IN_RANGE} GROUP BY 1 ORDER BY 1) m"
+    );
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    rows::fetch_all(pool, TABLE.name, select).await
+}
+
 /// The quarter-hours a batch touches, and what it adds to each.
 #[derive(Default)]
 pub(crate) struct MarginQuarters(BTreeMap<QuarterKey, MarginSums>);

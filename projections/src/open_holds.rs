@@ -98,6 +98,11 @@ pub async fn lapsed(
     rows::fetch_all(pool, TABLE.name, select.bind(placed_before).bind(dead).bind(limit)).await
 }
 
+/// How many there are.
+pub async fn count(pool: &PgPool) -> Result<i64, ReadError> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM open_holds").fetch_one(pool).await?)
+}
+
 /// Node incarnations that open holds name, so that a sweeper can ask which of them are dead.
 pub async fn nodes(pool: &PgPool) -> Result<Vec<Uuid>, ReadError> {
     Ok(sqlx::query_scalar("SELECT DISTINCT node FROM open_holds").fetch_all(pool).await?)

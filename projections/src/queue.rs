@@ -156,7 +156,11 @@ impl Projection for Queue {
             AnyEvent::Wallet(WalletEvent::UsageCharged { generation_id, late: true, at, .. }) => {
                 self.settled_late.insert(generation_id.0, time(event, *at)?);
             }
-            AnyEvent::Usage(UsageEvent::GenerationOpened { .. } | UsageEvent::AttemptStarted { .. })
+            AnyEvent::Usage(
+                UsageEvent::GenerationOpened { .. }
+                | UsageEvent::AttemptStarted { .. }
+                | UsageEvent::GenerationReleased { .. },
+            )
             | AnyEvent::Wallet(_)
             | AnyEvent::Account(_)
             | AnyEvent::Log(_)

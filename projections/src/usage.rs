@@ -161,6 +161,31 @@ pub async fn of_key_since(
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
 }
 
+/// What one model was used for by all customers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelUsage {
+    pub billed_model: String,
+    #[serde(flatten)]
+    pub sums: UsageSums,
+}
+
+/// All customers' usage by billed model, from the first to the last day given in `zone`, both included, in
+/// order; models without usage have no row. At most `MAX_DAYS` days.
+pub async fn by_model(
+    pool: &PgPool,
+    zone: Tz,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> Result<Vec<ModelUsage>, ReadError> {
+    let statement = format!(
+        "SELECT to_jsonb(m) FROM (SELECT billed_model, {} FROM usage_quarters \
+         WHERE {IN_RANGE} GROUP BY 1 ORDER BY 1) m",
+        summed()
+    );
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    rows::fetch_all(pool, TABLE.name, select).await
+}
+
 /// The day a quarter-hour lies in, in zone `$1`.
 pub(crate) const DAY: &str = "(quarter AT TIME ZONE $1)::date";
 

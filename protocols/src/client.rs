@@ -24,6 +24,10 @@ pub fn family(headers: &HeaderMap) -> ClientFamily {
     } else if headers.contains_key("x-codex-turn-metadata") || headers.contains_key("x-codex-window-id") {
         // An app-server client chooses its own originator, but the engine is Codex.
         ClientFamily::CodexCli
+    } else if ["openai/", "asyncopenai/", "azureopenai/"].iter().any(|name| starts_with(agent, name)) {
+        ClientFamily::OpenaiSdk
+    } else if ["anthropic/", "asyncanthropic/"].iter().any(|name| starts_with(agent, name)) {
+        ClientFamily::AnthropicSdk
     } else {
         ClientFamily::Other
     }
@@ -33,7 +37,10 @@ pub fn family(headers: &HeaderMap) -> ClientFamily {
 pub fn is_codex(family: ClientFamily) -> bool {
     match family {
         ClientFamily::CodexCli | ClientFamily::Codexclaude => true,
-        ClientFamily::ClaudeCode | ClientFamily::Other => false,
+        ClientFamily::ClaudeCode
+        | ClientFamily::OpenaiSdk
+        | ClientFamily::AnthropicSdk
+        | ClientFamily::Other => false,
     }
 }
 
@@ -51,7 +58,7 @@ pub fn conversation_id(
             .or_else(|| text(headers, "x-claude-code-session-id"))
             .or(prompt_cache_key),
         ClientFamily::ClaudeCode => text(headers, "x-claude-code-session-id").or(prompt_cache_key),
-        ClientFamily::Other => prompt_cache_key,
+        ClientFamily::OpenaiSdk | ClientFamily::AnthropicSdk | ClientFamily::Other => prompt_cache_key,
     };
     let id = named?.trim();
     let fits = !id.is_empty() && id.len() <= MAX_CONVERSATION_ID_BYTES && !id.chars().any(char::is_control);
@@ -80,7 +87,7 @@ mod tests {
 
     #[test]
     fn clients_are_known_by_what_they_really_send() {
-        let cases: [(&[(&str, &str)], ClientFamily); 9] = [
+        let cases: [(&[(&str, &str)], ClientFamily); 11] = [
             (&[("originator", "codex_exec")], ClientFamily::CodexCli),
             (&[("originator", "codex_cli_rs")], ClientFamily::CodexCli),
             (&[("originator", "codex_vscode")], ClientFamily::CodexCli),
@@ -95,7 +102,9 @@ mod tests {
             (&[("user-agent", "claude-cli/2.1.197 (external, sdk-cli)")], ClientFamily::ClaudeCode),
             (&[("originator", "codexclaude")], ClientFamily::Codexclaude),
             (&[("originator", "codex_exec"), ("x-codexclaude-version", "2.0.11")], ClientFamily::Codexclaude),
-            (&[("user-agent", "OpenAI/Python 3.54.0")], ClientFamily::Other),
+            (&[("user-agent", "OpenAI/Python 3.54.0")], ClientFamily::OpenaiSdk),
+            (&[("user-agent", "AsyncAnthropic/Python 2.12.0")], ClientFamily::AnthropicSdk),
+            (&[("user-agent", "curl/8.0")], ClientFamily::Other),
         ];
         for (sent, expected) in cases {
             assert_eq!(family(&headers(sent)), expected, "{sent:?}");

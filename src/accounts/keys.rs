@@ -122,6 +122,6 @@ pub(super) async fn forget_sealed(log: &EventLog, key_id: KeyId) -> anyhow::Resu
     secrets::forget_sealed(log.pool(), key_id).await
 }
 
-fn stream(account: Option<AccountId>) -> String {
+pub(super) fn stream(account: Option<AccountId>) -> String {
     account.map_or_else(|| OPERATOR_STREAM.into(), |account| account.to_string())
 }

@@ -1,11 +1,13 @@
-//! What operators do with customers and keys: create, issue, revoke, show again, list, credit.
+//! What operators do with customers and keys: create, issue, revoke, show again, list, credit, limit, suspend.
 //!
 //! Personal data goes to its erasable table and a token's sealed copy to its own before the event that names them is
 //! appended: a row that no event names means nothing, while an event whose row is missing could not be mended.
 
 mod credit;
 mod keys;
+mod limits;
 pub mod persons;
+mod standing;
 
 use codexapi_aggregates::account::{Account, AccountCommand, AccountEvent, AccountRefusal, KeyKind};
 use codexapi_aggregates::event::Metadata;
@@ -21,7 +23,9 @@ use crate::secrets::Token;
 
 pub use credit::{CreditGranted, CreditRefusal, GrantCredit, grant_credit};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};
+pub use limits::{LimitsError, SetLimits, set_key_limits};
 use persons::Person;
+pub use standing::{reinstate, suspend};
 
 /// Who becomes a customer.
 #[derive(Clone, Debug, Default)]

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::App;
 use crate::event_log::{idempotency, seal};
 use crate::feed::JetStreamFeed;
+use crate::processes::health;
 use crate::processes::lease::Lease;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
 use crate::{clock, http, metrics, relay, stored};
@@ -137,6 +138,7 @@ impl App {
         };
         processes.spawn(sweeper.run(stop.clone()));
         processes.spawn(seal::run(log, seal::SEAL_EVERY, stop.clone()));
+        processes.spawn(health::run(Arc::clone(&self.checks), pool.clone(), stop.clone()));
         processes.spawn(purge_keys(pool, stop.clone()));
         processes.spawn(stored::purge(Arc::clone(&self.background), stop.clone()));
         processes

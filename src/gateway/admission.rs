@@ -108,6 +108,13 @@ impl Admission {
         }
     }
 
+    /// Requests that wait, of all wallets.
+    pub fn waiting(&self) -> usize {
+        let queues = self.queues();
+        let waiting = queues.values().map(|queue| *queue.waiting.lock().unwrap_or_else(|p| p.into_inner()));
+        waiting.sum()
+    }
+
     fn is_waited_for(&self, account: AccountId) -> bool {
         self.queues().contains_key(&account)
     }

@@ -21,6 +21,8 @@ const STALLED: Duration = Duration::from_secs(120);
 /// Sends to a client until it leaves.
 pub(super) struct ClientStream {
     sender: Option<mpsc::Sender<Frame<Bytes>>>,
+    /// Something could not be sent, which may show before the closed connection does.
+    unreachable: bool,
 }
 
 impl ClientStream {
@@ -28,11 +30,11 @@ impl ClientStream {
     pub fn new() -> (Self, Body) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let frames = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
-        (Self { sender: Some(sender) }, Body::new(StreamBody::new(frames)))
+        (Self { sender: Some(sender), unreachable: false }, Body::new(StreamBody::new(frames)))
     }
 
     pub fn is_there(&self) -> bool {
-        self.sender.is_some()
+        self.sender.is_some() && !self.unreachable
     }
 
     pub async fn send(&mut self, piece: Bytes) {
@@ -47,15 +49,16 @@ impl ClientStream {
     }
 
     async fn send_frame(&mut self, frame: Frame<Bytes>) {
-        let Some(sender) = &self.sender else { return };
+        let Some(sender) = self.sender.as_ref().filter(|_| !self.unreachable) else { return };
         if sender.send_timeout(frame, STALLED).await.is_err() {
-            self.sender = None;
+            self.unreachable = true;
         }
     }
 
-    /// Resolves when the client leaves; never for one that has left already.
+    /// Resolves when the client has left, however that was noticed; never after `leave`.
     pub async fn left(&self) {
         match &self.sender {
+            Some(_) if self.unreachable => {}
             Some(sender) => sender.closed().await,
             None => std::future::pending().await,
         }
@@ -64,5 +67,31 @@ impl ClientStream {
     /// From here on nothing is sent.
     pub fn leave(&mut self) {
         self.sender = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_is_found_gone_in_sending_has_left() {
+        let (mut client, body) = ClientStream::new();
+        drop(body);
+        client.send(Bytes::from_static(b"piece")).await;
+        assert!(!client.is_there());
+        client.left().await;
+        client.leave();
+        let again = tokio::time::timeout(Duration::ZERO, client.left()).await;
+        assert!(again.is_err(), "a client leaves once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_for_long_has_left() {
+        let (mut client, _body) = ClientStream::new();
+        for _ in 0..=QUEUE {
+            client.send(Bytes::from_static(b"piece")).await;
+        }
+        client.left().await;
     }
 }

@@ -17,7 +17,8 @@ use super::failure::FailureClass;
 use super::generation::Generation;
 use super::refusal::{DEFAULT_RETRY_SECS, GatewayError};
 use super::routing::{Leg, Route};
-use super::{Answer, Gateway, refuse};
+use super::{Answer, Gateway, refuse_after};
+use crate::crash_points;
 use crate::upstream::SendError;
 
 /// Attempts of one generation, all providers together.
@@ -58,10 +59,15 @@ impl Gateway {
             let (headers, query) = (request.headers, request.query);
             generation.dispatched_ms = generation.elapsed_ms();
             let left = generation.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.release(&generation, ReleaseReason::NotDispatched).await;
+                return refuse(answer, &GatewayError::Busy, &generation.caller);
+            }
             let sent =
                 self.providers.send(&generation.target, query.as_deref(), headers, request.body, left).await;
             let failure = match sent {
                 Ok(response) if response.status().is_success() => {
+                    self.traffic.attempted(&generation.target, None);
                     let provider = generation.target.provider.name();
                     self.stick(
                         &generation.usage_stream,
@@ -79,6 +85,7 @@ impl Gateway {
                 Ok(response) => refused(&generation, response).await,
                 Err(error) => not_answered(&generation, &error),
             };
+            self.traffic.attempted(&generation.target, Some(failure.class));
             match failure.class.is_the_providers() {
                 true => pass.failed(failure.class.retry_after()),
                 false => drop(pass),
@@ -87,7 +94,7 @@ impl Gateway {
                 Some(next) => leg = next,
                 None => {
                     self.release(&generation, ReleaseReason::NothingDelivered).await;
-                    return refuse(answer, &failure.error, &generation.caller);
+                    return refuse_after(answer, &failure.error, &generation.caller, failure.class);
                 }
             }
         }
@@ -115,9 +122,16 @@ impl Gateway {
             Err(_) => self.once_more(generation, asked, route, failure).await?,
         };
         generation.attempt_failed(failure.status);
+        let (left, next) = (generation.target.provider.name(), leg.target.provider.name());
+        if left != next {
+            self.traffic.failed_over(left);
+        }
         generation.target = leg.target.clone();
         match self.record_attempt(generation).await {
-            Ok(()) => Some(leg),
+            Ok(()) => {
+                crash_points::reached(crash_points::ATTEMPT_RECORDED);
+                Some(leg)
+            }
             Err(error) => {
                 tracing::warn!(generation = %generation.id, %error, "a further attempt could not be put on record");
                 None

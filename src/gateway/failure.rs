@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-/// How an attempt failed.
+/// How an attempt failed. An answer of the gateway that says so to the client has it among its extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FailureClass {
+pub enum FailureClass {
     /// Nothing of the request was sent.
     NotReached,
     /// It does not want us: our key, our account, no such model there.
@@ -25,10 +25,22 @@ pub(super) enum FailureClass {
 }
 
 impl FailureClass {
+    /// In reports and metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotReached => "not_reached",
+            Self::Refused => "refused",
+            Self::Overloaded { .. } => "overloaded",
+            Self::Failed => "failed",
+            Self::BadRequest => "bad_request",
+        }
+    }
+
     /// What a provider's status means.
-    pub fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
+    pub(super) fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
         match status.as_u16() {
-            401 | 402 | 403 | 404 => Self::Refused,
+            // A redirect is never followed; it was answered in place of the request.
+            300..=399 | 401 | 402 | 403 | 404 => Self::Refused,
             408 | 409 | 425 | 500..=502 | 504..=528 | 530..=599 => Self::Failed,
             429 | 503 | 529 => Self::Overloaded { retry_after },
             _ => Self::BadRequest,
@@ -37,7 +49,7 @@ impl FailureClass {
 
     /// Whether another attempt may follow. `errors_are_free`: the provider bills nothing for an answer with
     /// an error status, and this was one.
-    pub fn may_be_tried_again(self, errors_are_free: bool) -> bool {
+    pub(super) fn may_be_tried_again(self, errors_are_free: bool) -> bool {
         match self {
             Self::NotReached | Self::Refused | Self::Overloaded { .. } => true,
             Self::Failed => errors_are_free,
@@ -46,14 +58,14 @@ impl FailureClass {
     }
 
     /// Whether it speaks against the provider's health.
-    pub fn is_the_providers(self) -> bool {
+    pub(super) fn is_the_providers(self) -> bool {
         match self {
             Self::NotReached | Self::Refused | Self::Overloaded { .. } | Self::Failed => true,
             Self::BadRequest => false,
         }
     }
 
-    pub fn retry_after(self) -> Option<Duration> {
+    pub(super) fn retry_after(self) -> Option<Duration> {
         match self {
             Self::Overloaded { retry_after } => retry_after,
             Self::NotReached | Self::Refused | Self::Failed | Self::BadRequest => None,
@@ -71,7 +83,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_have_begun_is_tried_again() {
-        for status in [401, 402, 403, 404, 429, 503, 529] {
+        for status in [301, 307, 401, 402, 403, 404, 429, 503, 529] {
             assert!(class(status).may_be_tried_again(false), "{status}");
         }
         assert!(FailureClass::NotReached.may_be_tried_again(false));

@@ -20,6 +20,7 @@ mod routing;
 pub mod settlement;
 mod stream;
 mod told;
+mod traffic;
 mod verdict;
 mod whole;
 
@@ -31,7 +32,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
-use codexapi_aggregates::routing::Region;
+use codexapi_aggregates::routing::{HealthSettings, Region};
 use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol};
 use codexapi_aggregates::wallet::WalletTerms;
 use codexapi_protocols::request::ParsedRequest;
@@ -43,11 +44,13 @@ use self::admission::{Admission, WaitingLimits};
 pub use self::door::{KeyAccess, KeyRefusal};
 pub use self::drains::DrainLimits;
 use self::drains::Drains;
+pub use self::failure::FailureClass;
 use self::refusal::{Caller, GatewayError, respond};
 pub use self::routing::CheckedTarget;
 use self::routing::Sticky;
 pub use self::settlement::SettlementLimits;
 use self::settlement::Settlements;
+pub use self::traffic::Traffic;
 use crate::event_log::EventLog;
 use crate::upstream::Providers;
 use crate::upstream::circuits::Circuits;
@@ -57,9 +60,6 @@ const RECENT_INPUT: Duration = Duration::from_secs(300);
 
 /// How long a conversation that pauses keeps its provider; providers forget their prompt cache sooner.
 const STICKY_FOR: Duration = Duration::from_secs(3_600);
-
-/// Failures in a row that open a circuit, until the operator sets another number.
-const DEFAULT_FAILURES_TO_OPEN: u32 = 5;
 
 /// Conversations of which the recent input is remembered.
 const RECENT_CONVERSATIONS: u64 = 100_000;
@@ -85,7 +85,11 @@ impl GatewaySettings {
     fn policy(&self, family: ClientFamily) -> BillingPolicy {
         match family {
             ClientFamily::CodexCli => BillingPolicy::Delta,
-            ClientFamily::ClaudeCode | ClientFamily::Codexclaude | ClientFamily::Other => BillingPolicy::Full,
+            ClientFamily::ClaudeCode
+            | ClientFamily::Codexclaude
+            | ClientFamily::OpenaiSdk
+            | ClientFamily::AnthropicSdk
+            | ClientFamily::Other => BillingPolicy::Full,
         }
     }
 }
@@ -99,6 +103,7 @@ pub struct Gateway {
     admission: Arc<Admission>,
     settlements: Settlements,
     drains: Drains,
+    traffic: Traffic,
     tasks: TaskTracker,
     /// Usage stream → estimated input tokens of its last request.
     recent_inputs: moka::sync::Cache<String, u64>,
@@ -175,7 +180,7 @@ impl Gateway {
         let sticky =
             moka::sync::Cache::builder().max_capacity(RECENT_CONVERSATIONS).time_to_idle(STICKY_FOR).build();
         let drains = Drains::new(settings.drain);
-        let circuits = Circuits::new(DEFAULT_FAILURES_TO_OPEN);
+        let circuits = Circuits::new(HealthSettings::default().failures_to_open);
         Self {
             log,
             providers,
@@ -184,6 +189,7 @@ impl Gateway {
             admission,
             settlements,
             drains,
+            traffic: Traffic::default(),
             tasks,
             recent_inputs,
             sticky,
@@ -207,6 +213,16 @@ impl Gateway {
         &self.circuits
     }
 
+    /// What was sent to providers so far, counted.
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Where this node stands.
+    pub fn region(&self) -> Option<&Region> {
+        self.settings.region.as_ref()
+    }
+
     /// Serves one generation. Dropping the future means that the client has left.
     pub async fn serve(self: &Arc<Self>, incoming: Incoming) -> Response {
         let caller = Caller::unparsed(incoming.protocol, &incoming.headers, &incoming.request_id);
@@ -224,6 +240,13 @@ impl Gateway {
             begin::Begun::ClientLeft => {}
         }
     }
+}
+
+/// Answers that the last attempt failed; how is in the answer's extensions.
+fn refuse_after(answer: Answer, error: &GatewayError, caller: &Caller, class: FailureClass) {
+    let mut response = respond(error, caller);
+    response.extensions_mut().insert(class);
+    let _client_left = answer.send(response).is_err();
 }
 
 /// Answers with an error; a client that has left hears nothing, which is as it should be.

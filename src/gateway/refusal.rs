@@ -271,7 +271,9 @@ fn codex_json(error: &GatewayError, caller: &Caller) -> Response {
 
 fn json(error: &GatewayError, status: StatusCode, caller: &Caller) -> Response {
     let body = match error {
-        GatewayError::ProviderRefusedRequest { body, protocol, .. } if alike(*protocol, caller.protocol) => {
+        GatewayError::ProviderRefusedRequest { body, protocol, .. }
+            if alike(*protocol, caller.protocol) && message_of(body).is_some() =>
+        {
             body.clone()
         }
         _ => errors::render_json(

@@ -62,6 +62,8 @@ pub(super) struct Route {
     is_check: bool,
     /// The next one to try.
     next: usize,
+    /// The one that was given out last.
+    tried: usize,
 }
 
 /// A target whose turn it is, with the request ready for it and leave to send it.
@@ -78,13 +80,16 @@ impl Gateway {
             return Ok(checked.plan(label));
         }
         let (catalog, region) = (self.providers.catalog(), self.settings.region.as_ref());
-        let planned = self
+        let (planned, failures_to_open) = self
             .log
             .read(POLICY_STREAM, |policy: &RoutingPolicy| {
-                policy.plan(catalog, &Ask { label, client: incoming.protocol, region })
+                let planned = policy.plan(catalog, &Ask { label, client: incoming.protocol, region });
+                (planned, policy.health().failures_to_open)
             })
             .await
             .map_err(unavailable)?;
+        // Here, because every request reads the policy: the operator's number counts from the next one on.
+        self.circuits.open_after(failures_to_open);
         match planned {
             Ok(plan) => Ok(plan),
             Err(RoutingRefusal::UnknownModel { .. }) => Err(self.unknown_model(label).await?),
@@ -110,7 +115,7 @@ impl Gateway {
             .filter_map(|index| self.providers.target(&plan.targets[index]))
             .filter(|target| streaming || !target.provider.only_streams())
             .collect();
-        Route { plan, targets, is_check, next: 0 }
+        Route { plan, targets, is_check, next: 0, tried: 0 }
     }
 
     /// The next target that is well and can be asked for this.
@@ -118,6 +123,9 @@ impl Gateway {
     /// # Errors
     /// Where there is none: what the last one cannot carry, else how long all of them stay closed.
     pub(super) fn next_leg(&self, route: &mut Route, asked: &Asked) -> Result<Leg, GatewayError> {
+        if route.targets.is_empty() && !asked.parsed.stream {
+            return Err(streams_only());
+        }
         let mut refusal = None;
         let mut shortest_wait: Option<Duration> = None;
         while let Some(target) = route.targets.get(route.next).cloned() {
@@ -131,7 +139,10 @@ impl Gateway {
                 }
             };
             match asked.for_target(&target) {
-                Ok(request) => return Ok(Leg { target, request, pass }),
+                Ok(request) => {
+                    route.tried = route.next - 1;
+                    return Ok(Leg { target, request, pass });
+                }
                 Err(untranslatable) => refusal = Some(GatewayError::from(untranslatable)),
             }
         }
@@ -149,10 +160,16 @@ impl Gateway {
 }
 
 impl Route {
-    /// Gives the target that was just tried another turn.
+    /// Gives the target that was just tried another turn; those after it were passed over.
     pub fn again(&mut self) {
-        self.next = self.next.saturating_sub(1);
+        self.next = self.tried;
     }
+}
+
+/// The signed-in account alone serves this.
+fn streams_only() -> GatewayError {
+    let message = "this model is answered in streams only at the moment: set \"stream\" to true".into();
+    GatewayError::BadRequest { message, field: Some("stream".into()) }
 }
 
 fn whole_secs(duration: Duration) -> u32 {

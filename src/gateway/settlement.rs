@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use codexapi_aggregates::event::Metadata;
-use codexapi_aggregates::ids::{AccountId, GenerationId};
+use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::settlement::{self, Settlement, SettlementRefusal};
 use codexapi_aggregates::usage::{Outcome, Payer, SettleGeneration, TokenUsage, UsageRefusal};
 use codexapi_aggregates::wallet::{
-    ReleaseReason, ReversalReason, Wallet, WalletAction, WalletCommand, WalletRefusal, WalletTerms,
+    ReleaseReason, ReversalReason, Wallet, WalletAction, WalletCommand, WalletTerms,
 };
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -125,30 +125,35 @@ impl Settlements {
         }
     }
 
-    /// Frees a customer's hold of which nothing is charged. Retried until durable, in the background
-    /// after the first try.
+    /// Closes a generation of which nothing is charged: frees a customer's hold, ends an operator's. Retried
+    /// until durable, in the background after the first try.
     pub async fn release(&self, ending: &Ending, reason: ReleaseReason) {
-        let Payer::Wallet { account_id } = ending.payer else { return };
         let unfinished = self.count_unfinished();
-        match self.try_release(ending, account_id, reason).await {
-            Ok(()) => self.admission.wake(account_id),
+        match self.try_release(ending, reason).await {
+            Ok(()) => self.wake_waiting(ending.payer),
             Err(error) => {
                 tracing::warn!(generation = %ending.generation_id, %error, "releasing will be retried");
                 let (this, ending) = (self.clone(), ending.clone());
                 self.tasks.spawn(async move {
                     let _unfinished = unfinished;
-                    this.until_durable("releasing", || this.try_release(&ending, account_id, reason)).await;
-                    this.admission.wake(account_id);
+                    this.until_durable("releasing", || this.try_release(&ending, reason)).await;
+                    this.wake_waiting(ending.payer);
                 });
             }
         }
     }
 
     fn settled(&self, ending: &Ending, settlement: Settlement) -> Settlement {
-        if let Payer::Wallet { account_id } = ending.payer {
-            self.admission.wake(account_id);
-        }
+        self.wake_waiting(ending.payer);
         settlement
+    }
+
+    /// What waits for credit of this payer is asked again.
+    fn wake_waiting(&self, payer: Payer) {
+        match payer {
+            Payer::Wallet { account_id } => self.admission.wake(account_id),
+            Payer::Operator => {}
+        }
     }
 
     /// The client has been told that it pays nothing. The provider's bill is recorded as the
@@ -160,9 +165,7 @@ impl Settlements {
         self.tasks.spawn(async move {
             let _unfinished = unfinished;
             this.until_durable("forgoing a charge", || this.try_forgo(&ending, &command)).await;
-            if let Payer::Wallet { account_id } = ending.payer {
-                this.admission.wake(account_id);
-            }
+            this.wake_waiting(ending.payer);
         });
     }
 
@@ -232,16 +235,27 @@ impl Settlements {
     async fn try_release(
         &self,
         ending: &Ending,
-        account_id: AccountId,
         reason: ReleaseReason,
-    ) -> Result<(), CommandError<WalletRefusal>> {
+    ) -> Result<(), CommandError<SettlementRefusal>> {
         let generation_id = ending.generation_id;
-        self.log
-            .execute(&account_id.to_string(), &ending.metadata, |wallet: &Wallet, now| {
-                let action = WalletAction::ReleaseHold { generation_id, reason };
-                wallet.decide(WalletCommand { action, terms: self.terms.clone(), now })
-            })
-            .await?;
+        match ending.payer {
+            Payer::Wallet { account_id } => {
+                self.log
+                    .execute(&account_id.to_string(), &ending.metadata, |wallet: &Wallet, now| {
+                        let action = WalletAction::ReleaseHold { generation_id, reason };
+                        let command = WalletCommand { action, terms: self.terms.clone(), now };
+                        wallet.decide(command).map_err(SettlementRefusal::from)
+                    })
+                    .await?;
+            }
+            Payer::Operator => {
+                self.log
+                    .execute(&ending.usage_stream, &ending.metadata, |usage: &TokenUsage, now| {
+                        usage.release(generation_id, reason, now).map_err(SettlementRefusal::from)
+                    })
+                    .await?;
+            }
+        }
         Ok(())
     }
 

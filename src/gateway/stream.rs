@@ -42,6 +42,8 @@ struct Relay<'a> {
     splitter: SseSplitter,
     /// From the frame that says *finished* on.
     withheld: BytesMut,
+    /// What the next frame of a Responses stream is numbered, as far as the client has been sent it.
+    next_number: u64,
     client_left: bool,
     draining: Option<Draining>,
     first_byte_ms: Option<u32>,
@@ -89,6 +91,7 @@ impl Gateway {
             carrier: Carrier::new(&back, generation.protocol(), &generation.caller.model),
             splitter: SseSplitter::default(),
             withheld: BytesMut::new(),
+            next_number: 0,
             client_left: false,
             draining: None,
             first_byte_ms: None,
@@ -113,9 +116,7 @@ impl Relay<'_> {
             let drain_until = self.draining.as_ref().map(|draining| draining.until);
             let step = tokio::select! {
                 chunk = response.chunk() => {
-                    idle_until = Instant::now() + self.generation.idle;
-                    keepalive.reset();
-                    match chunk {
+                    let step = match chunk {
                         Ok(Some(chunk)) => self.take(&chunk).await,
                         Ok(None) => self.take_rest().await,
                         Err(error) => {
@@ -123,7 +124,11 @@ impl Relay<'_> {
                             tracing::warn!(generation = %self.generation.id, %error, "a provider's stream broke");
                             Step::End(AnswerEnd::Failed)
                         }
-                    }
+                    };
+                    // From here, not from its arrival: a client that takes its time is no silence of the provider's.
+                    idle_until = Instant::now() + self.generation.idle;
+                    keepalive.reset();
+                    step
                 }
                 () = self.client.left() => self.drain(),
                 _ = keepalive.tick(), if self.client.is_there() => {
@@ -198,7 +203,10 @@ impl Relay<'_> {
             }
             if disposition != Disposition::Hide || self.carrier.wants_hidden() {
                 match self.carrier.frame(&frame) {
-                    Ok(carried) if disposition == Disposition::Forward => piece.push(carried),
+                    Ok(carried) if disposition == Disposition::Forward => {
+                        piece.push(carried);
+                        self.next_number = self.carrier.sequence_number(self.meter.so_far());
+                    }
                     Ok(carried) => self.withheld.extend_from_slice(&carried),
                     Err(error) => {
                         end = Some(self.untranslatable(&error));
@@ -252,6 +260,7 @@ impl Relay<'_> {
     async fn finish(mut self, end: AnswerEnd, status: u16) {
         crash_points::reached(crash_points::UPSTREAM_DONE);
         let metered = self.meter.end();
+        let client_left = self.client_left || !self.client.is_there();
         match end {
             AnswerEnd::Finished => self.pass.succeeded(self.generation.since_dispatch(self.first_byte_ms)),
             AnswerEnd::Failed => self.pass.failed(None),
@@ -259,7 +268,7 @@ impl Relay<'_> {
         }
         let concluded = self
             .gateway
-            .conclude(self.generation, end, &metered, self.client_left, status, self.first_byte_ms)
+            .conclude(self.generation, end, &metered, client_left, status, self.first_byte_ms)
             .await;
         crash_points::reached(crash_points::SETTLED_UNTOLD);
         match concluded {
@@ -269,7 +278,7 @@ impl Relay<'_> {
                 self.client.send_trailers(told::trailers(&paid)).await;
             }
             Err(error) => {
-                let failure = failure_of(self.generation, &self.carrier, &metered, &error);
+                let failure = failure_of(self.generation, &self.carrier, &metered, self.next_number, &error);
                 self.client.send(failure).await;
             }
         }
@@ -294,7 +303,13 @@ fn is_last(protocol: Protocol, frame: &Frame) -> bool {
     }
 }
 
-fn failure_of(generation: &Generation, carrier: &Carrier, metered: &Metered, error: &GatewayError) -> Bytes {
+fn failure_of(
+    generation: &Generation,
+    carrier: &Carrier,
+    metered: &Metered,
+    sequence_number: u64,
+    error: &GatewayError,
+) -> Bytes {
     let ours = format!("resp_{}", generation.id.0.simple());
     let failure = FailureFrame {
         kind: error.kind(),
@@ -302,7 +317,7 @@ fn failure_of(generation: &Generation, carrier: &Carrier, metered: &Metered, err
         response_id: carrier.response_id(metered).unwrap_or(&ours),
         model: &generation.caller.model,
         created_at_secs: crate::clock::now().0 / 1_000_000,
-        sequence_number: carrier.sequence_number(metered),
+        sequence_number,
         request_id: &generation.caller.request_id,
     };
     failure_frame(generation.protocol(), generation.caller.family, &failure)

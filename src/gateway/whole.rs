@@ -3,6 +3,8 @@
 //! A client that leaves does not end the call: half an answer could only be guessed at, so it is read
 //! to its end within a longer limit.
 
+use std::time::Instant;
+
 use axum::body::Body;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
@@ -19,7 +21,7 @@ use super::generation::Generation;
 use super::refusal::GatewayError;
 use super::told;
 use super::verdict::AnswerEnd;
-use super::{Answer, Gateway, refuse};
+use super::{Answer, FailureClass, Gateway, refuse, refuse_after};
 use crate::crash_points;
 use crate::upstream::circuits::Pass;
 
@@ -43,7 +45,8 @@ impl Gateway {
         let Some(body) = body else {
             pass.failed(None);
             self.release(&generation, ReleaseReason::NothingDelivered).await;
-            return refuse(answer, &GatewayError::ProviderFailed, &generation.caller);
+            let (error, caller) = (GatewayError::ProviderFailed, &generation.caller);
+            return refuse_after(answer, &error, caller, FailureClass::Failed);
         };
         let metered = meter_body(generation.target.protocol, &body);
         let carried = carried(&generation, &back, &body);
@@ -69,6 +72,9 @@ impl Gateway {
                 let _client_left = answer.send(success(headers, body)).is_err();
             }
             (Ok(_), None) => unreachable!("only what was carried is finished"),
+            (Err(error @ GatewayError::ProviderFailed), _) => {
+                refuse_after(answer, &error, &generation.caller, FailureClass::Failed)
+            }
             (Err(error), _) => refuse(answer, &error, &generation.caller),
         }
     }
@@ -76,7 +82,8 @@ impl Gateway {
     /// The whole body, or `None` where the provider broke off, fell silent or sent too much.
     async fn read_whole(&self, generation: &Generation, mut response: reqwest::Response) -> Option<Bytes> {
         let mut body = BytesMut::new();
-        let longest = self.drains.limits().longest_unstreamed;
+        let left = generation.deadline.saturating_duration_since(Instant::now());
+        let longest = self.drains.limits().longest_unstreamed.min(left);
         let read = async {
             loop {
                 match response.chunk().await {

@@ -89,6 +89,9 @@ fn of_usage(event: &UsageEvent) -> String {
             format!("generation {generation_id} opened at {}", attempt.provider)
         }
         UsageEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
+        UsageEvent::GenerationReleased { generation_id, reason, .. } => {
+            format!("released generation {generation_id}: {reason:?}")
+        }
         UsageEvent::GenerationSettled(settled) => of_settled(settled),
         UsageEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
             format!("charge of ${amount_micro} for generation {generation_id} reversed: {reason:?}")

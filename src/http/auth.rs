@@ -36,6 +36,9 @@ const CACHED_FOR: Duration = Duration::from_millis(500);
 /// Keys remembered at most.
 const CACHE_CAPACITY: u64 = 50_000;
 
+/// How long an operator's request may take: the longest waits for providers that are being checked.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(150);
+
 /// How long a look-up may take before the caller gets a 503.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -247,7 +250,10 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
     if matches!(guard.audience, Audience::Generation | Audience::Payer) {
         return next.run(request).await;
     }
-    let limit = Duration::from_secs(guard.app.config.http.read_timeout_seconds);
+    let limit = match guard.audience {
+        Audience::Admin => ADMIN_TIMEOUT,
+        _ => Duration::from_secs(guard.app.config.http.read_timeout_seconds),
+    };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::unavailable(anyhow!("no answer within {limit:?}")).into_response(),

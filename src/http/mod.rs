@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod address;
+pub mod admin;
 pub mod api_docs;
 pub mod auth;
 pub mod billing;
@@ -44,8 +45,47 @@ pub struct Route {
     handler: fn() -> MethodRouter<Arc<App>>,
 }
 
+/// An operator's URL, under both of its prefixes.
+macro_rules! operators {
+    ($method:ident, $path:literal, $handler:expr) => {
+        [
+            route(Method::$method, concat!("/admin/api", $path), Audience::Admin, || $handler),
+            route(Method::$method, concat!("/admin-api/v1", $path), Audience::Admin, || $handler),
+        ]
+    };
+}
+
 /// Every URL there is.
 pub fn routes() -> Vec<Route> {
+    customers_routes().into_iter().chain(operators_routes().into_iter().flatten()).collect()
+}
+
+fn operators_routes() -> Vec<[Route; 2]> {
+    use admin::{
+        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
+        users,
+    };
+    vec![
+        operators!(GET, "/manage-models", get(manage_models::read_policy)),
+        operators!(POST, "/manage-models", post(manage_models::set)),
+        operators!(POST, "/manage-models/apply-local", post(manage_models::apply_local)),
+        operators!(GET, "/model-provider", get(model_provider::read)),
+        operators!(POST, "/model-provider", post(model_provider::set)),
+        operators!(GET, "/models", get(models::list)),
+        operators!(GET, "/model-usage", get(model_usage::read)),
+        operators!(GET, "/maintenance-mode", get(maintenance::read)),
+        operators!(POST, "/maintenance-mode", post(maintenance::set)),
+        operators!(GET, "/claude-provider-health", get(provider_health::read)),
+        operators!(POST, "/claude-provider-health", post(provider_health::set)),
+        operators!(POST, "/claude-provider-health/check-now", post(model_health::check_now)),
+        operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
+        operators!(POST, "/model-health/test", post(model_health::test)),
+        operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+    ]
+}
+
+fn customers_routes() -> Vec<Route> {
     use Audience::{Customer, Generation, Payer, Public};
     use openai::{completion_messages, completions, input_items, input_tokens, responses};
     vec![

@@ -8,6 +8,10 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::admin::{
+    keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
+    provider_health, users,
+};
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
 
@@ -50,7 +54,23 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
-        billing::token_usage::read
+        billing::token_usage::read,
+        manage_models::read_policy,
+        manage_models::set,
+        manage_models::apply_local,
+        model_provider::read,
+        model_provider::set,
+        all_models::list,
+        model_usage::read,
+        maintenance::read,
+        maintenance::set,
+        provider_health::read,
+        provider_health::set,
+        provider_health::wake,
+        model_health::check_now,
+        model_health::test,
+        keys::set_limits,
+        users::set_active
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),
@@ -58,9 +78,13 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         (name = "account", description = "The caller's account and key."),
         (name = "billing", description = "Balance, charges and usage. Amounts are whole micro-USD: $1 is 1 000 000."),
         (name = "setup", description = "How clients are pointed here."),
-        (name = "system", description = "The service about itself.")
+        (name = "system", description = "The service about itself."),
+        (name = "operator routing", description = "Who serves which model, and what that brings in."),
+        (name = "operator health", description = "How providers are watched, and how they are."),
+        (name = "operator service", description = "Whether the service takes requests."),
+        (name = "operator accounts", description = "What customers and their keys may do.")
     ),
-    modifiers(&Credentials, &TagGroups)
+    modifiers(&Credentials, &BothPrefixes, &TagGroups)
 )]
 pub struct ApiDocument;
 
@@ -90,6 +114,25 @@ impl Modify for Credentials {
         components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
         let key = ApiKey::Header(ApiKeyValue::new("x-api-key"));
         components.add_security_scheme("apiKey", SecurityScheme::ApiKey(key));
+    }
+}
+
+/// Operators' URLs are described once and answered under two prefixes.
+struct BothPrefixes;
+
+impl Modify for BothPrefixes {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let paths = &mut document.paths.paths;
+        let described: Vec<(String, PathItem)> = paths
+            .iter()
+            .filter_map(|(path, item)| Some((path.strip_prefix("/admin/api")?.to_owned(), item.clone())))
+            .collect();
+        for (path, mut item) in described {
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                operation.operation_id = operation.operation_id.take().map(|id| format!("{id}_v1"));
+            }
+            paths.insert(format!("/admin-api/v1{path}"), item);
+        }
     }
 }
 

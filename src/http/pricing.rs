@@ -26,7 +26,7 @@ pub struct PricingPayload {
 
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ModelPrices {
+pub struct ModelPrices {
     model: String,
     /// Published, in the mode in force.
     active: TariffPayload,
@@ -43,7 +43,7 @@ struct ModelPrices {
 /// Rates in micro-USD per million tokens, and in dollars; fees per call.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TariffPayload {
+pub struct TariffPayload {
     input_micro: i64,
     input_usd: String,
     cached_input_micro: i64,
@@ -84,7 +84,8 @@ pub fn pricing_payload(book: &PriceBook, now: Timestamp) -> PricingPayload {
     }
 }
 
-fn model_prices(card: &RateCard) -> ModelPrices {
+/// The prices of one card.
+pub fn model_prices(card: &RateCard) -> ModelPrices {
     ModelPrices {
         model: card.model.clone(),
         active: tariff_payload(&card.display),
@@ -96,7 +97,8 @@ fn model_prices(card: &RateCard) -> ModelPrices {
     }
 }
 
-fn tariff_payload(tariff: &Tariff) -> TariffPayload {
+/// One tariff, in micro-USD and in dollars.
+pub fn tariff_payload(tariff: &Tariff) -> TariffPayload {
     let rates = &tariff.rates;
     let usd = |rate: Rate| MicroUsd(rate.0).to_string();
     let tiers = tariff.tiers.iter().map(|tier| TierPayload {

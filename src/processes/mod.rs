@@ -1,4 +1,5 @@
-//! What goes on without a request: leases, and the sweeping of what time has ended.
+//! What goes on without a request: leases, the sweeping of what time has ended, and the watching of providers.
 
+pub mod health;
 pub mod lease;
 pub mod sweeper;

@@ -12,6 +12,7 @@ pub(super) fn check(event: &UsageEvent, name: impl Fn() -> EventName) -> Result<
     match event {
         UsageEvent::GenerationOpened { .. }
         | UsageEvent::AttemptStarted { .. }
+        | UsageEvent::GenerationReleased { .. }
         | UsageEvent::ChargeReversed { .. } => Ok(0),
         UsageEvent::GenerationSettled(settled) => {
             rate_again(settled).map_err(|what| Difference::Rule { event: name(), what })?;

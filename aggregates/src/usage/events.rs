@@ -10,7 +10,7 @@ use crate::money::{MicroUsd, PicoUsd};
 use crate::pricing::rating::Line;
 use crate::pricing::tariff::Mode;
 use crate::time::Timestamp;
-use crate::wallet::events::{GrantPart, ReversalReason};
+use crate::wallet::events::{GrantPart, ReleaseReason, ReversalReason};
 
 /// The client program, recognised from its headers; it can be spoofed and grants nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -19,12 +19,22 @@ pub enum ClientFamily {
     CodexCli,
     ClaudeCode,
     Codexclaude,
-    /// SDKs and everything else.
+    /// OpenAI's own SDKs, in any language.
+    OpenaiSdk,
+    /// Anthropic's own SDKs.
+    AnthropicSdk,
     Other,
 }
 
 impl ClientFamily {
-    pub const ALL: [Self; 4] = [Self::CodexCli, Self::ClaudeCode, Self::Codexclaude, Self::Other];
+    pub const ALL: [Self; 6] = [
+        Self::CodexCli,
+        Self::ClaudeCode,
+        Self::Codexclaude,
+        Self::OpenaiSdk,
+        Self::AnthropicSdk,
+        Self::Other,
+    ];
 
     /// The name in reports, metric labels and read tables.
     pub fn name(self) -> &'static str {
@@ -32,6 +42,8 @@ impl ClientFamily {
             Self::CodexCli => "codex_cli",
             Self::ClaudeCode => "claude_code",
             Self::Codexclaude => "codexclaude",
+            Self::OpenaiSdk => "openai_sdk",
+            Self::AnthropicSdk => "anthropic_sdk",
             Self::Other => "other",
         }
     }
@@ -202,6 +214,13 @@ pub enum UsageEvent {
         attempt: Attempt,
         at: Timestamp,
     },
+    /// An operator principal's generation came to nothing: no provider has answered. A customer's is on
+    /// record in the release of its hold.
+    GenerationReleased {
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+        at: Timestamp,
+    },
     GenerationSettled(Box<GenerationSettled>),
     /// Wallet and operator are square again: the whole charge went back.
     ChargeReversed {
@@ -271,6 +290,7 @@ impl DomainEvent for UsageEvent {
         match self {
             Self::GenerationOpened { .. } => "usage.generation_opened",
             Self::AttemptStarted { .. } => "usage.attempt_started",
+            Self::GenerationReleased { .. } => "usage.generation_released",
             Self::GenerationSettled(_) => "usage.generation_settled",
             Self::ChargeReversed { .. } => "usage.charge_reversed",
         }

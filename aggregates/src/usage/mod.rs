@@ -29,7 +29,7 @@ pub use settle::{InputPrefix, RatedGeneration, SettleGeneration, WalletShare};
 use crate::ids::{GenerationId, KeyId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
-use crate::wallet::events::{GrantPart, ReversalReason};
+use crate::wallet::events::{GrantPart, ReleaseReason, ReversalReason};
 
 /// Settled generations kept; settling, releasing or reversing an older one is refused.
 const KEPT_SETTLED: usize = 1_000;
@@ -150,6 +150,19 @@ impl TokenUsage {
         }
     }
 
+    /// Closes an operator's generation that came to nothing; nothing is charged and nothing cost.
+    pub fn release(
+        &self,
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+        now: Timestamp,
+    ) -> Result<Vec<UsageEvent>, UsageRefusal> {
+        if !self.is_open(generation_id) {
+            return Err(UsageRefusal::NotOpen { generation_id });
+        }
+        Ok(vec![UsageEvent::GenerationReleased { generation_id, reason, at: now }])
+    }
+
     /// Takes a whole charge back, once. No event where it is reversed already.
     pub fn reverse(
         &self,
@@ -186,6 +199,9 @@ impl TokenUsage {
                 for open in self.open.iter_mut().filter(|open| open.generation_id == generation_id) {
                     open.attempt = attempt.clone();
                 }
+            }
+            UsageEvent::GenerationReleased { generation_id, .. } => {
+                self.open.retain(|open| open.generation_id != generation_id);
             }
             UsageEvent::GenerationSettled(settled) => self.remember(*settled),
             UsageEvent::ChargeReversed { generation_id, .. } => {
@@ -233,6 +249,7 @@ pub enum UsageCommand {
     Open { generation_id: GenerationId, key_id: KeyId, attempt: Attempt, now: Timestamp },
     StartAttempt { generation_id: GenerationId, attempt: Attempt, now: Timestamp },
     Settle(Box<SettleGeneration>, WalletShare),
+    Release { generation_id: GenerationId, reason: ReleaseReason, now: Timestamp },
     Reverse { generation_id: GenerationId, reason: ReversalReason, now: Timestamp },
 }
 
@@ -260,6 +277,9 @@ impl Aggregate for TokenUsage {
                 settle.refuse_absurd_usage()?;
                 let rated = self.rate(&settle);
                 self.settle(*settle, rated, share)?
+            }
+            UsageCommand::Release { generation_id, reason, now } => {
+                self.release(generation_id, reason, now)?
             }
             UsageCommand::Reverse { generation_id, reason, now } => {
                 self.reverse(generation_id, reason, now)?

@@ -228,7 +228,9 @@ impl Projection for Generations {
                 };
                 self.reversed.insert(generation_id.0, reversal);
             }
-            UsageEvent::GenerationOpened { .. } | UsageEvent::AttemptStarted { .. } => {}
+            UsageEvent::GenerationOpened { .. }
+            | UsageEvent::AttemptStarted { .. }
+            | UsageEvent::GenerationReleased { .. } => {}
         }
         Ok(())
     }

@@ -77,7 +77,13 @@ pub fn keepalive_frame(protocol: Protocol, family: ClientFamily) -> Bytes {
         (Protocol::Responses, ClientFamily::CodexCli | ClientFamily::Codexclaude) => {
             Bytes::from_static(b"event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n")
         }
-        (Protocol::Responses, ClientFamily::ClaudeCode | ClientFamily::Other)
+        (
+            Protocol::Responses,
+            ClientFamily::ClaudeCode
+            | ClientFamily::OpenaiSdk
+            | ClientFamily::AnthropicSdk
+            | ClientFamily::Other,
+        )
         | (Protocol::Chat | Protocol::Completions, _) => Bytes::from_static(b": keepalive\n\n"),
     }
 }
@@ -89,7 +95,10 @@ fn responses_failure(family: ClientFamily, failure: &FailureFrame) -> String {
     let failed = |number| failed(response_id, model, code, message, created_at_secs, number);
     match family {
         ClientFamily::CodexCli | ClientFamily::Codexclaude => failed(sequence_number),
-        ClientFamily::ClaudeCode | ClientFamily::Other => {
+        ClientFamily::ClaudeCode
+        | ClientFamily::OpenaiSdk
+        | ClientFamily::AnthropicSdk
+        | ClientFamily::Other => {
             let error = json!({
                 "type": "error",
                 "code": code,

@@ -79,7 +79,7 @@ pub struct GenerationRecord {
     billed_model: String,
     /// The model that answered, by its provider's own word.
     served_model: String,
-    /// `codex_cli`, `claude_code`, `codexclaude` or `other`, as the client says of itself.
+    /// `codex_cli`, `claude_code`, `codexclaude`, `openai_sdk`, `anthropic_sdk` or `other`, as the client says of itself.
     client: &'static str,
     /// `responses`, `chat` or `messages`.
     #[schema(value_type = String)]

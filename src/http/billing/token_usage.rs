@@ -71,7 +71,7 @@ struct Transaction {
     model: String,
     /// The model the provider says answered.
     served_model: String,
-    /// `codex_cli`, `claude_code`, `codexclaude` or `other`.
+    /// `codex_cli`, `claude_code`, `codexclaude`, `openai_sdk`, `anthropic_sdk` or `other`.
     client: &'static str,
     /// Input tokens that were billed.
     input_tokens: i64,

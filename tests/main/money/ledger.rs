@@ -88,6 +88,7 @@ impl Deployment {
             UsageEvent::GenerationSettled(settled) => Some(*settled),
             UsageEvent::GenerationOpened { .. }
             | UsageEvent::AttemptStarted { .. }
+            | UsageEvent::GenerationReleased { .. }
             | UsageEvent::ChargeReversed { .. } => None,
         });
         Ledger { wallet, settled: settled.collect() }

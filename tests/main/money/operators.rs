@@ -30,6 +30,7 @@ async fn an_operators_generation_has_no_wallet_and_its_cost_is_recorded() {
             UsageEvent::GenerationSettled(settled) => Some(*settled),
             UsageEvent::GenerationOpened { .. }
             | UsageEvent::AttemptStarted { .. }
+            | UsageEvent::GenerationReleased { .. }
             | UsageEvent::ChargeReversed { .. } => None,
         });
     let settled: Vec<_> = settled.collect();

@@ -4,6 +4,7 @@ use cqrs_es::Aggregate;
 
 use crate::examples::{attempt, generation, key, second};
 use crate::usage::{Attempt, MAX_ATTEMPTS, TokenUsage, UsageEvent, UsageRefusal};
+use crate::wallet::ReleaseReason;
 
 fn opened() -> TokenUsage {
     let mut stream = TokenUsage::default();
@@ -43,4 +44,17 @@ fn attempts_come_one_after_the_other_and_only_of_an_open_generation() {
     }
     let refusal = UsageRefusal::TooManyAttempts { most: 8 };
     assert_eq!(stream.start_attempt(generation(1), try_at(9), second(3)), Err(refusal));
+}
+
+#[test]
+fn a_generation_that_came_to_nothing_is_closed_once_and_starts_no_more_attempts() {
+    let mut stream = opened();
+    let reason = ReleaseReason::NothingDelivered;
+    let released = UsageEvent::GenerationReleased { generation_id: generation(1), reason, at: second(4) };
+    assert_eq!(stream.release(generation(1), reason, second(4)), Ok(vec![released.clone()]));
+    stream.apply(released);
+    assert!(!stream.is_open(generation(1)));
+    let refusal = UsageRefusal::NotOpen { generation_id: generation(1) };
+    assert_eq!(stream.release(generation(1), reason, second(5)), Err(refusal.clone()));
+    assert_eq!(stream.start_attempt(generation(1), try_at(2), second(5)), Err(refusal));
 }

@@ -1,0 +1,47 @@
+//! Counts of what was sent to providers, for metrics. Labels come from the configuration and the routing policy, so
+//! there are as many as the operator has made.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+use super::failure::FailureClass;
+use crate::upstream::Target;
+
+/// Shared on clone.
+#[derive(Clone, Debug, Default)]
+pub struct Traffic {
+    /// Requests sent to providers, by how each ended or that its answer began.
+    pub attempts: Family<AttemptLabels, Counter>,
+    /// Generations that went on at another provider, by the one that was left.
+    pub failovers: Family<ProviderLabels, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AttemptLabels {
+    pub provider: String,
+    pub model: String,
+    /// `answered`, or a failure's class.
+    pub outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProviderLabels {
+    pub provider: String,
+}
+
+impl Traffic {
+    /// `failure`: `None` where the provider's answer began.
+    pub(super) fn attempted(&self, target: &Target, failure: Option<FailureClass>) {
+        let labels = AttemptLabels {
+            provider: target.provider.name().to_owned(),
+            model: target.upstream_model.clone(),
+            outcome: failure.map_or("answered", FailureClass::name),
+        };
+        self.attempts.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn failed_over(&self, from: &str) {
+        self.failovers.get_or_create(&ProviderLabels { provider: from.to_owned() }).inc();
+    }
+}

@@ -1,0 +1,50 @@
+//! What operators send: JSON of a known shape, of a bounded size.
+
+use axum::extract::{FromRequest, Request};
+use codexapi_protocols::errors::ErrorKind;
+use http::StatusCode;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use crate::http::error::Problem;
+
+/// The largest body.
+const LIMIT_BYTES: usize = 64 * 1024;
+
+/// A body read into `T`; no body at all is read as `{}`.
+pub struct AdminBody<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for AdminBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let read = Limited::new(request.into_body(), LIMIT_BYTES).collect().await;
+        let body = read.map_err(|error| unreadable(&*error))?.to_bytes();
+        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        serde_json::from_slice(body).map(Self).map_err(|error| {
+            Problem::invalid("invalid_body", format!("The body is not what this URL takes: {error}."))
+        })
+    }
+}
+
+fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Problem {
+    if error.is::<LengthLimitError>() {
+        let (status, kind) = (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::InvalidRequest);
+        let message = format!("The body is larger than {LIMIT_BYTES} bytes.");
+        return Problem::new(status, kind, "request_too_large", message);
+    }
+    Problem::invalid("unreadable_body", "The body could not be read to its end.")
+}
+
+/// A field that may be left out (stays as it is), null (is cleared) or given.
+pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// A field that must stand there, if only as null.
+pub fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(deserializer)
+}
