@@ -4,6 +4,7 @@ import json
 import time
 import urllib.error
 import urllib.request
+from urllib.parse import quote
 
 from bills import Charge, client_of
 
@@ -32,7 +33,7 @@ class Simulator:
         return read(f"{self.url}/_bills?after={number}&limit=1000{tagged}")["bills"]
 
     def received(self, part):
-        return read(f"{self.url}/_received?match={part}")["requests"]
+        return read(f"{self.url}/_received?match={quote(part)}")["requests"]
 
     def last_bill_number(self):
         return read(f"{self.url}/_bills?limit=1")["totals"]["bills"]
@@ -130,10 +131,15 @@ def same(what, shown, expected):
         raise Mismatch(f"{what}: shown {shown}, expected {expected}")
 
 
-def read(url, token=None):
+def read(url, token=None, posted=None):
+    """The JSON at an address; posts `posted` where it is given. Errors: `AssertionError` with status and text."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    body = None
+    if posted is not None:
+        headers["Content-Type"], body = "application/json", json.dumps(posted).encode()
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=READ_TIMEOUT_SECONDS) as answer:
+        request = urllib.request.Request(url, body, headers)
+        with urllib.request.urlopen(request, timeout=READ_TIMEOUT_SECONDS) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
-        raise AssertionError(f"GET {url}: {error.code} {error.read()[:500]!r}") from error
+        raise AssertionError(f"{'POST' if body else 'GET'} {url}: {error.code} {error.read()[:500]!r}") from error

@@ -91,6 +91,37 @@ class Service:
         self.wait_until_known(customer)
         return customer
 
+    def operate(self, path, body):
+        """Posts an operator's decision. Errors: it is refused."""
+        return read(f"{self.base_url}/admin/api{path}", self.admin_key, body)
+
+    def limited_key(self, customer, **limits):
+        """A further key of the customer's, in force with its limits."""
+        issued = json.loads(self.command("admin", "--json", "customer", "key", "issue", customer.id))
+        limited = Customer(customer.name, customer.id, issued["token"])
+        before = self.wait_until_known(limited) and self.what_a_key_may(limited)
+        self.operate(f"/api-keys/{issued['key']}/limits", limits)
+        self.wait_for_a_change(limited, before)
+        return limited
+
+    def suspend(self, customer):
+        before = self.what_a_key_may(customer)
+        self.operate(f"/users/{customer.id}/active", {"active": False, "reason": "investigation"})
+        self.wait_for_a_change(customer, before)
+        return customer
+
+    def what_a_key_may(self, customer):
+        try:
+            return read(f"{self.base_url}/api/v1/key", customer.token)["limits"]
+        except AssertionError as refused:
+            return "refused" if ": 40" in str(refused) else str(refused)
+
+    def wait_for_a_change(self, customer, before):
+        def changed():
+            assert self.what_a_key_may(customer) != before, f"{customer.name} may still {before}"
+
+        self.eventually(changed)
+
     def wait_until_known(self, customer):
         """A new token works once the read models have it."""
         return self.eventually(lambda: read(f"{self.base_url}/api/v1/me", customer.token))

@@ -20,8 +20,8 @@ base_url = "{base_url}/v1"
 experimental_bearer_token = "{token}"
 wire_api = "responses"
 supports_websockets = false
-request_max_retries = 2
-stream_max_retries = 2
+request_max_retries = {retries}
+stream_max_retries = {retries}
 
 [analytics]
 enabled = false
@@ -34,13 +34,13 @@ PROOF = "written-by-codex"
 TOOL = '[[tool:exec_command {"cmd":"echo %s >> proof","yield_time_ms":1000}]]' % PROOF
 
 
-def codex(world, version, *arguments, key=None, model=OPENAI_MODEL):
+def codex(world, version, *arguments, key=None, model=OPENAI_MODEL, retries=2):
     """`codex exec …` in a home and a folder of its own, which keep over the calls of one case."""
     home, folder = world.scratch / "home", world.scratch / "work"
     for each in (home, folder):
         each.mkdir(exist_ok=True)
     token = key or world.customer.token
-    configuration = CONFIGURATION.format(model=model, base_url=world.base_url, token=token)
+    configuration = CONFIGURATION.format(model=model, base_url=world.base_url, token=token, retries=retries)
     (home / "config.toml").write_text(configuration)
     program = only(only(world.clients, VERSIONS[version]), "vendor/*/bin/codex")
     # No sandbox of its own: containers seldom allow one, and the command is ours.

@@ -1,17 +1,24 @@
 """Refusals as people see them: one request, our sentence once, and an exit status that says so.
 
-Each reason is told to Codex CLI, to Claude Code, and to the SDKs, which all listen differently.
+Each reason is told to Codex CLI, to Claude Code, and to the SDKs, which all listen differently. Only where a minute's
+wait helps, they would wait by themselves; so there they are told not to try again.
 """
 
+import datetime
+import itertools
 import json
 import re
 import threading
-from dataclasses import dataclass
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import anthropic
 import openai
 
 from case import case, equal
+from ledger import read
+from tap import Tap
 from .claude_code import claude
 from .codex import VERSIONS, codex
 from .dialects import DIALECTS
@@ -19,60 +26,124 @@ from .dialogue import ANTHROPIC_MODEL, EMPTY_WALLET_SENTENCE, OPENAI_MODEL, UNKN
 from .sdks import JavaScript
 
 TIMEOUT_SECONDS = 30
+# A minute's limit is spent anew where less than this is left of the minute.
+ENOUGH_SECONDS = 20
+DISABLED_MODEL = "gpt-5.5-disabled"
+MODELS = r"[a-z0-9.-]+(, [a-z0-9.-]+)*"
 
 
 @dataclass
 class Reason:
-    """Why a customer is refused, and what everybody but a streaming Codex gets for it."""
+    """Why a customer is refused, and what all but a streaming Codex get for it."""
 
     name: str
     status: int
     code: str
-    sentence: object  # a pattern, the whole of it
+    sentence: str  # a pattern, the whole of it
     customer: object  # (service) → who is refused
     models: tuple = (OPENAI_MODEL, ANTHROPIC_MODEL)  # for OpenAI's clients, for Anthropic's
+    waiting_helps: bool = False
+
+    def found(self, text):
+        return len(re.findall(self.sentence, text))
 
 
 PREPARING = threading.Lock()
 PREPARED = {}
+NAMES = (f"refused {number}" for number in itertools.count())
 
 
 def prepared(reason, service):
-    """One customer for each reason, whichever client comes first."""
+    """One customer for each reason, whichever client comes first; what a minute ends is prepared each time."""
+    if reason.waiting_helps:
+        return reason.customer(service)
     with PREPARING:
         if reason.name not in PREPARED:
             PREPARED[reason.name] = reason.customer(service)
         return PREPARED[reason.name]
 
 
+def limited(**limits):
+    return lambda service: service.limited_key(service.new_customer(next(NAMES), "5.00"), **limits)
+
+
+def without_the_disabled_model(service):
+    service.operate("/manage-models", {"models": [{"model": DISABLED_MODEL, "enabled": False}]})
+    return service.demo
+
+
+def spend(service, customer):
+    body = {"model": OPENAI_MODEL, "input": "Say hello", "max_output_tokens": 50}
+    return read(f"{service.base_url}/v1/responses", customer.token, body)
+
+
+def budget_spent(service):
+    customer = limited(dailyBudgetMicro=50)(service)
+    spend(service, customer)
+    return customer
+
+
+def minute_spent(service):
+    """With enough of the minute left for a client to come and be refused."""
+    customer = limited(requestsPerMinute=1)(service)
+    while True:
+        spend(service, customer)
+        ends = read(f"{service.base_url}/api/v1/key", customer.token)["remaining"]["minuteEndsAt"]
+        left = datetime.datetime.fromisoformat(ends.replace("Z", "+00:00")).timestamp() - time.time()
+        if left > ENOUGH_SECONDS:
+            return customer
+        time.sleep(max(0.0, left) + 0.1)
+
+
 REASONS = [
     Reason("an unknown model", 404, "model_not_found",
-           re.compile(r'the model "missing-model" is not sold here\. Available: [a-z0-9.-]+(, [a-z0-9.-]+)*'),
+           rf'the model "missing-model" is not sold here\. Available: {MODELS}',
            lambda service: service.demo, (UNKNOWN_MODEL, UNKNOWN_MODEL)),
-    Reason("an empty wallet", 402, "insufficient_credit", EMPTY_WALLET_SENTENCE,
+    Reason("a disabled model", 404, "model_disabled",
+           rf'the model "{DISABLED_MODEL}" is switched off at the moment\. Available: {MODELS}',
+           without_the_disabled_model, (DISABLED_MODEL, DISABLED_MODEL)),
+    Reason("an empty wallet", 402, "insufficient_credit", EMPTY_WALLET_SENTENCE.pattern,
            lambda service: service.new_customer("refused: empty", None)),
+    Reason("a suspended account", 403, "account_suspended",
+           "this account is suspended; write to support to have it looked at",
+           lambda service: service.suspend(service.new_customer("refused: suspended", "5.00"))),
+    Reason("an expired key", 403, "key_expired", "this key has expired; issue a new one",
+           limited(expiresAt="2026-01-01T00:00:00Z")),
+    Reason("a model the key may not use", 403, "model_not_allowed",
+           r'this key may not use the model "(gpt-5\.5|claude-opus-4-8)"\. It may use: deepseek-v4-pro',
+           limited(allowedModels=["deepseek-v4-pro"])),
+    Reason("a network the key is not for", 403, "network_not_allowed",
+           "this key may not be used from this network", limited(networks=["192.0.2.0/24"])),
+    Reason("a budget spent", 402, "budget_spent",
+           r"this key's daily budget of \$0\.000050 is spent \(\$0\.\d{6}\); it begins anew at [0-9T:.Z+-]+",
+           budget_spent),
+    Reason("requests of a minute spent", 429, "rate_limit_exceeded",
+           r"this key may make 1 requests a minute; try again in \d+s", minute_spent, waiting_helps=True),
 ]
 
 
 def check_told(world, reason, text, requests):
     """Our sentence once, in one request, which went no further."""
-    equal(f"times our sentence is told in {text!r}", len(reason.sentence.findall(text)), 1)
+    equal(f"times our sentence is told in {text!r}", reason.found(text), 1)
     equal("requests", world.requests(), requests)
     equal("requests upstream", world.received(), [])
 
 
 def codex_is_told(world, reason, version):
-    done = codex(world, version, "--json", "Say hello " + world.told(), model=reason.models[0])
+    retries = 0 if reason.waiting_helps else 2
+    done = codex(world, version, "--json", "Say hello " + world.told(), model=reason.models[0], retries=retries)
     equal("exit", done.returncode, 1)
     events = [json.loads(line) for line in done.stdout.splitlines()]
     # What Codex says of models it does not know is its own, and no error.
     failed = events[-1]["error"]["message"]
     check_told(world, reason, failed, ["POST /v1/responses"])
-    assert reason.sentence.fullmatch(failed), f"there is more than our sentence in {failed!r}"
+    if not reason.waiting_helps:
+        assert re.fullmatch(reason.sentence, failed), f"there is more than our sentence in {failed!r}"
 
 
 def claude_is_told(world, reason):
-    done = claude(world, "Say hello " + world.told(), ANTHROPIC_MODEL=reason.models[1])
+    retries = {"CLAUDE_CODE_MAX_RETRIES": "0"} if reason.waiting_helps else {}
+    done = claude(world, "Say hello " + world.told(), ANTHROPIC_MODEL=reason.models[1], **retries)
     equal("exit", done.returncode, 1)
     check_told(world, reason, done.stdout, ["POST /v1/messages?beta=true"])
 
@@ -89,9 +160,8 @@ def sdks_are_told(world, reason):
                     before = len(world.requests())
                     text = send(world, javascript, dialect.name, body, stream, reason)
                     what = f"{send.__name__}, {dialect.name}, {'streamed' if stream else 'whole'}"
-                    if len(reason.sentence.findall(text)) != 1:
-                        troubles.append(f"{what}: {text!r}")
-                    equal(f"{what}: requests", len(world.requests()) - before, 1)
+                    if reason.found(text) != 1 or len(world.requests()) != before + 1:
+                        troubles.append(f"{what}, {len(world.requests()) - before} requests: {text!r}")
     finally:
         javascript.close()
     equal("not told", troubles, [])
@@ -100,19 +170,21 @@ def sdks_are_told(world, reason):
 
 def python_is_told(world, _, dialect, body, stream, reason):
     own = {"api_key": world.customer.token, "timeout": TIMEOUT_SECONDS}
-    act = {
-        "responses": lambda: openai.OpenAI(base_url=f"{world.base_url}/v1", **own).responses.create,
-        "chat": lambda: openai.OpenAI(base_url=f"{world.base_url}/v1", **own).chat.completions.create,
-        "completions": lambda: openai.OpenAI(base_url=f"{world.base_url}/v1", **own).completions.create,
-        "messages": lambda: anthropic.Anthropic(base_url=world.base_url, **own).messages.create,
-    }[dialect]()
+    if reason.waiting_helps:
+        own["max_retries"] = 0
+    if dialect == "messages":
+        act = anthropic.Anthropic(base_url=world.base_url, **own).messages
+    else:
+        sdk = openai.OpenAI(base_url=f"{world.base_url}/v1", **own)
+        act = sdk.chat.completions if dialect == "chat" else getattr(sdk, dialect)
     try:
-        act(**body, stream=stream)
+        act.create(**body, stream=stream)
     except (openai.APIStatusError, anthropic.APIStatusError) as error:
         equal("status", error.status_code, reason.status)
         if dialect != "messages":
             equal("code", error.code, reason.code)
-        return str(error)
+            return error.body["message"]
+        return error.body["error"]["message"]
     raise AssertionError("nothing was raised")
 
 
@@ -123,7 +195,11 @@ def javascript_is_told(world, javascript, dialect, body, stream, reason):
     return outcome["message"].replace('\\"', '"')
 
 
-def register(name, act, reason, *arguments):
+CLIENTS = [*((f"codex {version}", codex_is_told, version) for version in VERSIONS),
+           ("claude code", claude_is_told), ("the SDKs", sdks_are_told)]
+
+
+def register(reason, name, act, *arguments):
     def run(world):
         world.customer = prepared(reason, world.service)
         act(world, reason, *arguments)
@@ -132,7 +208,37 @@ def register(name, act, reason, *arguments):
 
 
 for each_reason in REASONS:
-    for each_version in VERSIONS:
-        register(f"codex {each_version}", codex_is_told, each_reason, each_version)
-    register("claude code", claude_is_told, each_reason)
-    register("the SDKs", sdks_are_told, each_reason)
+    for each_client in CLIENTS:
+        register(each_reason, *each_client)
+
+
+def maintenance(world, until):
+    """Concerns everybody, so no other case may run beside it; its clients do."""
+    words = "We are moving house. Come back tomorrow."
+    world.service.operate("/maintenance-mode", {"active": True, "message": words, **until})
+    reason = Reason("maintenance", 503, "maintenance", re.escape(words), None)
+    try:
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(lambda each: told_in_maintenance(world, reason, *each), CLIENTS))
+    finally:
+        world.service.operate("/maintenance-mode", {"active": False})
+
+
+def told_in_maintenance(world, reason, name, act, *arguments):
+    scratch, tap = world.scratch / name.replace(" ", "-"), Tap(world.service.base_url)
+    scratch.mkdir()
+    try:
+        act(replace(world, tap=tap, base_url=tap.base_url, scratch=scratch, tag=f"maintenance, {name}"), reason, *arguments)
+    except AssertionError as error:
+        raise AssertionError(f"{name}: {error}") from error
+    finally:
+        tap.close()
+
+
+def in_an_hour():
+    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+case("refused: maintenance, its end unknown", needs_wallets=True)(lambda world: maintenance(world, {}))
+case("refused: maintenance, for an hour", needs_wallets=True)(lambda world: maintenance(world, {"until": in_an_hour()}))
