@@ -17,7 +17,7 @@ use super::failure::FailureClass;
 use super::generation::Generation;
 use super::refusal::{DEFAULT_RETRY_SECS, GatewayError};
 use super::routing::{Leg, Route};
-use super::{Answer, Gateway, refuse_after};
+use super::{Answer, Gateway, refuse, refuse_after};
 use crate::crash_points;
 use crate::upstream::SendError;
 

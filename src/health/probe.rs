@@ -156,6 +156,7 @@ fn incoming(target: &CheckTarget, settings: &HealthSettings, request_id: &str, a
         headers: HeaderMap::new(),
         query: None,
         body: Bytes::from(request(target, &settings.prompt).to_string()),
+        parsed: None,
         request_id: request_id.to_owned(),
         arrived,
         checked: Some(CheckedTarget {

@@ -23,7 +23,14 @@ INPUT_KINDS = (
 )
 
 # The program by how its user agent begins.
-CLIENTS = {"codex_": "codex_cli", "claude-cli/": "claude_code"}
+CLIENTS = {
+    "codex_": "codex_cli",
+    "claude-cli/": "claude_code",
+    "OpenAI/": "openai_sdk",
+    "AsyncOpenAI/": "openai_sdk",
+    "Anthropic/": "anthropic_sdk",
+    "AsyncAnthropic/": "anthropic_sdk",
+}
 
 
 @dataclass(frozen=True, order=True)
