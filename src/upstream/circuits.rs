@@ -288,7 +288,7 @@ mod tests {
     }
 
     fn fail(circuits: &Circuits, retry_after: Option<Duration>) {
-        circuits.pass(key()).ok().expect("closed").failed(retry_after);
+        circuits.pass(key()).expect("closed").failed(retry_after);
     }
 
     fn left(circuits: &Circuits) -> Duration {
@@ -300,7 +300,7 @@ mod tests {
         let circuits = Circuits::new(3);
         fail(&circuits, None);
         fail(&circuits, None);
-        circuits.pass(key()).ok().expect("closed").succeeded(Duration::from_millis(40));
+        circuits.pass(key()).expect("closed").succeeded(Duration::from_millis(40));
         fail(&circuits, None);
         fail(&circuits, None);
         assert!(circuits.would_pass(&key()));
@@ -316,13 +316,13 @@ mod tests {
         let circuits = Circuits::new(1);
         fail(&circuits, None);
         tokio::time::advance(FIRST_OPEN).await;
-        let probe = circuits.pass(key()).ok().expect("the probe");
+        let probe = circuits.pass(key()).expect("the probe");
         assert_eq!(circuits.report()[0].standing, Standing::Probing);
         assert!(circuits.pass(key()).is_err(), "a second request beside the probe");
         probe.failed(None);
         assert_eq!(left(&circuits), FIRST_OPEN * 2);
         tokio::time::advance(FIRST_OPEN * 2).await;
-        circuits.pass(key()).ok().expect("the next probe").succeeded(Duration::ZERO);
+        circuits.pass(key()).expect("the next probe").succeeded(Duration::ZERO);
         assert_eq!(circuits.report()[0].standing, Standing::Closed);
     }
 
@@ -331,8 +331,8 @@ mod tests {
         let circuits = Circuits::new(1);
         fail(&circuits, None);
         tokio::time::advance(FIRST_OPEN).await;
-        drop(circuits.pass(key()).ok().expect("the probe"));
-        circuits.pass(key()).ok().expect("another probe").succeeded(Duration::ZERO);
+        drop(circuits.pass(key()).expect("the probe"));
+        circuits.pass(key()).expect("another probe").succeeded(Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -340,7 +340,7 @@ mod tests {
         let circuits = Circuits::new(3);
         (0..3).for_each(|_| fail(&circuits, None));
         tokio::time::advance(FIRST_OPEN).await;
-        let mut probe = circuits.pass(key()).ok().expect("the probe");
+        let mut probe = circuits.pass(key()).expect("the probe");
         probe.answering();
         assert!(circuits.would_pass(&key()));
         probe.failed(None);
@@ -360,7 +360,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_under_way_when_it_opened_does_not_prolong_it() {
         let circuits = Circuits::new(1);
-        let (first, late) = (circuits.pass(key()).ok().unwrap(), circuits.pass(key()).ok().unwrap());
+        let (first, late) = (circuits.pass(key()).unwrap(), circuits.pass(key()).unwrap());
         first.failed(None);
         tokio::time::advance(FIRST_OPEN / 2).await;
         late.failed(Some(Duration::from_secs(100)));
