@@ -1,5 +1,6 @@
 //! `codexapi admin …`: the operator's commands, straight on the event log. They work while the service runs.
 
+mod limits;
 mod reports;
 
 use std::path::PathBuf;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
-use codexapi_aggregates::account::{KeyKind, RevealReason, RevocationReason};
+use codexapi_aggregates::account::{KeyKind, RevealReason, RevocationReason, SuspensionReason};
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
 use codexapi_aggregates::money::MicroUsd;
@@ -53,7 +54,7 @@ enum Noun {
     /// Customers: create, list, credit, keys, System Tokens
     #[command(subcommand)]
     Customer(CustomerVerb),
-    /// The operator's own keys, linked to no customer
+    /// The operator's own keys, linked to no customer; and the limits of any key
     #[command(subcommand)]
     Key(OperatorKeyVerb),
     /// The price book
@@ -113,6 +114,15 @@ enum CustomerVerb {
         #[arg(long)]
         expires: Option<DateTime<Utc>>,
     },
+    /// Stop every key of a customer from working
+    Suspend {
+        account: AccountId,
+        /// requested, abuse, payment-dispute, compromised or investigation
+        #[arg(long, value_parser = variant::<SuspensionReason>)]
+        reason: SuspensionReason,
+    },
+    /// Let a suspended customer's keys work again
+    Reinstate { account: AccountId },
     /// API keys of a customer
     #[command(subcommand)]
     Key(CustomerKeyVerb),
@@ -179,6 +189,8 @@ enum OperatorKeyVerb {
     },
     /// List keys, newest first, revoked ones included
     List(ListArguments),
+    /// Set the whole of what any key, a customer's too, may use; what is not named is not limited
+    Limits(Box<limits::LimitsArguments>),
 }
 
 #[derive(Subcommand)]
@@ -266,6 +278,8 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
             }));
             Ok(())
         }
+        CustomerVerb::Suspend { account, reason } => limits::suspend(desk, account, reason).await,
+        CustomerVerb::Reinstate { account } => limits::reinstate(desk, account).await,
         CustomerVerb::Key(verb) => customer_key(desk, verb).await,
         CustomerVerb::Token(verb) => system_token(desk, verb).await,
     }
@@ -322,6 +336,7 @@ async fn operator_key(desk: &Desk, verb: OperatorKeyVerb) -> anyhow::Result<()> 
     match verb {
         OperatorKeyVerb::Create { kind } => issue(desk, None, kind).await,
         OperatorKeyVerb::Revoke { key, reason } => revoke(desk, None, key, reason).await,
+        OperatorKeyVerb::Limits(arguments) => limits::set(desk, *arguments).await,
         OperatorKeyVerb::List(page) => {
             let page = api_keys::of_operator(desk.log.pool(), page.before, page.limit).await?;
             desk.output.table(&page.rows.iter().map(key_row).collect::<Vec<_>>());

@@ -15,6 +15,7 @@ mod door;
 mod drains;
 mod failure;
 mod generation;
+mod hold;
 pub mod refusal;
 mod routing;
 pub mod settlement;

@@ -9,5 +9,6 @@ mod http;
 mod money;
 mod read_models;
 mod relay;
+mod routing;
 mod stored;
 mod verify;

@@ -1,7 +1,7 @@
 //! What happens when things die: the real program under load, killed, cut off and restarted, and its books
 //! compared afterwards with what the simulated provider says it billed.
 
-mod books;
+pub mod books;
 mod killed;
 mod leases;
 mod load;
@@ -9,4 +9,4 @@ mod nats_lost;
 mod postgres_lost;
 mod rebuilding;
 mod refusals;
-mod service;
+pub mod service;

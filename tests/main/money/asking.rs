@@ -4,6 +4,7 @@ use bytes::Bytes;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::request::ParsedRequest;
 use futures::StreamExt;
+use http::HeaderMap;
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Told {
     pub status: u16,
+    pub headers: HeaderMap,
     pub text: String,
     /// The body ended as HTTP wants it.
     pub complete: bool,
@@ -36,16 +38,25 @@ impl Ask {
             Protocol::Responses => {
                 json!({"model": MODEL, "stream": stream, "max_output_tokens": max_output, "input": text})
             }
-            Protocol::Chat | Protocol::Completions => json!({
+            Protocol::Chat => json!({
                 "model": MODEL, "stream": stream, "max_completion_tokens": max_output,
                 "messages": [{"role": "user", "content": text}],
             }),
+            Protocol::Completions => {
+                json!({"model": MODEL, "stream": stream, "max_tokens": max_output, "prompt": text})
+            }
             Protocol::Messages => json!({
                 "model": MODEL, "stream": stream, "max_tokens": max_output,
                 "messages": [{"role": "user", "content": text}],
             }),
         };
         Self { protocol, body, headers: vec![] }
+    }
+
+    /// The same for another model.
+    pub fn of(mut self, model: &str) -> Self {
+        self.body["model"] = model.into();
+        self
     }
 
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -103,6 +114,7 @@ impl Ask {
 /// Reads an answer to its end, proper or not.
 pub async fn read(response: Response) -> Told {
     let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let mut body = response.bytes_stream();
     let (mut bytes, mut complete) = (Vec::new(), true);
     while let Some(piece) = body.next().await {
@@ -114,7 +126,7 @@ pub async fn read(response: Response) -> Told {
             }
         }
     }
-    Told { status, text: String::from_utf8(bytes).expect("text"), complete }
+    Told { status, headers, text: String::from_utf8(bytes).expect("text"), complete }
 }
 
 impl Told {

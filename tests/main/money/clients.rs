@@ -24,7 +24,7 @@ const INPUT: i64 = 100;
 const OUTPUT: i64 = 6;
 
 /// Sends a request over a socket of its own, reads `bytes` of the answer, heads included, and hangs up.
-async fn hang_up_after(deployment: &Deployment, customer: &Customer, ask: &Ask, bytes: usize) {
+pub async fn hang_up_after(deployment: &Deployment, customer: &Customer, ask: &Ask, bytes: usize) {
     let address = deployment.url.trim_start_matches("http://");
     let body = ask.body.to_string();
     let request = format!(

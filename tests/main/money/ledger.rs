@@ -4,7 +4,7 @@ use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::usage::{GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::{Wallet, WalletEvent};
 
-use super::Deployment;
+use super::{Customer, Deployment};
 use crate::harness::wait_for;
 
 /// One customer's money and the events that made it.
@@ -57,6 +57,15 @@ impl Deployment {
         sqlx::query_scalar("select count(*) from events where event_type = $1 and aggregate_id = $2")
             .bind(event_type)
             .bind(account_id.to_string())
+            .fetch_one(&self.app.pool)
+            .await
+            .expect("counted")
+    }
+
+    /// Everything on record about the customer.
+    pub async fn events_of(&self, customer: &Customer) -> i64 {
+        sqlx::query_scalar("select count(*) from events where aggregate_id like $1 || '%'")
+            .bind(customer.account_id.to_string())
             .fetch_one(&self.app.pool)
             .await
             .expect("counted")

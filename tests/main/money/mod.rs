@@ -4,17 +4,18 @@
 //! Every customer is used for one promise only, so that tests can run side by side and a balance can
 //! be compared to the last micro-USD.
 
-mod asking;
-mod clients;
+pub mod asking;
+pub mod clients;
 mod codex;
-mod ledger;
-mod matrix;
+pub mod ledger;
+pub mod matrix;
 mod operators;
 mod overrun;
 mod upstreams;
 mod wire;
 mod withholding;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use codexapi::projector::LogFeed;
 use codexapi::verify::{self, HoldTerms, VerifyOptions};
 use codexapi::{clock, http as service};
 use codexapi_aggregates::event::Metadata;
-use codexapi_aggregates::ids::AccountId;
+use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_aggregates::wallet::events::GrantSource;
@@ -83,16 +84,24 @@ pub struct Deployment {
 #[derive(Clone)]
 pub struct Customer {
     pub account_id: AccountId,
+    pub key_id: KeyId,
     pub token: String,
 }
 
 impl Deployment {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_with(settings, |_, _| {}).await
+    }
+
+    /// The same after `change` of its configuration, which is given the simulator's address.
+    pub async fn start_with(settings: &[(&str, &str)], change: impl FnOnce(&mut Config, &str)) -> Self {
         let database = TestDatabase::new().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let simulator = Simulator::start(SimulatorOptions::new(folder.path())).await.expect("a simulator");
         let upstream = simulator.base_url().to_owned();
-        let app = App::build(config(&database, &upstream, settings)).await.expect("built");
+        let mut config = config(&database, &upstream, settings);
+        change(&mut config, &upstream);
+        let app = App::build(config).await.expect("built");
         // Provider faults are what most of these tests are about; one must not keep the next from being sent.
         app.gateway.circuits().open_after(u32::MAX);
         let stop = CancellationToken::new();
@@ -103,11 +112,7 @@ impl Deployment {
                 app.projector.run(feed, stop).await;
             }
         });
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let served = axum::serve(listener, service::router(Arc::clone(&app)))
-            .with_graceful_shutdown(stop.clone().cancelled_owned());
-        tokio::spawn(async move { served.await.expect("serving") });
+        let url = serve(&app, stop.clone()).await;
         let client = codexapi::tls::http_client_builder()
             .no_proxy()
             .timeout(ANSWERED_WITHIN)
@@ -129,7 +134,8 @@ impl Deployment {
         }
         let wait = checkpoint::wait_for(&self.app.pool, "api_keys", created.system_token.position, PATIENCE);
         assert!(wait.await.expect("readable"), "the token was not projected");
-        Customer { account_id, token: created.system_token.token.reveal().to_owned() }
+        let key_id = created.system_token.key_id;
+        Customer { account_id, key_id, token: created.system_token.token.reveal().to_owned() }
     }
 
     async fn grant(&self, account_id: AccountId, amount: i64) {
@@ -167,6 +173,16 @@ impl Deployment {
     }
 }
 
+/// Serves on a port of its own until `stop`; the address.
+pub async fn serve(app: &Arc<App>, stop: CancellationToken) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let router = service::router(Arc::clone(app)).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+    tokio::spawn(async move { served.await.expect("serving") });
+    url
+}
+
 fn config(database: &TestDatabase, upstream: &str, settings: &[(&str, &str)]) -> Config {
     let url = database.pool.connect_options().to_url_lossy().to_string();
     let digest_key = "5a".repeat(32);
@@ -195,6 +211,6 @@ fn config(database: &TestDatabase, upstream: &str, settings: &[(&str, &str)]) ->
     config
 }
 
-fn test() -> Metadata {
+pub fn test() -> Metadata {
     Metadata { actor: "operator:test".into(), ..Metadata::default() }
 }
