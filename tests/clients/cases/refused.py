@@ -95,6 +95,11 @@ def minute_spent(service):
         time.sleep(max(0.0, left) + 0.1)
 
 
+def moment_in(**length):
+    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**length)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 REASONS = [
     Reason("an unknown model", 404, "model_not_found",
            rf'the model "missing-model" is not sold here\. Available: {MODELS}',
@@ -108,7 +113,7 @@ REASONS = [
            "this account is suspended; write to support to have it looked at",
            lambda service: service.suspend(service.new_customer("refused: suspended", "5.00"))),
     Reason("an expired key", 403, "key_expired", "this key has expired; issue a new one",
-           limited(expiresAt="2026-01-01T00:00:00Z")),
+           lambda service: service.shut_out(limited(expiresAt=moment_in(seconds=3))(service))),
     Reason("a model the key may not use", 403, "model_not_allowed",
            r'this key may not use the model "(gpt-5\.5|claude-opus-4-8)"\. It may use: deepseek-v4-pro',
            limited(allowedModels=["deepseek-v4-pro"])),
@@ -235,10 +240,5 @@ def told_in_maintenance(world, reason, name, act, *arguments):
         tap.close()
 
 
-def in_an_hour():
-    moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 case("refused: maintenance, its end unknown", needs_wallets=True)(lambda world: maintenance(world, {}))
-case("refused: maintenance, for an hour", needs_wallets=True)(lambda world: maintenance(world, {"until": in_an_hour()}))
+case("refused: maintenance, for an hour", needs_wallets=True)(lambda world: maintenance(world, {"until": moment_in(hours=1)}))

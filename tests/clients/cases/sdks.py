@@ -34,7 +34,10 @@ class Python:
         # `get_final_response` knows no answer that a limit ended.
         ends = ("response.completed", "response.incomplete")
         with self.openai.responses.stream(**body) as stream:
-            return next(event.response for event in stream if event.type in ends)
+            for event in stream:
+                if event.type in ends:
+                    return event.response
+        raise RuntimeError("the stream ended without an answer")
 
     def chat(self, body):
         return self.openai.chat.completions.create(**body)
