@@ -39,7 +39,7 @@ impl FailureClass {
     /// What a provider's status means.
     pub(super) fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
         match status.as_u16() {
-            401..=404 => Self::Refused,
+            401 | 402 | 403 | 404 => Self::Refused,
             408 | 409 | 425 | 500..=502 | 504..=528 | 530..=599 => Self::Failed,
             429 | 503 | 529 => Self::Overloaded { retry_after },
             _ => Self::BadRequest,
