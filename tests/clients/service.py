@@ -62,6 +62,8 @@ class Service:
                 "CODEXAPI_SEALING_KEY": ready["sealingKey"],
             }
             self.demo = Customer("demo", ready["customerId"], ready["customerToken"])
+            # The faults of one case close no provider to the next, and nobody else asks the simulator.
+            self.operate("/claude-provider-health", {"enabled": False, "failuresToOpen": 100})
         except BaseException:
             self.stop()
             raise
