@@ -98,10 +98,11 @@ class Service:
         return read(f"{self.base_url}/admin/api{path}", self.admin_key, body)
 
     def limited_key(self, customer, **limits):
-        """A further key of the customer's, in force with its limits."""
+        """A further key of the customer's, in force with its limits; those that are functions are asked last."""
         issued = json.loads(self.command("admin", "--json", "customer", "key", "issue", customer.id))
         limited = Customer(customer.name, customer.id, issued["token"])
         before = self.wait_until_known(limited) and self.what_a_key_may(limited)
+        limits = {name: limit() if callable(limit) else limit for name, limit in limits.items()}
         self.operate(f"/api-keys/{issued['key']}/limits", limits)
         self.wait_for_a_change(limited, before)
         return limited
