@@ -62,6 +62,8 @@ class Service:
                 "CODEXAPI_SEALING_KEY": ready["sealingKey"],
             }
             self.demo = Customer("demo", ready["customerId"], ready["customerToken"])
+            # The faults of one case close no provider to the next, and nobody else asks the simulator.
+            self.operate("/claude-provider-health", {"enabled": False, "failuresToOpen": 100})
         except BaseException:
             self.stop()
             raise
@@ -96,10 +98,11 @@ class Service:
         return read(f"{self.base_url}/admin/api{path}", self.admin_key, body)
 
     def limited_key(self, customer, **limits):
-        """A further key of the customer's, in force with its limits."""
+        """A further key of the customer's, in force with its limits; those that are functions are asked last."""
         issued = json.loads(self.command("admin", "--json", "customer", "key", "issue", customer.id))
         limited = Customer(customer.name, customer.id, issued["token"])
         before = self.wait_until_known(limited) and self.what_a_key_may(limited)
+        limits = {name: limit() if callable(limit) else limit for name, limit in limits.items()}
         self.operate(f"/api-keys/{issued['key']}/limits", limits)
         self.wait_for_a_change(limited, before)
         return limited

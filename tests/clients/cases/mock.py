@@ -16,12 +16,13 @@ INPUT_TOKENS, OUTPUT_TOKENS = 321, 45
 TOOLS = [{"name": "get_weather", "description": "The weather", "parameters": WEATHER_PARAMETERS}]
 
 
-def bill(model):
+def bill(client, model):
     """In the simulator's form."""
+    agent = {"user-agent": "Anthropic/" if client == "messages" else "OpenAI/"}
     return {
         "model": model, "status": "completed", "input_tokens": INPUT_TOKENS, "uncached_input_tokens": INPUT_TOKENS,
         "cached_tokens": 0, "cache_write_5m": 0, "cache_write_1h": 0, "output_tokens": OUTPUT_TOKENS,
-        "web_search_calls": 0, "request_headers": {}, "client_ref": {}, "tag": None,
+        "web_search_calls": 0, "request_headers": agent, "client_ref": {}, "tag": None,
     }
 
 
@@ -29,7 +30,7 @@ def ask(world, sdk, client, model, turns, stream, **options):
     dialect = DIALECTS[client]
     sent = len(world.requests())
     answer = dialect.answer(sdk.send(client, dialect.body(model, turns, **options), stream))
-    world.other_bills.append(bill(model))
+    world.other_bills.append(bill(client, model))
     equal("requests", len(world.requests()) - sent, 1)
     equal("usage", (answer.input_tokens, answer.output_tokens), (INPUT_TOKENS, OUTPUT_TOKENS))
     equal("model", answer.model, model)

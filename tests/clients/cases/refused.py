@@ -113,7 +113,7 @@ REASONS = [
            "this account is suspended; write to support to have it looked at",
            lambda service: service.suspend(service.new_customer("refused: suspended", "5.00"))),
     Reason("an expired key", 403, "key_expired", "this key has expired; issue a new one",
-           lambda service: service.shut_out(limited(expiresAt=moment_in(seconds=3))(service))),
+           lambda service: service.shut_out(limited(expiresAt=lambda: moment_in(seconds=2))(service))),
     Reason("a model the key may not use", 403, "model_not_allowed",
            r'this key may not use the model "(gpt-5\.5|claude-opus-4-8)"\. It may use: deepseek-v4-pro',
            limited(allowedModels=["deepseek-v4-pro"])),
