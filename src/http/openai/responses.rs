@@ -9,18 +9,18 @@ use axum::body::to_bytes;
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::paging::Parameters;
 use super::{json_text, owner};
 use crate::app::App;
-use crate::gateway::{Incoming, KeyAccess};
+use crate::gateway::Incoming;
 use crate::http::address::ClientAddress;
 use crate::http::auth::Principal;
 use crate::http::envelope::RequestId;
 use crate::http::error::Problem;
-use crate::http::generations::payee;
+use crate::http::generations::{Parts, payee};
 use crate::stored::compaction;
 
 /// A summary is far smaller.
@@ -88,17 +88,17 @@ pub async fn cancel(
     ),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn compact(
-    State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
-    Extension(access): Extension<Arc<KeyAccess>>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+pub async fn compact(Path(id): Path<String>, parts: Parts) -> Result<Response, Problem> {
     let arrived = Instant::now();
+    let (
+        State(app),
+        Extension(principal),
+        Extension(access),
+        Extension(RequestId(request_id)),
+        Extension(ClientAddress(address)),
+        headers,
+        RawQuery(query),
+    ) = parts;
     let payee = payee(principal)?;
     let body = compaction::request(&app.stored.response(payee.into(), &id).await?)?;
     let protocol = Protocol::Responses;
