@@ -8,7 +8,8 @@ use codexapi_protocols::translate::responses::LEAST_OUTPUT_TOKENS;
 use codexapi_protocols::translate::{self, AnswerFrame, AnswerTranslation, UpstreamModel};
 
 use super::check::{
-    CEILING_TOKENS, UPSTREAMS, assert_bounded, choice, client, frames, halves, is_json, upstream, whole_frames,
+    CEILING_TOKENS, UPSTREAMS, assert_bounded, choice, client, frames, halves, is_json, upstream,
+    whole_frames,
 };
 use super::order::Order;
 
