@@ -21,7 +21,10 @@ pub fn built_request(data: &[u8]) {
     let body = body.to_string();
     let response = drawn(&mut u, Protocol::Responses, Kind::Answers).unwrap_or_default().to_string();
     request::read(client, body.as_bytes(), response.as_bytes());
-    request::counted(client, body.as_bytes());
+    // The tokenizer takes longer than all the rest.
+    if u.ratio(1, 16).unwrap_or_default() {
+        request::counted(client, body.as_bytes());
+    }
     request::stripped(client, body.as_bytes());
     for upstream in UPSTREAMS {
         translation::request(client, upstream, body.as_bytes());
