@@ -176,4 +176,13 @@ pub struct GatewaySettings {
         value_parser = clap::value_parser!(u32).range(10..=1_000_000)
     )]
     pub settlement_queue: u32,
+    /// Failures in a row after which this node leaves a provider alone for a while, in place of the routing policy's
+    /// number, from 0 (never) to 1000
+    #[arg(
+        long,
+        env = "CODEXAPI_CIRCUIT_FAILURES",
+        value_name = "COUNT",
+        value_parser = clap::value_parser!(u32).range(0..=1_000)
+    )]
+    pub circuit_failures: Option<u32>,
 }

@@ -77,6 +77,8 @@ pub struct GatewaySettings {
     pub keepalive: Duration,
     /// Where this node stands, for routing by region.
     pub region: Option<Region>,
+    /// Failures in a row that open a circuit on this node, in place of the policy's; 0 is never.
+    pub failures_to_open: Option<u32>,
     /// Keys conversation ids and input digests, so that the log says nothing about prompts.
     pub conversation_key: [u8; 32],
 }
@@ -182,6 +184,9 @@ impl Gateway {
             moka::sync::Cache::builder().max_capacity(RECENT_CONVERSATIONS).time_to_idle(STICKY_FOR).build();
         let drains = Drains::new(settings.drain);
         let circuits = Circuits::new(HealthSettings::default().failures_to_open);
+        if let Some(failures) = settings.failures_to_open {
+            circuits.always_open_after(failures);
+        }
         Self {
             log,
             providers,

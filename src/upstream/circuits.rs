@@ -6,6 +6,7 @@
 //! reach is only that node's to avoid.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +23,12 @@ const MINUTES_KEPT: usize = 15;
 
 /// Circuits kept; an operator has a few providers of a few models.
 const MOST_CIRCUITS: usize = 4_096;
+
+/// No number of this node's own.
+const UNTOLD: u32 = 0;
+
+/// More failures than there will be.
+const NEVER: u32 = u32::MAX;
 
 /// A provider and its name of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,7 +63,10 @@ pub struct CircuitReport {
 /// Every circuit of this node.
 #[derive(Clone)]
 pub struct Circuits {
-    failures_to_open: Arc<std::sync::atomic::AtomicU32>,
+    /// As the routing policy says.
+    failures_to_open: Arc<AtomicU32>,
+    /// As this node is told, in place of the policy's; `UNTOLD` where it is not.
+    own_failures_to_open: Arc<AtomicU32>,
     circuits: Arc<Mutex<HashMap<CircuitKey, Circuit>>>,
 }
 
@@ -94,12 +104,22 @@ pub struct Pass {
 impl Circuits {
     /// Open after so many failures in a row.
     pub fn new(failures_to_open: u32) -> Self {
-        Self { failures_to_open: Arc::new(failures_to_open.into()), circuits: Arc::default() }
+        Self {
+            failures_to_open: Arc::new(failures_to_open.into()),
+            own_failures_to_open: Arc::new(UNTOLD.into()),
+            circuits: Arc::default(),
+        }
+    }
+
+    /// This node's own number, whatever the policy says; 0 never opens a circuit.
+    pub fn always_open_after(&self, failures: u32) {
+        let failures = if failures == 0 { NEVER } else { failures };
+        self.own_failures_to_open.store(failures, Ordering::Relaxed);
     }
 
     /// The operator has changed the threshold.
     pub fn open_after(&self, failures: u32) {
-        self.failures_to_open.store(failures, std::sync::atomic::Ordering::Relaxed);
+        self.failures_to_open.store(failures, Ordering::Relaxed);
     }
 
     /// Leave to send to a target, or how long its circuit stays open.
@@ -157,7 +177,7 @@ impl Circuits {
 
     fn judge(&self, key: &CircuitKey, verdict: Verdict, probe: bool) {
         let now = Instant::now();
-        let threshold = self.failures_to_open.load(std::sync::atomic::Ordering::Relaxed).max(1);
+        let threshold = self.threshold();
         let mut circuits = self.lock();
         if circuits.len() >= MOST_CIRCUITS && !circuits.contains_key(key) {
             return;
@@ -171,6 +191,14 @@ impl Circuits {
                     open.probing = false;
                 }
             }
+        }
+    }
+
+    /// Failures in a row that open a circuit here; at least 1.
+    fn threshold(&self) -> u32 {
+        match self.own_failures_to_open.load(Ordering::Relaxed) {
+            UNTOLD => self.failures_to_open.load(Ordering::Relaxed).max(1),
+            own => own,
         }
     }
 
@@ -313,6 +341,20 @@ mod tests {
         assert_eq!(left(&circuits), FIRST_OPEN);
         let report = &circuits.report()[0];
         assert_eq!((report.succeeded, report.failed, report.first_byte_ms), (1, 5, Some(40)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nodes_own_number_counts_in_place_of_the_policys() {
+        let circuits = Circuits::new(1);
+        circuits.always_open_after(0);
+        (0..50).for_each(|_| fail(&circuits, None));
+        circuits.always_open_after(2);
+        circuits.open_after(40);
+        circuits.wake(None);
+        fail(&circuits, None);
+        assert!(circuits.would_pass(&key()));
+        fail(&circuits, None);
+        assert!(!circuits.would_pass(&key()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ const FAILURES: u32 = 3;
 
 async fn world() -> (World, Customer) {
     let world = World::start(&[]).await;
-    world.deployment.app.gateway.circuits().open_after(FAILURES);
+    world.deployment.app.gateway.circuits().always_open_after(FAILURES);
     let customer = world.deployment.customer(BALANCE).await;
     (world, customer)
 }

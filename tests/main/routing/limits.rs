@@ -32,7 +32,7 @@ impl Nodes {
     async fn start() -> Self {
         let world = World::start(&[("CODEXAPI_WAITING_PER_WALLET", "0")]).await;
         let second = App::build(world.deployment.app.config.clone()).await.expect("built");
-        second.gateway.circuits().open_after(u32::MAX);
+        second.gateway.circuits().always_open_after(0);
         let stop = CancellationToken::new();
         let urls = [world.deployment.url.clone(), serve(&second, stop.clone()).await];
         Self { world, urls, _second: second, _stop: stop.drop_guard() }

@@ -95,7 +95,7 @@ async fn a_conversation_leaves_a_provider_that_is_unwell() {
     let customer = world.deployment.customer(BALANCE).await;
     let ask = turn(&scene, "a");
     moved(&world, &customer, &ask, &scene).await;
-    world.deployment.app.gateway.circuits().open_after(1);
+    world.deployment.app.gateway.circuits().always_open_after(1);
     world.front.is_told("two", &scene.upstream, &[refuse(503)]);
     asks(&world, &customer, &ask).await;
     // Its circuit is open now: it is not even asked.
