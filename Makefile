@@ -2,7 +2,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test schemas
+.PHONY: run test fuzz schemas
 
 # Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
 run:
@@ -11,6 +11,10 @@ run:
 # Every test: the rules, the promises against real servers, the real SDKs and CLIs.
 test:
 	scripts/setup --with-clients && cargo build --workspace --bins && cargo test --workspace && tests/clients/run
+
+# What reads the dialects, on inputs made to break it. `make fuzz SECONDS=600 ARGS=translate_stream`
+fuzz:
+	scripts/setup --with-fuzzing && nice scripts/fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
 # What is generated from the code and compared by tests: event schemas and the API document.
 schemas:

@@ -205,7 +205,8 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
 fn simulated_providers(base_url: &str) -> anyhow::Result<Providers> {
     let base_url: reqwest::Url = base_url.parse().context("the simulator's address")?;
     let provider = |(model, protocols): (&str, &[Protocol])| Provider {
-        name: format!("simulator-{model}"),
+        // A provider's name has no dots.
+        name: format!("simulator-{}", model.replace('.', "-")),
         protocols: protocols.to_vec(),
         base_url: base_url.clone(),
         account: ProviderAccount::Api(None),

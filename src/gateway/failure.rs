@@ -40,7 +40,7 @@ impl FailureClass {
     pub(super) fn of_status(status: StatusCode, retry_after: Option<Duration>) -> Self {
         match status.as_u16() {
             // A redirect is never followed; it was answered in place of the request.
-            300..=399 | 401 | 402 | 403 | 404 => Self::Refused,
+            300..=399 | 401..=404 => Self::Refused,
             408 | 409 | 425 | 500..=502 | 504..=528 | 530..=599 => Self::Failed,
             429 | 503 | 529 => Self::Overloaded { retry_after },
             _ => Self::BadRequest,

@@ -289,12 +289,14 @@ fn json(error: &GatewayError, status: StatusCode, caller: &Caller) -> Response {
         ),
     };
     let mut response = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
-    if let GatewayError::Maintenance { retry_secs: Some(secs), .. } = error {
-        response = response.header(RETRY_AFTER, *secs);
+    let wait_secs = error.retry_secs();
+    // When maintenance ends is said in any case, also where no client should wait for it.
+    let ends_in =
+        if let GatewayError::Maintenance { retry_secs, .. } = error { *retry_secs } else { wait_secs };
+    if let Some(secs) = ends_in {
+        response = response.header(RETRY_AFTER, secs);
     }
-    if let Some(retry_secs) = error.retry_secs() {
-        response = response.header(RETRY_AFTER, retry_secs);
-    } else if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
+    if wait_secs.is_none() && (status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()) {
         response = response.header(X_SHOULD_RETRY, HeaderValue::from_static("false"));
     }
     response.body(Body::from(body)).expect("constant headers")

@@ -139,9 +139,13 @@ impl Relay<'_> {
                 () = sleep_until(drain_until.unwrap_or(idle_until)), if drain_until.is_some() => {
                     Step::End(AnswerEnd::DrainLimit)
                 }
-                () = sleep_until(idle_until.min(deadline)) => {
+                () = sleep_until(idle_until.min(deadline)) => match self.meter.so_far().terminal.is_finished() {
+                    // All that is missing is a frame without content, or the end of the connection.
+                    true => Step::End(self.finished()),
+                    false => {
                     tracing::warn!(generation = %self.generation.id, "a provider's stream fell silent or took too long");
-                    Step::End(AnswerEnd::Failed)
+                        Step::End(AnswerEnd::Failed)
+                    }
                 }
             };
             if let Step::End(end) = step {

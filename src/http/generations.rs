@@ -23,7 +23,7 @@ use crate::gateway::{Incoming, KeyAccess, Payee};
 use crate::stored::serving::Serving;
 
 /// What the guard, the envelope and the client have given a request.
-type Parts = (
+pub type Parts = (
     State<Arc<App>>,
     Extension<Principal>,
     Extension<Arc<KeyAccess>>,

@@ -287,8 +287,12 @@ mod tests {
         CircuitKey { provider: "p".into(), upstream_model: "m".into() }
     }
 
+    fn passed(circuits: &Circuits) -> Pass {
+        circuits.pass(key()).unwrap_or_else(|left| panic!("open for {left:?}"))
+    }
+
     fn fail(circuits: &Circuits, retry_after: Option<Duration>) {
-        circuits.pass(key()).ok().expect("closed").failed(retry_after);
+        passed(circuits).failed(retry_after);
     }
 
     fn left(circuits: &Circuits) -> Duration {
@@ -300,7 +304,7 @@ mod tests {
         let circuits = Circuits::new(3);
         fail(&circuits, None);
         fail(&circuits, None);
-        circuits.pass(key()).ok().expect("closed").succeeded(Duration::from_millis(40));
+        passed(&circuits).succeeded(Duration::from_millis(40));
         fail(&circuits, None);
         fail(&circuits, None);
         assert!(circuits.would_pass(&key()));
@@ -316,13 +320,13 @@ mod tests {
         let circuits = Circuits::new(1);
         fail(&circuits, None);
         tokio::time::advance(FIRST_OPEN).await;
-        let probe = circuits.pass(key()).ok().expect("the probe");
+        let probe = passed(&circuits);
         assert_eq!(circuits.report()[0].standing, Standing::Probing);
         assert!(circuits.pass(key()).is_err(), "a second request beside the probe");
         probe.failed(None);
         assert_eq!(left(&circuits), FIRST_OPEN * 2);
         tokio::time::advance(FIRST_OPEN * 2).await;
-        circuits.pass(key()).ok().expect("the next probe").succeeded(Duration::ZERO);
+        passed(&circuits).succeeded(Duration::ZERO);
         assert_eq!(circuits.report()[0].standing, Standing::Closed);
     }
 
@@ -331,8 +335,8 @@ mod tests {
         let circuits = Circuits::new(1);
         fail(&circuits, None);
         tokio::time::advance(FIRST_OPEN).await;
-        drop(circuits.pass(key()).ok().expect("the probe"));
-        circuits.pass(key()).ok().expect("another probe").succeeded(Duration::ZERO);
+        drop(passed(&circuits));
+        passed(&circuits).succeeded(Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
@@ -340,7 +344,7 @@ mod tests {
         let circuits = Circuits::new(3);
         (0..3).for_each(|_| fail(&circuits, None));
         tokio::time::advance(FIRST_OPEN).await;
-        let mut probe = circuits.pass(key()).ok().expect("the probe");
+        let mut probe = passed(&circuits);
         probe.answering();
         assert!(circuits.would_pass(&key()));
         probe.failed(None);
@@ -360,7 +364,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_under_way_when_it_opened_does_not_prolong_it() {
         let circuits = Circuits::new(1);
-        let (first, late) = (circuits.pass(key()).ok().unwrap(), circuits.pass(key()).ok().unwrap());
+        let (first, late) = (passed(&circuits), passed(&circuits));
         first.failed(None);
         tokio::time::advance(FIRST_OPEN / 2).await;
         late.failed(Some(Duration::from_secs(100)));

@@ -8,7 +8,25 @@
 
 use memchr::memmem;
 
-use crate::conversation::{Answer, Event, OutputPart, PartKind, Stop};
+use crate::conversation::{Answer, Event, OutputPart, PartKind, Stop, Untranslatable};
+
+/// The most stop texts of one request, and bytes of one: each is looked for in every piece of the answer.
+pub const MAX_STOPS: usize = 32;
+pub const MAX_STOP_BYTES: usize = 256;
+
+/// Refuses stop texts that would take longer to look for than the answer takes to make.
+///
+/// # Errors
+/// `NotCarried` where there are more than [`MAX_STOPS`], or one is longer than [`MAX_STOP_BYTES`].
+pub fn check(stops: &[String]) -> Result<(), Untranslatable> {
+    if stops.len() > MAX_STOPS || stops.iter().any(|stop| stop.len() > MAX_STOP_BYTES) {
+        return Err(Untranslatable::NotCarried {
+            field: "stop".into(),
+            reason: "it knows no stop texts, and the gateway looks for at most 32 of at most 256 bytes",
+        });
+    }
+    Ok(())
+}
 
 /// Cuts one streamed answer.
 #[derive(Debug)]

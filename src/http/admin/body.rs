@@ -22,6 +22,10 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for AdminBody<T> {
         let read = Limited::new(request.into_body(), LIMIT_BYTES).collect().await;
         let body = read.map_err(|error| unreadable(&*error))?.to_bytes();
         let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+        // A list would be read as an object's fields in order, which nobody means.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::invalid("invalid_body", "The body should be a JSON object."));
+        }
         serde_json::from_slice(body).map(Self).map_err(|error| {
             Problem::invalid("invalid_body", format!("The body is not what this URL takes: {error}."))
         })

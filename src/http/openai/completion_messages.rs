@@ -15,7 +15,8 @@ use crate::stored::Order;
 
 /// The request's messages, each with an id; content that came in parts is in `content_parts`.
 #[utoipa::path(
-    get, path = "/v1/chat/completions/{completion_id}/messages", tag = "stored",
+    get, path = "/v1/chat/completions/{completion_id}/messages",
+    operation_id = "list_completion_messages", tag = "stored",
     params(
         ("completion_id" = String, Path),
         ("limit" = Option<u32>, Query, description = "1 to 100; 20 by default"),

@@ -21,7 +21,8 @@ use crate::stored::{CompletionQuery, Metadata, Order};
 
 /// Completions that were created with `store`, oldest first.
 #[utoipa::path(
-    get, path = "/v1/chat/completions", tag = "stored",
+    get, path = "/v1/chat/completions",
+    operation_id = "list_completions", tag = "stored",
     params(
         ("limit" = Option<u32>, Query, description = "1 to 100; 20 by default"),
         ("order" = Option<String>, Query, description = "`asc` or `desc`; `asc` by default"),
@@ -57,7 +58,8 @@ pub async fn list(
 
 /// One stored completion.
 #[utoipa::path(
-    get, path = "/v1/chat/completions/{completion_id}", tag = "stored", params(("completion_id" = String, Path)),
+    get, path = "/v1/chat/completions/{completion_id}",
+    operation_id = "retrieve_completion", tag = "stored", params(("completion_id" = String, Path)),
     responses((status = 200, body = serde_json::Value), (status = 404, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
 )]
@@ -71,7 +73,8 @@ pub async fn retrieve(
 
 /// Gives a stored completion other `metadata`, in the place of what it had.
 #[utoipa::path(
-    post, path = "/v1/chat/completions/{completion_id}", tag = "stored", params(("completion_id" = String, Path)),
+    post, path = "/v1/chat/completions/{completion_id}",
+    operation_id = "update_completion", tag = "stored", params(("completion_id" = String, Path)),
     request_body = serde_json::Value,
     responses((status = 200, body = serde_json::Value), (status = 400, body = serde_json::Value), (status = 404, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
@@ -87,7 +90,8 @@ pub async fn update(
 
 /// The same as the POST of this URL.
 #[utoipa::path(
-    patch, path = "/v1/chat/completions/{completion_id}", tag = "stored", params(("completion_id" = String, Path)),
+    patch, path = "/v1/chat/completions/{completion_id}",
+    operation_id = "patch_completion", tag = "stored", params(("completion_id" = String, Path)),
     request_body = serde_json::Value,
     responses((status = 200, body = serde_json::Value), (status = 400, body = serde_json::Value), (status = 404, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
@@ -103,7 +107,8 @@ pub async fn patch(
 
 /// Deletes a stored completion.
 #[utoipa::path(
-    delete, path = "/v1/chat/completions/{completion_id}", tag = "stored", params(("completion_id" = String, Path)),
+    delete, path = "/v1/chat/completions/{completion_id}",
+    operation_id = "delete_completion", tag = "stored", params(("completion_id" = String, Path)),
     responses((status = 200, body = serde_json::Value), (status = 404, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
 )]

@@ -19,7 +19,8 @@ use crate::stored::Order;
 
 /// The items that a stored response was generated from, those of the responses it went on from included.
 #[utoipa::path(
-    get, path = "/v1/responses/{response_id}/input_items", tag = "stored",
+    get, path = "/v1/responses/{response_id}/input_items",
+    operation_id = "list_input_items", tag = "stored",
     params(
         ("response_id" = String, Path),
         ("limit" = Option<u32>, Query, description = "1 to 100; 20 by default"),

@@ -19,7 +19,8 @@ use crate::http::error::Problem;
 
 /// Input tokens of a Responses request, the conversation it goes on from included: an estimate.
 #[utoipa::path(
-    post, path = "/v1/responses/count_tokens", tag = "generations", request_body = serde_json::Value,
+    post, path = "/v1/responses/count_tokens",
+    operation_id = "count_response_tokens", tag = "generations", request_body = serde_json::Value,
     responses((status = 200, body = serde_json::Value, description = "`{\"object\":\"response.input_tokens\",\"input_tokens\": …}`")),
     security(("bearer" = []), ("apiKey" = []))
 )]
@@ -33,7 +34,8 @@ pub async fn count(
 
 /// The same, under the name that OpenAI's SDKs know.
 #[utoipa::path(
-    post, path = "/v1/responses/input_tokens", tag = "generations", request_body = serde_json::Value,
+    post, path = "/v1/responses/input_tokens",
+    operation_id = "count_response_input_tokens", tag = "generations", request_body = serde_json::Value,
     responses((status = 200, body = serde_json::Value, description = "`{\"object\":\"response.input_tokens\",\"input_tokens\": …}`")),
     security(("bearer" = []), ("apiKey" = []))
 )]

@@ -9,18 +9,18 @@ use axum::body::to_bytes;
 use axum::extract::{Path, Query, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::paging::Parameters;
 use super::{json_text, owner};
 use crate::app::App;
-use crate::gateway::{Incoming, KeyAccess};
+use crate::gateway::Incoming;
 use crate::http::address::ClientAddress;
 use crate::http::auth::Principal;
 use crate::http::envelope::RequestId;
 use crate::http::error::Problem;
-use crate::http::generations::payee;
+use crate::http::generations::{Parts, payee};
 use crate::stored::compaction;
 
 /// A summary is far smaller.
@@ -28,7 +28,8 @@ const SUMMARY_LIMIT: usize = 64 * 1024 * 1024;
 
 /// A stored response; of one in the background, how far it is.
 #[utoipa::path(
-    get, path = "/v1/responses/{response_id}", tag = "stored", params(("response_id" = String, Path)),
+    get, path = "/v1/responses/{response_id}",
+    operation_id = "retrieve_response", tag = "stored", params(("response_id" = String, Path)),
     responses((status = 200, body = serde_json::Value), (status = 404, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
 )]
@@ -47,7 +48,8 @@ pub async fn retrieve(
 
 /// Deletes a stored response; one in the background is given up, and what it has cost is charged.
 #[utoipa::path(
-    delete, path = "/v1/responses/{response_id}", tag = "stored", params(("response_id" = String, Path)),
+    delete, path = "/v1/responses/{response_id}",
+    operation_id = "delete_response", tag = "stored", params(("response_id" = String, Path)),
     responses((status = 200, body = serde_json::Value), (status = 404, body = serde_json::Value)),
     security(("bearer" = []), ("apiKey" = []))
 )]
@@ -62,7 +64,8 @@ pub async fn delete(
 
 /// Cancels a response in the background; what it has cost until then is charged.
 #[utoipa::path(
-    post, path = "/v1/responses/{response_id}/cancel", tag = "stored", params(("response_id" = String, Path)),
+    post, path = "/v1/responses/{response_id}/cancel",
+    operation_id = "cancel_response", tag = "stored", params(("response_id" = String, Path)),
     responses(
         (status = 200, body = serde_json::Value, description = "The response; unchanged if it was finished"),
         (status = 400, body = serde_json::Value, description = "It was not created with `background`"),
@@ -81,24 +84,25 @@ pub async fn cancel(
 /// Summarises a stored conversation for continuation, by the response's own model. This is a
 /// generation, billed as every other; its usage is in the answer.
 #[utoipa::path(
-    post, path = "/v1/responses/{response_id}/compact", tag = "stored", params(("response_id" = String, Path)),
+    post, path = "/v1/responses/{response_id}/compact",
+    operation_id = "compact_response", tag = "stored", params(("response_id" = String, Path)),
     responses(
         (status = 200, body = serde_json::Value, description = "A `response.compaction`; its `output` can be the beginning of another input"),
         (status = 402, body = serde_json::Value), (status = 404, body = serde_json::Value)
     ),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn compact(
-    State(app): State<Arc<App>>,
-    Extension(principal): Extension<Principal>,
-    Extension(access): Extension<Arc<KeyAccess>>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
-    Extension(ClientAddress(address)): Extension<ClientAddress>,
-    Path(id): Path<String>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
+pub async fn compact(Path(id): Path<String>, parts: Parts) -> Result<Response, Problem> {
     let arrived = Instant::now();
+    let (
+        State(app),
+        Extension(principal),
+        Extension(access),
+        Extension(RequestId(request_id)),
+        Extension(ClientAddress(address)),
+        headers,
+        RawQuery(query),
+    ) = parts;
     let payee = payee(principal)?;
     let body = compaction::request(&app.stored.response(payee.into(), &id).await?)?;
     let protocol = Protocol::Responses;

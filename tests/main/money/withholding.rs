@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::asking::{Ask, PROTOCOLS, Told, read, says_finished};
 use super::{Customer, Deployment, INPUT_RATE, OUTPUT_RATE};
 use crate::harness::{PATIENCE, wait_for};
+use crate::routing::heard::check_failure;
 
 /// The event log's lock, which every append takes first.
 const APPEND_LOCK: i64 = 7_263_542_001;
@@ -162,6 +163,7 @@ async fn what_could_not_be_settled_in_time_is_told_as_failed_and_costs_nothing()
         assert!(!told.is_success(protocol, stream), "{}", told.text);
         assert_eq!(told.status, if stream { 200 } else { 503 });
         assert!(told.text.contains("nothing was charged"), "{}", told.text);
+        check_failure(protocol, &told);
         deployment.settled(customer.account_id).await;
         let balance = || deployment.balance(customer.account_id);
         wait_for("the whole balance", async || (balance().await == BALANCE).then_some(())).await;

@@ -17,7 +17,7 @@ use crate::money::{INPUT_RATE, OUTPUT_RATE};
 const AT_A_TIME: usize = 6;
 
 /// Offsets of each stream at which it is cut; `CODEXAPI_TEST_ALL` cuts at every byte.
-const CUTS: usize = 16;
+const CUTS: usize = 8;
 
 /// About what the answer's head and the framing of its pieces add.
 const HEAD: usize = 1_500;

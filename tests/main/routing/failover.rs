@@ -1,10 +1,8 @@
 //! Another provider is tried where the one before cannot have begun to bill, and only there; every attempt is on
 //! record before it is made, and the customer is charged once (money.md § 3; § 10, row 6).
 
-use std::time::Duration;
-
 use codexapi_aggregates::routing::ModelRule;
-use codexapi_aggregates::usage::Protocol;
+use codexapi_aggregates::usage::{Protocol, UsageEvent};
 use codexapi_aggregates::wallet::{ReleaseReason, WalletEvent};
 use futures::{StreamExt, stream};
 use serde_json::json;
@@ -12,20 +10,20 @@ use serde_json::json;
 use super::front::{Manner, refuse, refuse_for};
 use super::heard::heard;
 use super::{BALANCE, Scene, World, attempts, further_attempts};
-use crate::money::asking::{Ask, Told};
+use crate::money::asking::{Ask, Told, read};
 use crate::money::ledger::Ledger;
-use crate::money::{Customer, INPUT_RATE, OUTPUT_RATE};
+use crate::money::{Customer, INPUT_RATE, OPERATOR_TOKEN, OUTPUT_RATE};
 
-const COST: i64 = 10 * INPUT_RATE + 5 * OUTPUT_RATE;
+pub const COST: i64 = 10 * INPUT_RATE + 5 * OUTPUT_RATE;
 const AT_A_TIME: usize = 6;
 
-fn hello(scene: &Scene, protocol: Protocol, stream: bool) -> Ask {
+pub fn hello(scene: &Scene, protocol: Protocol, stream: bool) -> Ask {
     let told = json!({"input_tokens": 10, "output_tokens": 5, "delta_count": 5, "tag": scene.model});
     Ask::new(protocol, stream, 64, &told).of(&scene.model)
 }
 
 /// Asks once; what was told, and what came of it.
-async fn asked(world: &World, ask: &Ask) -> (Told, Ledger) {
+pub async fn asked(world: &World, ask: &Ask) -> (Told, Ledger) {
     let customer = world.deployment.customer(BALANCE).await;
     let told = ask.run(&world.deployment, &customer).await;
     (told, world.deployment.ledger(customer.account_id).await)
@@ -297,42 +295,25 @@ async fn nothing_more_is_dispatched_for_a_client_that_left_between_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_models_deadline_ends_an_answer_that_does_not_come_to_an_end() {
+async fn the_operators_own_generations_fail_over_alike() {
     let world = World::start(&[]).await;
-    let soon = ModelRule { deadline_secs: Some(2), ..ModelRule::default() };
-    let scene = world.scene(&[("one", &[Manner::Stalled]), ("two", &[])]).await;
-    world.rule(&scene, soon.clone()).await;
-    let stalled = world.scene(&[("one", &[])]).await;
-    world.rule(&stalled, soon).await;
-    let told = json!({"input_tokens": 10, "output_tokens": 5, "delta_count": 5, "stall_after": 2});
-    let streamed = Ask::new(Protocol::Chat, true, 64, &told).of(&stalled.model);
-    let whole = hello(&scene, Protocol::Chat, false);
-    let ((told, ledger), (streamed, settled)) = tokio::join!(asked(&world, &whole), asked(&world, &streamed));
-    assert_eq!(told.status, 502, "{}", told.text);
-    ledger.assert_only_released();
-    assert_eq!(world.front.served(&scene.upstream), ["one"]);
-    assert!(!streamed.is_success(Protocol::Chat, true), "{}", streamed.text);
-    assert_eq!(settled.only_settlement().charged_micro.0, 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_reads_slowly_is_no_silence_of_its_provider() {
-    let world = World::start(&[]).await;
-    let scene = world.scene(&[("one", &[])]).await;
-    world.rule(&scene, ModelRule { idle_secs: Some(1), ..ModelRule::default() }).await;
-    // More than all buffers on the way hold, so that the gateway has to wait for its client.
-    let text = "x".repeat(100_000);
-    let told = json!({"input_tokens": 10, "output_tokens": 5, "delta_count": 200, "delta_text": text});
-    let ask = Ask::new(Protocol::Chat, true, 64, &told).of(&scene.model);
-    let customer = world.deployment.customer(BALANCE).await;
-    let mut answer = ask.send(&world.deployment, &customer.token).await.bytes_stream();
-    answer.next().await.expect("a piece").expect("read");
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let mut rest = String::new();
-    while let Some(piece) = answer.next().await {
-        rest += &String::from_utf8_lossy(&piece.expect("read"));
-    }
-    assert!(rest.ends_with("data: [DONE]\n\n"), "{}", &rest[rest.len().saturating_sub(300)..]);
-    let charged = 10 * INPUT_RATE + 5 * OUTPUT_RATE;
-    assert_eq!(world.deployment.ledger(customer.account_id).await.only_settlement().charged_micro.0, charged);
+    let scene = world.scene(&[("one", &[refuse(429)]), ("two", &[])]).await;
+    let told =
+        read(hello(&scene, Protocol::Messages, true).send(&world.deployment, OPERATOR_TOKEN).await).await;
+    assert!(told.is_success(Protocol::Messages, true), "{}", told.text);
+    let events: Vec<(String, String)> = sqlx::query_as(
+        "select event_type, payload::text from events where aggregate_type = 'usage' and aggregate_id like 'operator:%' \
+         order by position",
+    )
+    .fetch_all(&world.deployment.app.pool)
+    .await
+    .expect("events");
+    let types: Vec<&str> = events.iter().map(|(event_type, _)| event_type.as_str()).collect();
+    assert_eq!(types, ["usage.generation_opened", "usage.attempt_started", "usage.generation_settled"]);
+    let UsageEvent::GenerationSettled(settled) = serde_json::from_str(&events[2].1).expect("an event") else {
+        panic!("{events:?}")
+    };
+    let tried: Vec<_> =
+        settled.attempts.iter().map(|result| (result.attempt.number, result.status)).collect();
+    assert_eq!(tried, [(1, Some(429)), (2, Some(200))]);
 }

@@ -33,8 +33,11 @@ pub enum Manner {
     },
     /// It takes the request and never says anything.
     Silent,
-    /// It begins an answer that is not streamed, and never goes on.
-    Stalled,
+    /// It sends this much of an answer, and never goes on.
+    Stalls {
+        content_type: &'static str,
+        body: String,
+    },
     /// It takes the request and hangs up.
     HangUp,
 }
@@ -156,10 +159,10 @@ async fn meet(
             response.body(Body::from(body)).expect("a response")
         }
         Manner::Silent => std::future::pending().await,
-        Manner::Stalled => {
-            let begun = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from_static(b"{")) });
+        Manner::Stalls { content_type, body } => {
+            let begun = futures::stream::once(async { Ok::<_, std::io::Error>(Bytes::from(body)) });
             let body = Body::from_stream(futures::StreamExt::chain(begun, futures::stream::pending()));
-            Response::builder().header("content-type", "application/json").body(body).expect("a response")
+            Response::builder().header("content-type", content_type).body(body).expect("a response")
         }
         Manner::HangUp => panic!("told to hang up"),
     }

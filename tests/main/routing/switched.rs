@@ -61,9 +61,9 @@ async fn a_responses_session_moves_to_messages_and_back() {
     responses_turn(&world, &customer, &scene, &mut said).await;
     let sent = last_sent(&world, &scene);
     assert!(!sent.contains(ENVELOPE) && !sent.contains("sim-signature"), "a foreign seal: {sent}");
-    let own = said.iter().filter_map(|item| item["encrypted_content"].as_str());
-    let own =
-        own.filter(|content| !content.starts_with(ENVELOPE)).next_back().expect("OpenAI's own").to_owned();
+    let own = |content: &&str| !content.starts_with(ENVELOPE);
+    let own = said.iter().filter_map(|item| item["encrypted_content"].as_str()).rfind(own);
+    let own = own.expect("OpenAI's own").to_owned();
 
     world.targets(&scene, &[("messages", 1)]).await;
     responses_turn(&world, &customer, &scene, &mut said).await;

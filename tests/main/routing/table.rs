@@ -9,7 +9,7 @@ use crate::money::matrix;
 const AT_A_TIME: usize = 6;
 
 /// Every so many cases are run; `CODEXAPI_TEST_ALL` runs every one.
-const SAMPLED: usize = 4;
+const SAMPLED: usize = 8;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_report_and_every_end_is_charged_alike_across_dialects() {

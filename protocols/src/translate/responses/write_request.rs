@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::write_items::write_input;
 use super::write_tools::{max_searches, write_tool_choice, write_tools};
 use crate::conversation::{CallName, Conversation, OutputFormat, Thinking, ThinkingMode, Untranslatable};
-use crate::translate::UpstreamModel;
+use crate::translate::{UpstreamModel, stop};
 
 /// The smallest limit OpenAI takes, in tokens; a smaller one is raised to it.
 pub const LEAST_OUTPUT_TOKENS: u64 = 16;
@@ -23,7 +23,7 @@ const UNNAMED_FORMAT: &str = "answer";
 /// the answer itself. Neither are `top_k`, `seed` and the penalties.
 ///
 /// # Errors
-/// `NotCarried` for what Responses cannot say; `Wrong` for a call without its result, or the reverse.
+/// `NotCarried` for what Responses cannot say, and for stop texts too many or too long to look for; `Wrong` for a call without its result, or the reverse.
 pub fn write_request(conversation: &Conversation, upstream: &UpstreamModel) -> Result<Value, Untranslatable> {
     if conversation.choices > 1 {
         return Err(Untranslatable::NotCarried {
@@ -31,6 +31,7 @@ pub fn write_request(conversation: &Conversation, upstream: &UpstreamModel) -> R
             reason: "it gives one answer to a request",
         });
     }
+    stop::check(&conversation.sampling.stop)?;
     let model_thinks = thinks(upstream.name);
     let (input, found) = write_input(&conversation.items, &conversation.tools, model_thinks)?;
     if input.is_empty() {

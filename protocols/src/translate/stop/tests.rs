@@ -146,3 +146,12 @@ proptest! {
         prop_assert_eq!(answer.stop, stop);
     }
 }
+
+#[test]
+fn stop_texts_too_many_or_too_long_to_look_for_are_refused() {
+    let most = vec!["x".repeat(MAX_STOP_BYTES); MAX_STOPS];
+    assert_eq!(check(&most), Ok(()));
+    let is_refused = |stops: &[String]| matches!(check(stops), Err(Untranslatable::NotCarried { field, .. }) if field == "stop");
+    assert!(is_refused(&vec!["x".to_owned(); MAX_STOPS + 1]));
+    assert!(is_refused(&["x".repeat(MAX_STOP_BYTES + 1)]));
+}

@@ -1,6 +1,7 @@
 //! Maintenance: in the operator's words, ended by the operator or by itself.
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
+use codexapi::clock;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -30,7 +31,8 @@ async fn maintenance_turns_requests_away_until_it_is_cleared() {
 async fn maintenance_with_an_end_ends_by_itself() {
     let fleet = Fleet::start().await;
     let (_, token) = fleet.customer().await;
-    let until = Utc::now() + TimeDelta::seconds(2);
+    let now = DateTime::from_timestamp_micros(clock::now().0).expect("a moment");
+    let until = now + TimeDelta::seconds(2);
     fleet.set("/maintenance-mode", &json!({ "active": true, "message": "A moment.", "until": until })).await;
     assert_eq!(fleet.ask(&token, "gpt-5.5", "c").await.0, StatusCode::SERVICE_UNAVAILABLE);
     wait_for("the end of maintenance", async || {
