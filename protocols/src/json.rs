@@ -144,6 +144,13 @@ pub fn as_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
 }
 
+/// The fields of a JSON object; `None` for anything else. serde alone would read an array as the fields in
+/// order.
+pub fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
+    let is_object = text.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(text).ok()).flatten()
+}
+
 /// Whether a field that is present says `null`.
 pub fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"

@@ -8,7 +8,7 @@ use codexapi_aggregates::usage::Protocol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::range_in;
+use crate::json::{object, range_in};
 use crate::sse::SseSplitter;
 
 #[derive(Deserialize)]
@@ -16,7 +16,7 @@ struct Reporting<'a> {
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
     #[serde(borrow)]
-    response: Option<Nested<'a>>,
+    response: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -61,9 +61,9 @@ pub fn with_note_in_body(body: &Bytes, note: &str) -> Bytes {
 
 /// Where the first member of the usage object begins.
 fn usage_at(protocol: Protocol, data: &[u8]) -> Option<usize> {
-    let reporting: Reporting = serde_json::from_slice(data).ok()?;
+    let reporting: Reporting = object(data)?;
     let usage = match protocol {
-        Protocol::Responses => reporting.response?.usage,
+        Protocol::Responses => object::<Nested>(reporting.response?.get().as_bytes())?.usage,
         Protocol::Chat | Protocol::Completions | Protocol::Messages => reporting.usage,
     };
     let usage = usage.filter(|usage| usage.get().starts_with('{'))?;
@@ -122,5 +122,13 @@ mod tests {
         let body = Bytes::from_static(b"{\"usage\": { \"total_tokens\":9}}");
         let noted: Value = serde_json::from_slice(&with_note_in_body(&body, NOTE)).expect("JSON");
         assert_eq!(noted["usage"], json!({"codexapi": {"costMicro": 12}, "total_tokens": 9}));
+    }
+
+    #[test]
+    fn an_array_reports_no_usage() {
+        let body = Bytes::from_static(br#"[{"input_tokens":1},{"usage":{}}]"#);
+        assert_eq!(with_note_in_body(&body, NOTE), body);
+        let end = Bytes::from_static(b"data: {\"response\":[{\"input_tokens\":1}]}\n\n");
+        assert_eq!(with_note(Protocol::Responses, &end, NOTE), end);
     }
 }

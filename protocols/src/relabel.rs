@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::json::{Walk, range_in};
+use super::json::{Walk, object, range_in};
 use super::sse::Frame;
 
 /// Puts one label into every frame of a stream, or into a body.
@@ -101,30 +101,29 @@ fn walk_is_complete(text: &str, walk: &Walk) -> bool {
 }
 
 fn top_model(data: &[u8]) -> Option<Range<usize>> {
-    let labelled: Labelled = serde_json::from_slice(data).ok()?;
-    text_range(data, labelled.model?)
+    text_range(data, object::<Labelled>(data)?.model?)
 }
 
 fn model_of_response(data: &[u8]) -> Option<Range<usize>> {
     #[derive(Deserialize)]
     struct Event<'a> {
         #[serde(borrow)]
-        response: Option<Labelled<'a>>,
+        response: Option<&'a RawValue>,
     }
     memmem::find(data, br#""response""#)?;
-    let event: Event = serde_json::from_slice(data).ok()?;
-    text_range(data, event.response?.model?)
+    let response = object::<Event>(data)?.response?.get();
+    text_range(data, object::<Labelled>(response.as_bytes())?.model?)
 }
 
 fn model_of_message(data: &[u8]) -> Option<Range<usize>> {
     #[derive(Deserialize)]
     struct Event<'a> {
         #[serde(borrow)]
-        message: Option<Labelled<'a>>,
+        message: Option<&'a RawValue>,
     }
     memmem::find(data, br#""message""#)?;
-    let event: Event = serde_json::from_slice(data).ok()?;
-    text_range(data, event.message?.model?)
+    let message = object::<Event>(data)?.message?.get();
+    text_range(data, object::<Labelled>(message.as_bytes())?.model?)
 }
 
 fn text_range(data: &[u8], model: &RawValue) -> Option<Range<usize>> {

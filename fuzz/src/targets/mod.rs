@@ -14,13 +14,15 @@ mod splitting;
 mod translation;
 mod usage;
 
+pub use seeds::noise;
+
 use seeds::Kind;
 
 /// One thing that is fuzzed.
 pub struct Target {
     pub name: &'static str,
     pub body: fn(&[u8]),
-    /// Inputs to begin with; none where inputs are no text.
+    /// Inputs to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,
 }
 
@@ -50,8 +52,8 @@ pub const TARGETS: [Target; 14] = [
         body: translation::translate_stream,
         seeds: || seeds::exchanges(Kind::Events),
     },
-    Target { name: "built_request", body: built::built_request, seeds: Vec::new },
-    Target { name: "built_exchange", body: built_exchange, seeds: Vec::new },
+    Target { name: "built_request", body: built::built_request, seeds: noise },
+    Target { name: "built_exchange", body: built_exchange, seeds: noise },
 ];
 
 /// Drawn whole or as a stream, by the first byte.

@@ -4,6 +4,9 @@ use codexapi_aggregates::usage::Protocol;
 
 use super::check::{CLIENTS, UPSTREAMS};
 
+/// The longest is eight times as many bytes.
+const MOST_NOISE_INPUTS: usize = 128;
+
 /// What a line is.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
@@ -72,6 +75,16 @@ pub fn reports() -> Vec<Vec<u8>> {
 {"output_tokens":10,"output_tokens_details":{"thinking_tokens":3}}"#;
     let each = [openai, chat, messages].into_iter().enumerate();
     each.map(|(nth, text)| format!("{nth}{text}").into_bytes()).collect()
+}
+
+/// Bytes that mean nothing, the same ones every time: long enough for a body that builds of them.
+pub fn noise() -> Vec<Vec<u8>> {
+    let mut state = 1u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (1..=MOST_NOISE_INPUTS).map(|length| (0..length * 8).map(|_| byte()).collect()).collect()
 }
 
 /// Every pair of dialects with a long request, a zero byte and an answer or a stream.

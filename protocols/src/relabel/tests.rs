@@ -77,3 +77,16 @@ fn a_body_gets_the_label_at_its_top_only() {
         assert_eq!(relabeler.body(&same).as_ptr(), same.as_ptr());
     }
 }
+
+#[test]
+fn an_array_names_no_model() {
+    for (protocol, data) in [
+        (Chat, r#"["up"]"#),
+        (Responses, r#"{"response":["up"]}"#),
+        (Responses, r#"[{"model":"up","object":"response"}]"#),
+        (Messages, r#"{"message":["up"]}"#),
+    ] {
+        let stream = format!("data: {data}\n\n");
+        assert_eq!(relabelled(protocol, "label", &stream), stream);
+    }
+}
