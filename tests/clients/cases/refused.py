@@ -88,8 +88,12 @@ def minute_spent(service):
     customer = limited(requestsPerMinute=1)(service)
     while True:
         spend(service, customer)
-        ends = read(f"{service.base_url}/api/v1/key", customer.token)["remaining"]["minuteEndsAt"]
-        left = datetime.datetime.fromisoformat(ends.replace("Z", "+00:00")).timestamp() - time.time()
+        remaining = read(f"{service.base_url}/api/v1/key", customer.token)["remaining"]
+        ends = datetime.datetime.fromisoformat(remaining["minuteEndsAt"].replace("Z", "+00:00"))
+        left = ends.timestamp() - time.time()
+        # The minute may have turned between spending and asking.
+        if remaining["requestsThisMinute"] > 0:
+            continue
         if left > ENOUGH_SECONDS:
             return customer
         time.sleep(max(0.0, left) + 0.1)
