@@ -84,19 +84,18 @@ def budget_spent(service):
 
 
 def minute_spent(service):
-    """With enough of the minute left for a client to come and be refused."""
+    """Until the limit is felt, with enough of the minute left for a client to come and be refused."""
     customer = limited(requestsPerMinute=1)(service)
     while True:
-        spend(service, customer)
-        remaining = read(f"{service.base_url}/api/v1/key", customer.token)["remaining"]
-        ends = datetime.datetime.fromisoformat(remaining["minuteEndsAt"].replace("Z", "+00:00"))
-        left = ends.timestamp() - time.time()
-        # The minute may have turned between spending and asking.
-        if remaining["requestsThisMinute"] > 0:
+        try:
+            spend(service, customer)
             continue
+        except AssertionError as refused:
+            equal("status", refused.__cause__.code, 429)
+        left = 60 - time.time() % 60
         if left > ENOUGH_SECONDS:
             return customer
-        time.sleep(max(0.0, left) + 0.1)
+        time.sleep(left + 0.1)
 
 
 def moment_in(**length):
