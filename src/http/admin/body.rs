@@ -1,6 +1,7 @@
 //! What operators send: JSON of a known shape, of a bounded size.
 
 use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -12,24 +13,42 @@ use crate::http::error::Problem;
 /// The largest body.
 const LIMIT_BYTES: usize = 64 * 1024;
 
-/// A body read into `T`; no body at all is read as `{}`.
+/// A body read into `T`. One must be sent: an empty variable in a script is no wish to clear everything.
 pub struct AdminBody<T>(pub T);
+
+/// A body read into `T`; no body at all is read as `{}`. For what changes nothing by being left out.
+pub struct OptionalBody<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for AdminBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let read = Limited::new(request.into_body(), LIMIT_BYTES).collect().await;
-        let body = read.map_err(|error| unreadable(&*error))?.to_bytes();
-        let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-        // A list would be read as an object's fields in order, which nobody means.
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Problem::invalid("invalid_body", "The body should be a JSON object."));
-        }
-        serde_json::from_slice(body).map(Self).map_err(|error| {
-            Problem::invalid("invalid_body", format!("The body is not what this URL takes: {error}."))
-        })
+        parse(&whole(request).await?).map(Self)
     }
+}
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let body = whole(request).await?;
+        parse(if body.is_empty() { b"{}" } else { &body }).map(Self)
+    }
+}
+
+async fn whole(request: Request) -> Result<Bytes, Problem> {
+    let read = Limited::new(request.into_body(), LIMIT_BYTES).collect().await;
+    Ok(read.map_err(|error| unreadable(&*error))?.to_bytes())
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    // A list would be read as an object's fields in order, which nobody means.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("invalid_body", "The body should be a JSON object."));
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::invalid("invalid_body", format!("The body is not what this URL takes: {error}."))
+    })
 }
 
 fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Problem {
@@ -51,4 +70,28 @@ pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 /// A field that must stand there, if only as null.
 pub fn named<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::deserialize(deserializer)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Limits {
+        limit: Option<u32>,
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_is_no_wish_to_clear_everything() {
+        let sent = |text: &'static str| Request::new(Body::from(text));
+        for text in ["", " ", "null", "[]"] {
+            let refused = AdminBody::<Limits>::from_request(sent(text), &()).await.map(|body| body.0);
+            assert_eq!(refused.expect_err(text).code, "invalid_body");
+        }
+        let AdminBody(all) = AdminBody::<Limits>::from_request(sent("{}"), &()).await.expect("an object");
+        let OptionalBody(none) = OptionalBody::<Limits>::from_request(sent(""), &()).await.expect("nothing");
+        assert_eq!((all, none), (Limits { limit: None }, Limits { limit: None }));
+    }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Actor;
-use super::body::AdminBody;
+use super::body::{AdminBody, OptionalBody};
 use super::policy_change::{Decisions, decide};
 use super::policy_view::{PolicyView, Shown, view};
 use crate::app::App;
@@ -113,7 +113,7 @@ pub async fn set(
 pub async fn apply_local(
     State(app): State<Arc<App>>,
     _: NoQuery,
-    AdminBody(Nothing {}): AdminBody<Nothing>,
+    OptionalBody(Nothing {}): OptionalBody<Nothing>,
 ) -> Result<Json<Applied>, Problem> {
     let stored = read::last_sequences(&app.pool, &["routing"], &[POLICY_STREAM]).await;
     let stored = stored.map_err(|error| Problem::unavailable(error.into()))?;

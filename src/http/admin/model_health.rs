@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Actor;
-use super::body::AdminBody;
+use super::body::{AdminBody, OptionalBody};
 use crate::app::App;
 use crate::health::{CheckClass, CheckTarget, Checked, NotBegun, Which};
 use crate::http::error::{ErrorBody, Problem};
@@ -95,7 +95,7 @@ pub async fn check_now(
     State(app): State<Arc<App>>,
     actor: Actor,
     _: NoQuery,
-    AdminBody(what): AdminBody<WhatToTest>,
+    OptionalBody(what): OptionalBody<WhatToTest>,
 ) -> Result<Json<TestResults>, Problem> {
     check(&app, &actor, what).await.map(Json)
 }

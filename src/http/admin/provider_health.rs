@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use super::body::{AdminBody, given};
+use super::body::{AdminBody, OptionalBody, given};
 use super::{Actor, moment, positions, timestamp};
 use crate::app::App;
 use crate::clock;
@@ -238,7 +238,7 @@ pub async fn wake(
     State(app): State<Arc<App>>,
     actor: Actor,
     _: NoQuery,
-    AdminBody(Wake { provider }): AdminBody<Wake>,
+    OptionalBody(Wake { provider }): OptionalBody<Wake>,
 ) -> Result<Json<HealthChanged>, Problem> {
     let mut known = app.gateway.providers().catalog().providers.iter();
     if let Some(name) = provider.as_ref().filter(|name| !known.any(|known| known.name == **name)) {
