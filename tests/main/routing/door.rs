@@ -197,11 +197,7 @@ async fn a_suspended_account_is_turned_away_until_it_is_reinstated() {
         .await;
     refused(&world, &scene, &customer, expected(403, "account_suspended", "permission_error", false)).await;
     world.account(&customer, |now| AccountCommand::ReinstateAccount { now }).await;
-    wait_for("the account opens again", async || {
-        let told = hello(&scene, Protocol::Chat, false).run(&world.deployment, &customer).await;
-        (told.status == 200).then_some(())
-    })
-    .await;
+    served(&world, &scene, &customer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
