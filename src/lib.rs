@@ -22,6 +22,7 @@ pub mod nats;
 pub mod pricing_seed;
 pub mod processes;
 pub mod projector;
+pub mod queue;
 pub mod rebuild;
 pub mod relay;
 pub mod schemas;

@@ -2,6 +2,7 @@
 
 mod limits;
 mod reports;
+mod resolve;
 
 use std::path::PathBuf;
 
@@ -62,6 +63,8 @@ enum Noun {
     Pricing(PricingVerb),
     /// What wants the operator's eye: expired holds, rejected usage, repeated provider ids
     Queue(QueueArguments),
+    /// Decide about an entry of the queue, once
+    Resolve(resolve::ResolveArguments),
     /// Charges, provider cost, losses and margin, by day, model and provider
     Margin(MarginArguments),
 }
@@ -257,6 +260,7 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Key(verb) => operator_key(&desk, verb).await,
         Noun::Pricing(verb) => pricing(&desk, verb).await,
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
+        Noun::Resolve(arguments) => resolve::run(&desk, arguments).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
             reports::margin(&desk, from, to, timezone).await
         }

@@ -230,7 +230,8 @@ impl Projection for Generations {
             }
             UsageEvent::GenerationOpened { .. }
             | UsageEvent::AttemptStarted { .. }
-            | UsageEvent::GenerationReleased { .. } => {}
+            | UsageEvent::GenerationReleased { .. }
+            | UsageEvent::ReviewDismissed { .. } => {}
         }
         Ok(())
     }
