@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod health;
 pub mod history;
 pub mod http;
+pub mod invoices;
 pub mod metrics;
 pub mod migrate;
 pub mod nats;

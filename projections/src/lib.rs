@@ -19,6 +19,7 @@ pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
+pub mod provider_days;
 pub mod queue;
 mod rows;
 pub mod usage;

@@ -1,5 +1,6 @@
 //! `codexapi admin …`: the operator's commands, straight on the event log. They work while the service runs.
 
+mod invoice;
 mod limits;
 mod reports;
 mod resolve;
@@ -65,6 +66,8 @@ enum Noun {
     Queue(QueueArguments),
     /// Decide about an entry of the queue, once
     Resolve(resolve::ResolveArguments),
+    /// Import a provider's invoice, once, and compare it with what the log says that its attempts cost
+    Invoice(invoice::InvoiceArguments),
     /// Charges, provider cost, losses and margin, by day, model and provider
     Margin(MarginArguments),
 }
@@ -261,6 +264,7 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Pricing(verb) => pricing(&desk, verb).await,
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
         Noun::Resolve(arguments) => resolve::run(&desk, arguments).await,
+        Noun::Invoice(arguments) => invoice::run(&desk, arguments).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
             reports::margin(&desk, from, to, timezone).await
         }

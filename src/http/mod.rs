@@ -63,7 +63,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
-        queue, users,
+        provider_invoices, queue, users,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -81,6 +81,9 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/provider-invoices", get(provider_invoices::list)),
+        operators!(POST, "/provider-invoices", post(provider_invoices::import)),
+        operators!(GET, "/provider-invoices/{invoice_id}", get(provider_invoices::read)),
         operators!(GET, "/queue", get(queue::list)),
         operators!(POST, "/queue/{entry_id}/resolve", post(queue::resolve)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),

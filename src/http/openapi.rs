@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, queue, users,
+    provider_health, provider_invoices, queue, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
@@ -70,6 +70,9 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         model_health::check_now,
         model_health::test,
         keys::set_limits,
+        provider_invoices::list,
+        provider_invoices::import,
+        provider_invoices::read,
         queue::list,
         queue::resolve,
         users::set_active

@@ -15,6 +15,7 @@ mod policy_change;
 mod policy_view;
 mod policy_warnings;
 pub mod provider_health;
+pub mod provider_invoices;
 pub mod queue;
 mod refusal;
 pub mod users;

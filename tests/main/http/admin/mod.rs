@@ -2,6 +2,7 @@
 
 mod accounts;
 mod health;
+mod invoices;
 mod maintenance;
 mod monitor;
 mod opening;

@@ -61,8 +61,10 @@ async fn what_is_read_is_the_same_under_both_prefixes_and_names_no_address() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_that_are_too_large_or_of_another_shape_are_refused() {
     let fleet = Fleet::start().await;
-    let posts =
-        routes().into_iter().filter(|route| route.audience == Audience::Admin && route.method == "POST");
+    let takes_json = |path: &str| !path.ends_with("/provider-invoices");
+    let posts = routes().into_iter().filter(|route| {
+        route.audience == Audience::Admin && route.method == "POST" && takes_json(route.path)
+    });
     for route in posts {
         let id = "0190a0a0-0000-7000-8000-000000000001";
         let path = route.path.replace("{key_id}", id).replace("{user_id}", id).replace("{entry_id}", "1");
