@@ -145,7 +145,7 @@ impl Desk<'_> {
         let (position, key) = (self.entry.position, self.key);
         let done = self
             .log
-            .execute_pair_once(&usage_stream, &wallet_stream, self.metadata, key, |usage: &TokenUsage, wallet, now| {
+            .execute_pair_once(&usage_stream, &wallet_stream, self.metadata, key, |usage: &TokenUsage, wallet: &Wallet, now| {
                 settlement::settle(usage, wallet, &SettleGeneration { now, ..settle.clone() }, self.terms)
             })
             .await;

@@ -12,7 +12,6 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::generations::Generation;
-use crate::page::rows_to_read;
 use crate::rows::{self, replacing_and_adding};
 use crate::{ReadError, Table, WriteError};
 
@@ -99,7 +98,7 @@ pub async fn compare(
          ORDER BY c.day, c.model LIMIT $7"
     );
     let (day, model) = after.unzip();
-    let select = bound(rows::select(&statement), invoiced).bind(day).bind(model).bind(rows_to_read(limit));
+    let select = bound(rows::select(&statement), invoiced).bind(day).bind(model).bind(i64::from(limit) + 1);
     let mut rows: Vec<Compared> = rows::fetch_all(pool, TABLE.name, select).await?;
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);

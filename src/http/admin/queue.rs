@@ -45,14 +45,14 @@ pub struct QueueQuery {
 pub struct QueuePage {
     /// Entries that are not resolved, on all pages.
     open: i64,
-    entries: Vec<Entry>,
+    entries: Vec<QueuedEntry>,
     /// Pass it as `before` for the next page; absent on the last.
     next_before: Option<i64>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Entry {
+struct QueuedEntry {
     /// Its event's place in the log.
     id: i64,
     /// `hold_expired`, `usage_rejected`, `provider_id_repeated`.
@@ -136,7 +136,7 @@ pub async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<QueuePag
     let page = entries::page(&app.pool, open_only, before, limit).await?;
     let open = entries::open_count(&app.pool).await?;
     let next_before = page.next;
-    Ok(Json(QueuePage { open, entries: page.rows.into_iter().map(Entry::from).collect(), next_before }))
+    Ok(Json(QueuePage { open, entries: page.rows.into_iter().map(QueuedEntry::from).collect(), next_before }))
 }
 
 /// Resolves an entry, once; the same decision again answers as the first time, another one is refused.
@@ -189,7 +189,7 @@ impl ResolveEntry {
     }
 }
 
-impl From<QueueEntry> for Entry {
+impl From<QueueEntry> for QueuedEntry {
     fn from(entry: QueueEntry) -> Self {
         Self {
             id: entry.position,
