@@ -161,6 +161,7 @@ fn incoming(target: &CheckTarget, settings: &HealthSettings, request_id: &str, a
             upstream_model: target.upstream_model.clone(),
             protocol: target.protocol,
         }),
+        admitted: None,
     }
 }
 

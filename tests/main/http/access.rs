@@ -96,7 +96,7 @@ async fn an_expired_key_is_told_the_same_on_every_route() {
     let service = Service::start().await;
     let customer = service.customer().await;
     let (app, key_id) = (&service.app, customer.system_token.key_id);
-    let soon = Timestamp(clock::now().0 + 50_000);
+    let soon = Timestamp(clock::now().0 + 2_000_000);
     let limits = KeyLimits { expires_at: Some(soon), ..KeyLimits::default() };
     let set = SetLimits { limits, networks: vec![] };
     let set = accounts::set_key_limits(&app.log, &Catalog::default(), &operator(), key_id, set).await;

@@ -49,6 +49,9 @@ async fn refused(world: &World, scene: &Scene, customer: &Customer, expected: Ex
     check_openai(&run(hello(scene, Protocol::Chat, true)).await, expected);
     check_openai(&run(hello(scene, Protocol::Completions, false)).await, expected);
     check_openai(&run(hello(scene, Protocol::Responses, true)).await, expected);
+    let mut background = hello(scene, Protocol::Responses, false);
+    background.body["background"] = true.into();
+    check_openai(&run(background).await, expected);
     let claude =
         hello(scene, Protocol::Messages, true).header("user-agent", "claude-cli/2.0.1 (external, cli)");
     // Claude Code shows words of its own for a 404.
@@ -168,8 +171,9 @@ async fn a_key_for_other_models_another_time_or_another_network_opens_nothing() 
     refused(&world, &scene, &customer, expected(403, "model_not_allowed", "permission_error", false)).await;
     served(&world, &other, &customer).await;
 
-    let soon = Timestamp(clock::now().0 + 300_000);
-    let customer = limited(&world, KeyLimits { expires_at: Some(soon), ..KeyLimits::default() }).await;
+    let customer = world.deployment.customer(BALANCE).await;
+    let soon = Timestamp(clock::now().0 + 2_000_000);
+    world.limit(&customer, KeyLimits { expires_at: Some(soon), ..KeyLimits::default() }).await;
     wait_for("the key's end", async || (clock::now() > soon).then_some(())).await;
     refused(&world, &scene, &customer, expected(403, "key_expired", "permission_error", false)).await;
 
