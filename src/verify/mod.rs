@@ -10,6 +10,7 @@
 mod cash;
 mod chains;
 mod difference;
+mod given;
 mod holds;
 mod independent;
 mod money;
@@ -147,6 +148,7 @@ async fn check(snapshot: &mut Snapshot, options: &VerifyOptions, report: &mut Re
     chains::check(snapshot, options, report).await?;
     seals::check(snapshot, options, report).await?;
     settlements::check(snapshot, report).await?;
+    given::check(snapshot).await?;
     projections::check(snapshot, options, report).await?;
     Ok(())
 }
