@@ -57,7 +57,10 @@ async fn a_link_in_a_mail_begins_one_discount_for_its_customer() {
     assert_eq!((status, first["bonusBasisPoints"].clone()), (StatusCode::OK, json!(1_000)), "{first}");
     assert!(first["secondsLeft"].as_u64().is_some_and(|seconds| (1..=3_600).contains(&seconds)), "{first}");
     let (_, again) = shop.post(EMAIL, &link).await;
-    assert_eq!((again["code"].clone(), again["expiresAt"].clone()), (first["code"].clone(), first["expiresAt"].clone()));
+    assert_eq!(
+        (again["code"].clone(), again["expiresAt"].clone()),
+        (first["code"].clone(), first["expiresAt"].clone())
+    );
     assert_eq!(shop.count("bonus.code_issued").await, 1);
 
     let (_, others_token) = customer(&shop.service).await;

@@ -35,9 +35,7 @@ async fn every_movement_of_cash_stands_on_the_statement_with_the_balance_after_i
     let lines: Vec<&Value> = pages.iter().flat_map(|page| page["movements"].as_array()).flatten().collect();
     let told: Vec<_> = lines
         .iter()
-        .map(|line| {
-            (line["kind"].as_str(), line["amountMicro"].as_i64(), line["balanceAfterMicro"].as_i64())
-        })
+        .map(|line| (line["kind"].as_str(), line["amountMicro"].as_i64(), line["balanceAfterMicro"].as_i64()))
         .collect();
     let expected = [
         (Some("payment_taken_back"), Some(-150_000_000), Some(0)),

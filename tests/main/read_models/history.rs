@@ -3,7 +3,9 @@
 use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationReason, SuspensionReason};
 use codexapi_aggregates::cash::{CashAction, CashCommand, CashWallet, TokenOrder};
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
-use codexapi_aggregates::ids::{AccountId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId};
+use codexapi_aggregates::ids::{
+    AccountId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
+};
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};
 use codexapi_aggregates::time::Timestamp;
