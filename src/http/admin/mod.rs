@@ -16,6 +16,7 @@ mod policy_view;
 mod policy_warnings;
 pub mod provider_health;
 mod refusal;
+pub mod topup_codes;
 pub mod users;
 
 use std::convert::Infallible;
