@@ -10,13 +10,13 @@ use codexapi_aggregates::ids::{AccountId, GenerationId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::settlement::{self, SettlementRefusal};
 use codexapi_aggregates::usage::{
-    AttemptResult, BillingPolicy, ClientFamily, Outcome, Payer, Protocol, SettleGeneration, Timings, TokenUsage,
-    Usage, UsageSource,
+    AttemptResult, BillingPolicy, ClientFamily, Outcome, Payer, Protocol, SettleGeneration, Timings,
+    TokenUsage, Usage, UsageSource,
 };
 use codexapi_aggregates::wallet::events::{ReleaseReason, ReversalReason, WalletEvent};
 use codexapi_aggregates::wallet::{Wallet, WalletAction, WalletCommand, WalletTerms};
-use codexapi_projections::queue::{self, QueueEntry, QueueReason, Resolution};
 use codexapi_projections::ReadError;
+use codexapi_projections::queue::{self, QueueEntry, QueueReason, Resolution};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 
@@ -59,7 +59,9 @@ pub enum QueueError {
     DecidedOtherwise { position: i64 },
     #[error("entry {position} is no expired hold: it can be reversed or dismissed")]
     NotAHold { position: i64 },
-    #[error("entry {position} is an expired hold, of which nothing was charged: it can be settled, released or dismissed")]
+    #[error(
+        "entry {position} is an expired hold, of which nothing was charged: it can be settled, released or dismissed"
+    )]
     NothingCharged { position: i64 },
     #[error("entry {position} is of a generation that the operator paid for: it can be dismissed")]
     OperatorsOwn { position: i64 },
@@ -139,15 +141,22 @@ struct Desk<'a> {
 impl Desk<'_> {
     async fn settle(self, input_tokens: u64, output_tokens: u64) -> Result<QueueResolved, QueueError> {
         let account_id = self.expired_hold()?;
-        let hold = hold_of(self.log.pool(), account_id, self.generation()).await.map_err(QueueError::Failed)?;
+        let hold =
+            hold_of(self.log.pool(), account_id, self.generation()).await.map_err(QueueError::Failed)?;
         let settle = hold.settle(account_id, input_tokens, output_tokens);
         let (usage_stream, wallet_stream) = (self.own_stream(), account_id.to_string());
         let (position, key) = (self.entry.position, self.key);
         let done = self
             .log
-            .execute_pair_once(&usage_stream, &wallet_stream, self.metadata, key, |usage: &TokenUsage, wallet: &Wallet, now| {
-                settlement::settle(usage, wallet, &SettleGeneration { now, ..settle.clone() }, self.terms)
-            })
+            .execute_pair_once(
+                &usage_stream,
+                &wallet_stream,
+                self.metadata,
+                key,
+                |usage: &TokenUsage, wallet: &Wallet, now| {
+                    settlement::settle(usage, wallet, &SettleGeneration { now, ..settle.clone() }, self.terms)
+                },
+            )
             .await;
         let (CommittedPair { second, .. }, _) = done.map_err(|error| of_command(error, position))?;
         Ok(resolved(Resolution::SettledLate, &second))
@@ -203,7 +212,12 @@ impl Desk<'_> {
             })
             .await;
         let Committed { position, replayed, .. } = done.map_err(|error| of_command(error, position))?;
-        Ok(QueueResolved { resolution: Resolution::Dismissed, replayed, position, amount_micro: MicroUsd::ZERO })
+        Ok(QueueResolved {
+            resolution: Resolution::Dismissed,
+            replayed,
+            position,
+            amount_micro: MicroUsd::ZERO,
+        })
     }
 
     fn generation(&self) -> GenerationId {
@@ -237,7 +251,8 @@ struct Held {
 impl Held {
     /// Full price for the tokens given: what the conversation was billed for before is not known here.
     fn settle(&self, account_id: AccountId, input_tokens: u64, output_tokens: u64) -> SettleGeneration {
-        let WalletEvent::HoldPlaced { key_id, family, quote, attempt, worst_micro, at, .. } = &self.event else {
+        let WalletEvent::HoldPlaced { key_id, family, quote, attempt, worst_micro, at, .. } = &self.event
+        else {
             unreachable!("looked up as a hold that was placed");
         };
         SettleGeneration {
@@ -271,7 +286,9 @@ impl Held {
 /// A hold does not keep the dialect; this is the one its kind of client speaks.
 fn spoken_by(family: ClientFamily) -> Protocol {
     match family {
-        ClientFamily::ClaudeCode | ClientFamily::Codexclaude | ClientFamily::AnthropicSdk => Protocol::Messages,
+        ClientFamily::ClaudeCode | ClientFamily::Codexclaude | ClientFamily::AnthropicSdk => {
+            Protocol::Messages
+        }
         ClientFamily::CodexCli | ClientFamily::OpenaiSdk | ClientFamily::Other => Protocol::Responses,
     }
 }

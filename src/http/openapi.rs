@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, provider_invoices, queue, users,
+    provider_health, provider_invoices, queue, topup_codes, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
@@ -55,6 +55,11 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::read,
         billing::wallet_status::read,
         billing::token_usage::read,
+        billing::cash_wallet::read,
+        billing::cash_wallet::statement,
+        billing::email_discount::issue,
+        billing::share_credit::read,
+        billing::share_credit::claim,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,
@@ -75,6 +80,9 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         provider_invoices::read,
         queue::list,
         queue::resolve,
+        topup_codes::list,
+        topup_codes::issue,
+        topup_codes::make_link,
         users::set_active
     ),
     tags(

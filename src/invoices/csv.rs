@@ -42,7 +42,9 @@ pub struct InvoiceRow {
 /// Why an invoice is not read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvoiceRefusal {
-    #[error("line 1: the header names no column {column:?}; it wants day, model, cost_usd, and may have tokens")]
+    #[error(
+        "line 1: the header names no column {column:?}; it wants day, model, cost_usd, and may have tokens"
+    )]
     NoColumn { column: &'static str },
     #[error("line 1: the header names the column {column:?} twice")]
     ColumnTwice { column: String },
@@ -56,7 +58,9 @@ pub enum InvoiceRefusal {
     Model { line: usize },
     #[error("line {line}: {text:?} is no number of tokens")]
     Tokens { line: usize, text: String },
-    #[error("line {line}: {text:?} is no amount of dollars such as 12.50, with at most {MAX_DECIMALS} decimals")]
+    #[error(
+        "line {line}: {text:?} is no amount of dollars such as 12.50, with at most {MAX_DECIMALS} decimals"
+    )]
     Cost { line: usize, text: String },
     #[error("the invoice has no lines")]
     Empty,
@@ -198,7 +202,8 @@ fn cost(line: usize, text: &str) -> Result<PicoUsd, InvoiceRefusal> {
     let digits = digits.strip_prefix('$').unwrap_or(digits);
     let (whole, decimals) = digits.split_once('.').unwrap_or((digits, "0"));
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !number(whole) || !number(decimals) || whole.len() > MAX_DOLLAR_DIGITS || decimals.len() > MAX_DECIMALS {
+    if !number(whole) || !number(decimals) || whole.len() > MAX_DOLLAR_DIGITS || decimals.len() > MAX_DECIMALS
+    {
         return Err(refusal());
     }
     let pico: i128 = format!("{whole}{decimals:0<12}").parse().map_err(|_| refusal())?;
@@ -263,7 +268,8 @@ mod tests {
 
     #[test]
     fn the_dearest_invoice_there_can_be_stays_within_its_range() {
-        let text = format!("day,model,cost_usd\n{}", "2026-11-01,m,99999999.999999999999\n".repeat(MAX_LINES));
+        let text =
+            format!("day,model,cost_usd\n{}", "2026-11-01,m,99999999.999999999999\n".repeat(MAX_LINES));
         let invoice = parse(&text).expect("good");
         let cost = invoice.rows.values().next().expect("a row").cost_micro;
         assert_eq!(cost, MicroUsd(2_000_000_000_000_000_000));

@@ -7,8 +7,8 @@ pub mod csv;
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
-use codexapi_projections::provider_days::{self, Compared, ComparedSums, Invoiced};
 use codexapi_projections::ReadError;
+use codexapi_projections::provider_days::{self, Compared, ComparedSums, Invoiced};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;

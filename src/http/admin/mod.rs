@@ -18,6 +18,7 @@ pub mod provider_health;
 pub mod provider_invoices;
 pub mod queue;
 mod refusal;
+pub mod topup_codes;
 pub mod users;
 
 use std::convert::Infallible;

@@ -149,8 +149,7 @@ pub async fn import(
     let missing = || Problem::invalid("invalid_query", "`provider` is missing: whose invoice it is.");
     let provider = params.text("provider").ok_or_else(missing)?;
     let file = whole(request, LIMIT_BYTES).await?;
-    let (imported, new) =
-        invoices::import(&app.pool, provider, &file, &actor.metadata.actor).await?;
+    let (imported, new) = invoices::import(&app.pool, provider, &file, &actor.metadata.actor).await?;
     compared(&app, imported, new, None, DEFAULT_LIMIT).await.map(Json)
 }
 
@@ -189,7 +188,9 @@ pub async fn read(
     let params = QueryParams::of(&uri, &["limit", "after"])?;
     let limit = params.number("limit", 1..=MAX_LIMIT)?.unwrap_or(DEFAULT_LIMIT);
     let after = params.text("after").map(cursor).transpose()?;
-    let id = invoice_id.parse().map_err(|_| Problem::invalid("invalid_invoice_id", "An invoice's id is a UUID."))?;
+    let id = invoice_id
+        .parse()
+        .map_err(|_| Problem::invalid("invalid_invoice_id", "An invoice's id is a UUID."))?;
     let imported = invoices::get(&app.pool, id).await.map_err(unread)?;
     let imported = imported.ok_or_else(|| {
         let message = "There is no such invoice.";

@@ -154,7 +154,8 @@ pub async fn resolve(
     _: NoQuery,
     AdminBody(body): AdminBody<ResolveEntry>,
 ) -> Result<Json<EntryResolved>, Problem> {
-    let id = entry_id.parse().map_err(|_| Problem::invalid("invalid_entry_id", "An entry's id is a number."))?;
+    let id =
+        entry_id.parse().map_err(|_| Problem::invalid("invalid_entry_id", "An entry's id is a number."))?;
     let action = body.read()?;
     let terms = app.config.wallet.terms();
     let resolved = queue::resolve(&app.log, &terms, &actor.metadata, id, action).await?;
@@ -182,7 +183,8 @@ impl ResolveEntry {
             (ActionName::Reverse, None, None) => Ok(QueueAction::Reverse),
             (ActionName::Dismiss, None, None) => Ok(QueueAction::Dismiss),
             (ActionName::Release | ActionName::Reverse | ActionName::Dismiss, _, _) => {
-                let message = "`inputTokens` and `outputTokens` are of `settle`; leave them out of other actions.";
+                let message =
+                    "`inputTokens` and `outputTokens` are of `settle`; leave them out of other actions.";
                 Err(Problem::invalid("tokens_unwanted", message))
             }
         }

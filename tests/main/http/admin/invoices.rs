@@ -55,7 +55,9 @@ async fn an_invoice_is_compared_by_day_and_model_with_what_the_log_has() {
     let recorded: Vec<&Value> = rows.iter().filter(|row| row["model"] == "gpt-5.5").collect();
     assert_eq!(recorded.iter().map(|row| row["recordedMicro"].as_i64().expect("a cost")).sum::<i64>(), cost);
     assert_eq!(recorded.iter().map(|row| row["recordedAttempts"].as_i64().expect("a count")).sum::<i64>(), 3);
-    assert!(recorded.iter().all(|row| row["invoicedMicro"].is_null() && row["recordedTokens"].as_i64() > Some(0)));
+    assert!(
+        recorded.iter().all(|row| row["invoicedMicro"].is_null() && row["recordedTokens"].as_i64() > Some(0))
+    );
     let other = rows.iter().find(|row| row["model"] == "other").expect("what was invoiced");
     assert_eq!(
         (&other["invoicedTokens"], &other["recordedMicro"], &other["differenceUsd"]),

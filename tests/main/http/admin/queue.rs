@@ -4,9 +4,7 @@ use codexapi::clock;
 use codexapi_aggregates::ids::{AccountId, GenerationId, KeyId, NodeIncarnation};
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::usage::{Attempt, ClientFamily};
-use codexapi_aggregates::wallet::{
-    HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletTerms,
-};
+use codexapi_aggregates::wallet::{HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletTerms};
 use http::StatusCode;
 use serde_json::{Value, json};
 
