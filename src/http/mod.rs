@@ -16,6 +16,7 @@ pub mod error;
 pub mod generations;
 pub mod key;
 pub mod models;
+pub mod movement;
 pub mod openai;
 pub mod openapi;
 pub mod pricing;
@@ -63,7 +64,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
-        users,
+        users, wallets,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -81,7 +82,11 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/users", get(wallets::list)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
+        operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
+        operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
     ]
 }
 
@@ -133,6 +138,7 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

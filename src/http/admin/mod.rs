@@ -16,6 +16,7 @@ mod policy_view;
 pub mod provider_health;
 mod refusal;
 pub mod users;
+pub mod wallets;
 
 use std::convert::Infallible;
 
