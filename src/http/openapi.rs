@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, users, wallets,
+    provider_health, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
@@ -56,6 +56,11 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::wallet_status::read,
         billing::statement::export,
         billing::token_usage::read,
+        billing::cash_wallet::read,
+        billing::cash_wallet::statement,
+        billing::email_discount::issue,
+        billing::share_credit::read,
+        billing::share_credit::claim,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,
@@ -71,6 +76,9 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         model_health::check_now,
         model_health::test,
         keys::set_limits,
+        topup_codes::list,
+        topup_codes::issue,
+        topup_codes::make_link,
         users::set_active,
         wallets::list,
         wallets::adjust,

@@ -28,7 +28,7 @@ pub use events::{
     AdjustmentReason, ChargedBy, ExpiryReason, GrantPart, GrantSource, GrantTerms, PurchaseItem,
     ReleaseReason, ReversalReason, WalletEvent,
 };
-pub use grants::Grant;
+pub use grants::{Grant, MAX_GRANT};
 pub use hold::{PlaceHold, WORST_WEB_SEARCHES};
 pub use key_use::{HoldLimits, KeyUseNow};
 pub use refusal::WalletRefusal;

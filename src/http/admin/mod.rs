@@ -15,6 +15,7 @@ mod policy_change;
 mod policy_view;
 pub mod provider_health;
 mod refusal;
+pub mod topup_codes;
 pub mod users;
 pub mod wallets;
 
