@@ -20,6 +20,7 @@ pub mod queue;
 mod refusal;
 pub mod topup_codes;
 pub mod users;
+pub mod wallets;
 
 use std::convert::Infallible;
 

@@ -9,6 +9,7 @@ mod opening;
 mod queue;
 mod routing;
 mod usage;
+mod wallets;
 
 use codexapi::embedded::{Simulator, SimulatorOptions};
 use codexapi_aggregates::ids::AccountId;
