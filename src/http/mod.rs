@@ -17,6 +17,7 @@ pub mod generations;
 pub mod gumroad;
 pub mod key;
 pub mod models;
+pub mod movement;
 pub mod openai;
 pub mod openapi;
 pub mod pricing;
@@ -65,7 +66,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider,
-        model_usage, models, provider_health, referrals, topup_codes, users,
+        model_usage, models, provider_health, referrals, topup_codes, users, wallets,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -87,7 +88,11 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/gumroad/{user_id}/review", post(gumroad_signups::review)),
         operators!(GET, "/referrals/pending", get(referrals::list)),
         operators!(POST, "/referrals/{commission_id}/review", post(referrals::review)),
+        operators!(GET, "/users", get(wallets::list)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
+        operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
+        operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
         operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
         operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
         operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
@@ -143,6 +148,7 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, referrals, topup_codes, users,
+    models as all_models, provider_health, referrals, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, system};
@@ -55,6 +55,7 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::statement::export,
         billing::token_usage::read,
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
@@ -85,7 +86,11 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,
-        users::set_active
+        users::set_active,
+        wallets::list,
+        wallets::adjust,
+        wallets::set_balance,
+        wallets::transactions
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),

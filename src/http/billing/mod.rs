@@ -6,5 +6,6 @@ pub mod generations;
 pub mod referral;
 mod refusal;
 pub mod share_credit;
+pub mod statement;
 pub mod token_usage;
 pub mod wallet_status;
