@@ -75,7 +75,7 @@ async fn the_queue_names_why_and_what_resolved_it() {
         let late = entry.resolution == Some(Resolution::SettledLate);
         assert!(!late || entry.reasons == [QueueReason::HoldExpired]);
     }
-    for resolution in [Resolution::SettledLate, Resolution::Reversed, Resolution::Dismissed] {
+    for resolution in [Resolution::SettledLate, Resolution::Reversed] {
         assert!(entries.iter().any(|entry| entry.resolution == Some(resolution)), "{resolution:?}");
     }
     let open = queue::page(&pool, true, None, MAX_PAGE).await.expect("read").rows;
