@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use codexapi_aggregates::account::AccountEvent;
 use codexapi_aggregates::log::LogEvent;
+use codexapi_aggregates::payment::PaymentEvent;
 use codexapi_aggregates::pricing::PricingEvent;
 use codexapi_aggregates::routing::RoutingEvent;
 use codexapi_aggregates::service::ServiceEvent;
@@ -24,6 +25,7 @@ pub fn event_schemas() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     add_variants::<AccountEvent>("account", &mut files);
     add_variants::<LogEvent>("log", &mut files);
+    add_variants::<PaymentEvent>("payment", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);
     add_variants::<RoutingEvent>("routing", &mut files);
     add_variants::<ServiceEvent>("service", &mut files);

@@ -5,6 +5,7 @@ use cqrs_es::Aggregate;
 use crate::account::Account;
 use crate::event::AnyEvent;
 use crate::log::LogSeals;
+use crate::payment::Payment;
 use crate::pricing::PriceBook;
 use crate::routing::RoutingPolicy;
 use crate::service::Service;
@@ -15,6 +16,7 @@ use crate::wallet::Wallet;
 pub enum AnyAggregate {
     Account(Account),
     Log(LogSeals),
+    Payment(Box<Payment>),
     Pricing(PriceBook),
     Routing(Box<RoutingPolicy>),
     Service(Service),
@@ -28,6 +30,7 @@ impl AnyAggregate {
         Some(match aggregate_type {
             Account::TYPE => Self::Account(Account::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
+            Payment::TYPE => Self::Payment(Box::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
             Service::TYPE => Self::Service(Service::default()),
@@ -43,6 +46,7 @@ impl AnyAggregate {
         match (self, event) {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
+            (Self::Payment(state), AnyEvent::Payment(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
             (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
@@ -56,6 +60,7 @@ impl AnyAggregate {
         match self {
             Self::Account(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
+            Self::Payment(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),
             Self::Service(state) => serde_json::to_value(state),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::AccountEvent;
 use crate::log::LogEvent;
+use crate::payment::PaymentEvent;
 use crate::pricing::PricingEvent;
 use crate::routing::RoutingEvent;
 use crate::service::ServiceEvent;
@@ -35,6 +36,7 @@ impl Metadata {
 pub enum AnyEvent {
     Account(AccountEvent),
     Log(LogEvent),
+    Payment(PaymentEvent),
     Pricing(PricingEvent),
     Routing(RoutingEvent),
     Service(ServiceEvent),
@@ -59,6 +61,7 @@ impl AnyEvent {
         match aggregate_type {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
+            "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),
             "service" => serde_json::from_slice(payload).map(Self::Service).map_err(failed),
