@@ -51,6 +51,14 @@ uuid_id!(
     PaymentId
 );
 uuid_id!(
+    /// Something bought from a wallet's credit.
+    PurchaseId
+);
+uuid_id!(
+    /// An operator's downward correction of a wallet's credit.
+    AdjustmentId
+);
+uuid_id!(
     /// Points into the erasable table of personal data.
     PersonId
 );
