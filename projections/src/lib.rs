@@ -19,6 +19,7 @@ pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
+pub mod payments;
 pub mod queue;
 mod rows;
 pub mod usage;
@@ -55,7 +56,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 8] = [
+pub static READ_MODELS: [&ReadModel; 9] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -63,6 +64,7 @@ pub static READ_MODELS: [&ReadModel; 8] = [
     &api_keys::READ_MODEL,
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
+    &payments::READ_MODEL,
     &expiring_grants::READ_MODEL,
 ];
 

@@ -164,6 +164,7 @@ impl Projection for Queue {
             | AnyEvent::Wallet(_)
             | AnyEvent::Account(_)
             | AnyEvent::Log(_)
+            | AnyEvent::Payment(_)
             | AnyEvent::Pricing(_)
             | AnyEvent::Routing(_)
             | AnyEvent::Service(_) => {}

@@ -4,6 +4,7 @@
 //! written as it is read, so that its length does not matter.
 
 mod line;
+mod payment;
 
 use std::io::{self, Write};
 
@@ -33,7 +34,8 @@ pub struct StreamName {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} names no stream; say wallet/<account id>, account/<account id>, usage/<conversation>, pricing, routing, service or log"
+    "{0:?} names no stream; say wallet/<account id>, account/<account id>, usage/<conversation>, \
+     payment/<payment id>, pricing, routing, service or log"
 )]
 pub struct NoStream(String);
 

@@ -21,6 +21,7 @@ pub mod openapi;
 pub mod pricing;
 pub mod query;
 pub mod setup;
+pub mod stripe_webhook;
 pub mod system;
 pub mod unread;
 
@@ -62,8 +63,8 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
-        users,
+        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, payments,
+        provider_health, users,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -81,6 +82,8 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/payments", get(payments::list)),
+        operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
     ]
 }
@@ -133,6 +136,10 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
+        route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
+        route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
+        route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

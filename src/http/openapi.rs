@@ -10,10 +10,12 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, users,
+    payments as all_payments, provider_health, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
+use super::{
+    account, api_docs, billing, count_tokens, generations, key, models, setup, stripe_webhook, system,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,6 +57,12 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::read,
         billing::wallet_status::read,
         billing::token_usage::read,
+        billing::stripe::confirm,
+        billing::stripe::top_up,
+        billing::payments::list,
+        stripe_webhook::take,
+        all_payments::list,
+        all_payments::webhooks,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,
@@ -82,6 +90,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

@@ -20,6 +20,7 @@ use sqlx::PgPool;
 use crate::config::StripeSettings;
 use crate::config::stripe::WebhookSecret;
 use crate::event_log::EventLog;
+use crate::processes::reconciler::Reconciled;
 use inbox::Strangers;
 use stripe::Stripe;
 
@@ -38,6 +39,7 @@ pub struct Payments {
     success_url: Option<String>,
     cancel_url: Option<String>,
     strangers: Strangers,
+    pub reconciled: Reconciled,
 }
 
 impl Payments {
@@ -62,6 +64,7 @@ impl Payments {
             success_url: settings.stripe_success_url.clone(),
             cancel_url: settings.stripe_cancel_url.clone(),
             strangers: Strangers::default(),
+            reconciled: Reconciled::default(),
         })))
     }
 

@@ -10,7 +10,7 @@ use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
     Channel, Credited, CreditingRefusal, DisputeStatus, FailureReason, ObservedPayment, ObservedReversal,
-    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Started, confirm, reverse,
+    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm, reverse,
 };
 use codexapi_aggregates::wallet::Wallet;
 
@@ -37,6 +37,14 @@ pub struct Settled {
     pub remaining_micro: Option<MicroUsd>,
     /// Of the wallet it went to, after it; absent where it is not paid.
     pub balance_micro: Option<MicroUsd>,
+}
+
+/// How far a payment is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    Credited,
+    /// `session_id`: the checkout where it is paid, as far as that is known.
+    Uncredited { session_id: Option<String> },
 }
 
 /// Why a payment is not where Stripe has it.
@@ -110,19 +118,50 @@ impl Payments {
         let observed = observed_intent(&intent, named);
         let mut settled = self.confirm(&observed, &started, metadata).await?;
         self.keep_card(named.account_id, &intent).await?;
-        for reversal in self.reversals(&intent).await? {
-            let ReversalOf { reversal, cents, currency, livemode } = reversal;
-            let observed = ObservedReversal {
-                payment_id: named.payment_id,
-                reversal,
-                amount_micro: micro_of_cents(cents).unwrap_or(MicroUsd(i64::MAX)),
-                currency: currency_of(&currency),
-                livemode,
-            };
-            let reversed = self.reverse(&observed, &started, metadata).await?;
-            settled = Settled { effect: weightier(settled.effect, reversed.effect), ..reversed };
+        let mut refused = None;
+        for observed in self.reversals(&intent, named.payment_id).await? {
+            match self.reverse(&observed, &started, metadata).await {
+                Ok(reversed) => {
+                    settled = Settled { effect: weightier(settled.effect, reversed.effect), ..reversed };
+                }
+                // One that cannot be ours holds up no other.
+                Err(error @ SettleError::Command(CommandError::Refused(_))) => refused = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(settled)
+        refused.map_or(Ok(settled), Err)
+    }
+
+    /// Fetches a checkout session of `account_id`'s own, for something that `is_wanted`, and brings its payment to
+    /// where it is.
+    pub async fn confirm_for(
+        &self,
+        account_id: AccountId,
+        session_id: &str,
+        is_wanted: impl Fn(&Purpose) -> bool,
+        metadata: &Metadata,
+    ) -> Result<Settled, SettleError> {
+        let session = self.stripe.checkout_session(session_id).await?;
+        let (named, started) = self.started(session.metadata.as_ref()).await?;
+        if named.account_id != account_id || started.account_id != account_id || !is_wanted(&started.purpose) {
+            return Err(SettleError::Foreign);
+        }
+        self.settle_fetched_session(&session, metadata).await
+    }
+
+    /// How far a payment of `account_id`'s own is, by our word alone.
+    pub async fn look(&self, account_id: AccountId, payment_id: PaymentId) -> Result<Look, SettleError> {
+        let look = |payment: &Payment| {
+            payment.started().filter(|started| started.account_id == account_id)?;
+            Some(match payment.standing() {
+                Standing::Credited => Look::Credited,
+                Standing::Open | Standing::Expired | Standing::Failed => {
+                    Look::Uncredited { session_id: payment.session_id().map(str::to_owned) }
+                }
+            })
+        };
+        let found = self.log.read(&payment_id.to_string(), look).await.map_err(SettleError::Read)?;
+        found.ok_or(SettleError::Foreign)
     }
 
     /// What an object of Stripe's says it is for, if that was started here.
@@ -238,22 +277,30 @@ impl Payments {
     }
 
     /// Refunds and disputes of a payment, all of them.
-    async fn reversals(&self, intent: &PaymentIntent) -> Result<Vec<ReversalOf>, SettleError> {
+    async fn reversals(
+        &self,
+        intent: &PaymentIntent,
+        payment_id: PaymentId,
+    ) -> Result<Vec<ObservedReversal>, SettleError> {
         let refunds = all(async |after: Option<&str>| self.stripe.refunds_of(&intent.id, after).await).await?;
         let disputes =
             all(async |after: Option<&str>| self.stripe.disputes_of(&intent.id, after).await).await?;
-        // Stripe's refunds do not say which mode they are of; their payment does.
-        let refunds = refunds.into_iter().filter_map(|refund| of_refund(refund, intent.livemode));
-        Ok(refunds.chain(disputes.into_iter().filter_map(of_dispute)).collect())
+        let observed = |reversal, cents, currency: &str, livemode| ObservedReversal {
+            payment_id,
+            reversal,
+            amount_micro: micro_of_cents(cents).unwrap_or(MicroUsd::ZERO),
+            currency: currency_of(currency),
+            livemode,
+        };
+        // A refund does not say which mode it is of; its payment does.
+        let refunds = refunds.iter().filter_map(|refund| {
+            Some(observed(refund.reversal()?, refund.amount, &refund.currency, intent.livemode))
+        });
+        let disputes = disputes.iter().filter_map(|dispute| {
+            Some(observed(dispute.reversal()?, dispute.amount, &dispute.currency, dispute.livemode))
+        });
+        Ok(refunds.chain(disputes).collect())
     }
-}
-
-/// A refund or dispute as Stripe has it.
-struct ReversalOf {
-    reversal: Reversal,
-    cents: i64,
-    currency: String,
-    livemode: bool,
 }
 
 async fn all<T: Listed>(
@@ -271,26 +318,30 @@ async fn all<T: Listed>(
     Ok(found)
 }
 
-fn of_refund(refund: Refund, livemode: bool) -> Option<ReversalOf> {
-    let Refund { id: refund_id, amount: cents, currency, status, .. } = refund;
-    let status = match status.as_deref()? {
-        "pending" | "requires_action" | "succeeded" => RefundStatus::Made,
-        "failed" | "canceled" => RefundStatus::Failed,
-        other => return unknown("refund", other),
-    };
-    Some(ReversalOf { reversal: Reversal::Refund { refund_id, status }, cents, currency, livemode })
+impl Refund {
+    /// `None` where its status is not known here.
+    pub fn reversal(&self) -> Option<Reversal> {
+        let status = match self.status.as_deref()? {
+            "pending" | "requires_action" | "succeeded" => RefundStatus::Made,
+            "failed" | "canceled" => RefundStatus::Failed,
+            other => return unknown("refund", other),
+        };
+        Some(Reversal::Refund { refund_id: self.id.clone(), status })
+    }
 }
 
-fn of_dispute(dispute: Dispute) -> Option<ReversalOf> {
-    let Dispute { id: dispute_id, livemode, amount: cents, currency, status, .. } = dispute;
-    let status = match status.as_str() {
-        "warning_needs_response" | "warning_under_review" => DisputeStatus::Inquiry,
-        "needs_response" | "under_review" => DisputeStatus::Open,
-        "lost" => DisputeStatus::Lost,
-        "won" | "warning_closed" => DisputeStatus::Won,
-        other => return unknown("dispute", other),
-    };
-    Some(ReversalOf { reversal: Reversal::Dispute { dispute_id, status }, cents, currency, livemode })
+impl Dispute {
+    /// `None` where its status is not known here.
+    pub fn reversal(&self) -> Option<Reversal> {
+        let status = match self.status.as_str() {
+            "warning_needs_response" | "warning_under_review" => DisputeStatus::Inquiry,
+            "needs_response" | "under_review" => DisputeStatus::Open,
+            "lost" => DisputeStatus::Lost,
+            "won" | "warning_closed" => DisputeStatus::Won,
+            other => return unknown("dispute", other),
+        };
+        Some(Reversal::Dispute { dispute_id: self.id.clone(), status })
+    }
 }
 
 /// A status this build does not know moves nothing, and is said aloud.

@@ -18,6 +18,7 @@ pub(super) async fn compare(
     match ours {
         AnyAggregate::Account(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Payment(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Routing(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Service(state) => compare_with(reader, aggregate_id, state, events).await,

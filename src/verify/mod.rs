@@ -12,6 +12,7 @@ mod difference;
 mod holds;
 mod independent;
 mod money;
+mod payments;
 mod print;
 mod projections;
 mod rating;
@@ -86,6 +87,7 @@ pub struct Report {
     pub streams: u64,
     pub wallets: u64,
     pub generations: u64,
+    pub payments: u64,
     pub seals: u64,
     pub sealed_up_to: i64,
     /// Open holds, none of them left behind.
@@ -145,6 +147,7 @@ async fn check(snapshot: &mut Snapshot, options: &VerifyOptions, report: &mut Re
     chains::check(snapshot, options, report).await?;
     seals::check(snapshot, options, report).await?;
     settlements::check(snapshot, report).await?;
+    payments::check(snapshot, report).await?;
     projections::check(snapshot, options, report).await?;
     Ok(())
 }

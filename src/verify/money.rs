@@ -4,12 +4,14 @@ use codexapi_aggregates::any::AnyAggregate;
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 
 use super::difference::EventName;
+use super::payments::PaymentAudit;
 use super::wallets::WalletAudit;
 use super::{Difference, HoldTerms, Report, holds, rating};
 
 /// The running audit of one stream.
 pub(super) enum Audit {
     Wallet(Box<WalletAudit>),
+    Payment(Box<PaymentAudit>),
     Usage {
         generations: u64,
     },
@@ -21,6 +23,7 @@ impl Audit {
     pub fn of(aggregate_type: &str) -> Self {
         match aggregate_type {
             "wallet" => Self::Wallet(Box::default()),
+            "payment" => Self::Payment(Box::default()),
             "usage" => Self::Usage { generations: 0 },
             _ => Self::Nothing,
         }
@@ -31,6 +34,7 @@ impl Audit {
             (Self::Wallet(audit), AnyEvent::Wallet(wallet_event)) => {
                 audit.check(wallet_event, event.position, name)
             }
+            (Self::Payment(audit), AnyEvent::Payment(payment_event)) => audit.check(payment_event, name),
             (Self::Usage { generations }, AnyEvent::Usage(usage_event)) => {
                 *generations += rating::check(usage_event, name)?;
                 Ok(())
@@ -53,6 +57,10 @@ impl Audit {
                 audit.adds_up(stream, wallet)?;
                 report.open_holds += audit.open_holds().len() as u64;
                 holds::check(stream, audit, wallet, terms)
+            }
+            (Self::Payment(_), _) => {
+                report.payments += 1;
+                Ok(())
             }
             (Self::Usage { generations }, _) => {
                 report.generations += generations;

@@ -51,6 +51,18 @@ impl Payment {
         self.disputes.values().any(|(_, status)| *status == DisputeStatus::Open)
     }
 
+    /// Whether a refund or dispute is on record as being this far, or further.
+    pub fn knows(&self, reversal: &Reversal) -> bool {
+        match reversal {
+            Reversal::Refund { refund_id, status } => {
+                self.refunds.get(refund_id).is_some_and(|(_, known)| known >= status)
+            }
+            Reversal::Dispute { dispute_id, status } => {
+                self.disputes.get(dispute_id).is_some_and(|(_, known)| known >= status)
+            }
+        }
+    }
+
     /// ⌊granted × (paid − reversed) ⁄ paid⌋, below 0 where more was reversed than paid: what the
     /// customer's credit should still be, were nothing spent. 0 for a payment never started.
     pub fn remaining(&self) -> MicroUsd {
@@ -79,15 +91,9 @@ impl Payment {
         if !amount.is_positive() || *amount > most {
             return Err(PaymentRefusal::ReversalOutOfRange { amount: *amount, most });
         }
-        let (recorded, is_further) = match reversal {
-            Reversal::Refund { refund_id, status } => {
-                let known = self.refunds.get(refund_id);
-                (known.map(|(amount, _)| *amount), known.is_none_or(|(_, known)| known < status))
-            }
-            Reversal::Dispute { dispute_id, status } => {
-                let known = self.disputes.get(dispute_id);
-                (known.map(|(amount, _)| *amount), known.is_none_or(|(_, known)| known < status))
-            }
+        let recorded = match reversal {
+            Reversal::Refund { refund_id, .. } => self.refunds.get(refund_id).map(|(amount, _)| *amount),
+            Reversal::Dispute { dispute_id, .. } => self.disputes.get(dispute_id).map(|(amount, _)| *amount),
         };
         match recorded {
             Some(recorded) if recorded != *amount => {
@@ -99,7 +105,7 @@ impl Payment {
             }
             Some(_) | None => {}
         }
-        if !is_further {
+        if self.knows(reversal) {
             return Ok(vec![]);
         }
         Ok(vec![self.with_sums(*payment_id, reversal, *amount, now)])

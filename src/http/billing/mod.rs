@@ -1,5 +1,7 @@
 //! What a customer reads about money.
 
 pub mod generations;
+pub mod payments;
+pub mod stripe;
 pub mod token_usage;
 pub mod wallet_status;
