@@ -13,11 +13,12 @@ use codexapi_aggregates::payment::{
     Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm, reverse,
 };
 use codexapi_aggregates::wallet::Wallet;
+use serde::de::DeserializeOwned;
 
 use super::inbox::Effect;
 use super::profiles::{self, PaymentProfile};
 use super::stripe::{
-    ACCOUNT_ID, CheckoutSession, Dispute, List, Listed, PAYMENT_ID, PaymentIntent, Reference, Refund,
+    ACCOUNT_ID, CheckoutSession, Dispute, List, PAYMENT_ID, PaymentIntent, Reference, Refund, Since,
     StripeError, currency_of, micro_of_cents,
 };
 use super::{Payments, stripe};
@@ -282,9 +283,8 @@ impl Payments {
         intent: &PaymentIntent,
         payment_id: PaymentId,
     ) -> Result<Vec<ObservedReversal>, SettleError> {
-        let refunds = all(async |after: Option<&str>| self.stripe.refunds_of(&intent.id, after).await).await?;
-        let disputes =
-            all(async |after: Option<&str>| self.stripe.disputes_of(&intent.id, after).await).await?;
+        let refunds: Vec<Refund> = self.all_of(&intent.id).await?;
+        let disputes: Vec<Dispute> = self.all_of(&intent.id).await?;
         let observed = |reversal, cents, currency: &str, livemode| ObservedReversal {
             payment_id,
             reversal,
@@ -301,21 +301,20 @@ impl Payments {
         });
         Ok(refunds.chain(disputes).collect())
     }
-}
 
-async fn all<T: Listed>(
-    page: impl AsyncFn(Option<&str>) -> Result<List<T>, StripeError>,
-) -> Result<Vec<T>, StripeError> {
-    let mut found: Vec<T> = Vec::new();
-    for _ in 0..MAX_PAGES {
-        let List { data, has_more } = page(found.last().map(T::id)).await?;
-        let is_last = !has_more || data.is_empty();
-        found.extend(data);
-        if is_last {
-            break;
+    /// Refunds or disputes of a payment intent, on as many pages as a payment can have of them.
+    async fn all_of<T: Since + DeserializeOwned>(&self, intent: &str) -> Result<Vec<T>, StripeError> {
+        let mut found: Vec<T> = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let List { data, has_more } = self.stripe.of_intent(intent, found.last().map(T::id)).await?;
+            let is_last = !has_more || data.is_empty();
+            found.extend(data);
+            if is_last {
+                break;
+            }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 impl Refund {

@@ -14,6 +14,7 @@ use codexapi_aggregates::ids::PaymentId;
 use codexapi_aggregates::payment::{Payment, Reversal, Standing};
 use codexapi_aggregates::time::Timestamp;
 use codexapi_projections::payments;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
 use crate::advisory_lock::SessionLock;
@@ -87,17 +88,67 @@ pub async fn pass(payments: &Payments) -> anyhow::Result<Option<u64>> {
     let since = clock::now().minus_secs(LOOK_BACK_SECS).0.div_euclid(1_000_000);
     let look = Look { payments, since, metadata: Metadata::process("reconciler") };
     let mut gaps = 0;
-    gaps += look.each(async |session: &CheckoutSession| look.session(session).await).await?;
+    gaps += look.each::<CheckoutSession>().await?;
     lock.confirm().await?;
-    gaps += look.each(async |intent: &PaymentIntent| look.intent(intent).await).await?;
+    gaps += look.each::<PaymentIntent>().await?;
     lock.confirm().await?;
-    gaps += look.each(async |refund: &Refund| look.refund(refund).await).await?;
+    gaps += look.each::<Refund>().await?;
     lock.confirm().await?;
-    gaps += look.each(async |dispute: &Dispute| look.dispute(dispute).await).await?;
+    gaps += look.each::<Dispute>().await?;
     inbox::purge(&payments.pool, clock::now()).await.context("forgetting old webhooks")?;
     payments.reconciled.gaps_closed.fetch_add(gaps, Ordering::Relaxed);
     payments.reconciled.ended_at.store(clock::now().0, Ordering::Relaxed);
     Ok(Some(gaps))
+}
+
+/// An object of Stripe's beside our payment: `None` where that is as far.
+trait Compared: Since + DeserializeOwned + Send + Sync {
+    fn compare(
+        &self,
+        look: &Look<'_>,
+    ) -> impl Future<Output = Result<Option<Settled>, SettleError>> + Send;
+}
+
+impl Compared for CheckoutSession {
+    async fn compare(&self, look: &Look<'_>) -> Result<Option<Settled>, SettleError> {
+        let ended = match (self.payment_status.as_str(), self.status.as_deref()) {
+            ("paid", _) => Standing::Credited,
+            (_, Some("expired")) => Standing::Expired,
+            (_, Some("complete")) => Standing::Failed,
+            (_, _) => return Ok(None),
+        };
+        if look.standing(self.metadata.as_ref()).await? >= Some(ended) {
+            return Ok(None);
+        }
+        look.payments.settle_session(&self.id, &look.metadata).await.map(Some)
+    }
+}
+
+impl Compared for PaymentIntent {
+    async fn compare(&self, look: &Look<'_>) -> Result<Option<Settled>, SettleError> {
+        let ended = match self.status.as_str() {
+            "succeeded" => Standing::Credited,
+            "canceled" => Standing::Expired,
+            "requires_payment_method" | "requires_action" => Standing::Failed,
+            _ => return Ok(None),
+        };
+        if look.standing(Some(&self.metadata)).await? >= Some(ended) {
+            return Ok(None);
+        }
+        look.payments.settle_intent(&self.id, &look.metadata).await.map(Some)
+    }
+}
+
+impl Compared for Refund {
+    async fn compare(&self, look: &Look<'_>) -> Result<Option<Settled>, SettleError> {
+        look.reversal(self.payment_intent.as_ref(), self.reversal()).await
+    }
+}
+
+impl Compared for Dispute {
+    async fn compare(&self, look: &Look<'_>) -> Result<Option<Settled>, SettleError> {
+        look.reversal(self.payment_intent.as_ref(), self.reversal()).await
+    }
 }
 
 struct Look<'a> {
@@ -109,16 +160,13 @@ struct Look<'a> {
 
 impl Look<'_> {
     /// Looks at every object of a kind; how many of them brought a payment further.
-    async fn each<T: Since + serde::de::DeserializeOwned>(
-        &self,
-        look: impl AsyncFn(&T) -> Result<Option<Settled>, SettleError>,
-    ) -> anyhow::Result<u64> {
+    async fn each<T: Compared>(&self) -> anyhow::Result<u64> {
         let mut gaps = 0;
         let mut after: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let page = self.payments.stripe.since::<T>(self.since, after.as_deref()).await?;
             for object in &page.data {
-                gaps += u64::from(brought_further(look(object).await)?);
+                gaps += u64::from(brought_further(object.compare(self).await)?);
             }
             after = page.data.last().map(|object| object.id().to_owned());
             if !page.has_more || after.is_none() {
@@ -127,40 +175,6 @@ impl Look<'_> {
         }
         tracing::warn!(what = T::WHAT, pages = MAX_PAGES, "Stripe has more than one pass looks at");
         Ok(gaps)
-    }
-
-    async fn session(&self, session: &CheckoutSession) -> Result<Option<Settled>, SettleError> {
-        let ended = match (session.payment_status.as_str(), session.status.as_deref()) {
-            ("paid", _) => Standing::Credited,
-            (_, Some("expired")) => Standing::Expired,
-            (_, Some("complete")) => Standing::Failed,
-            (_, _) => return Ok(None),
-        };
-        if self.standing(session.metadata.as_ref()).await? >= Some(ended) {
-            return Ok(None);
-        }
-        self.payments.settle_session(&session.id, &self.metadata).await.map(Some)
-    }
-
-    async fn intent(&self, intent: &PaymentIntent) -> Result<Option<Settled>, SettleError> {
-        let ended = match intent.status.as_str() {
-            "succeeded" => Standing::Credited,
-            "canceled" => Standing::Expired,
-            "requires_payment_method" | "requires_action" => Standing::Failed,
-            _ => return Ok(None),
-        };
-        if self.standing(Some(&intent.metadata)).await? >= Some(ended) {
-            return Ok(None);
-        }
-        self.payments.settle_intent(&intent.id, &self.metadata).await.map(Some)
-    }
-
-    async fn refund(&self, refund: &Refund) -> Result<Option<Settled>, SettleError> {
-        self.reversal(refund.payment_intent.as_ref(), refund.reversal()).await
-    }
-
-    async fn dispute(&self, dispute: &Dispute) -> Result<Option<Settled>, SettleError> {
-        self.reversal(dispute.payment_intent.as_ref(), dispute.reversal()).await
     }
 
     async fn reversal(

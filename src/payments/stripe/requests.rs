@@ -82,16 +82,6 @@ impl Stripe {
         self.one("fetch a dispute", "/v1/disputes", id, Form::default()).await
     }
 
-    /// The refunds of one payment intent, newest first.
-    pub async fn refunds_of(&self, intent: &str, after: Option<&str>) -> Result<List<Refund>, StripeError> {
-        self.of_intent("list a payment's refunds", "/v1/refunds", intent, after).await
-    }
-
-    /// The disputes of one payment intent, newest first.
-    pub async fn disputes_of(&self, intent: &str, after: Option<&str>) -> Result<List<Dispute>, StripeError> {
-        self.of_intent("list a payment's disputes", "/v1/disputes", intent, after).await
-    }
-
     /// A page of what was made since, in seconds of 1970, newest first, after the object `after`.
     pub async fn since<T: DeserializeOwned + Since>(
         &self,
@@ -105,10 +95,9 @@ impl Stripe {
         self.call(Call { what: T::WHAT, path: T::PATH.into(), send: Send::Get(query) }).await
     }
 
-    async fn of_intent<T: DeserializeOwned>(
+    /// A page of the refunds or disputes of one payment intent, newest first, after the object `after`.
+    pub async fn of_intent<T: DeserializeOwned + Since>(
         &self,
-        what: &'static str,
-        path: &str,
         intent: &str,
         after: Option<&str>,
     ) -> Result<List<T>, StripeError> {
@@ -116,7 +105,7 @@ impl Stripe {
             .with("payment_intent", intent)
             .with("limit", PAGE)
             .with_some("starting_after", after);
-        self.call(Call { what, path: path.into(), send: Send::Get(query) }).await
+        self.call(Call { what: T::WHAT, path: T::PATH.into(), send: Send::Get(query) }).await
     }
 
     async fn one<T: DeserializeOwned>(
