@@ -3,6 +3,7 @@
 //! It answers "why is this number what it is?" from the log itself. A stream is read in pages and
 //! written as it is read, so that its length does not matter.
 
+mod cash;
 mod line;
 mod payment;
 

@@ -7,6 +7,7 @@
 //! equal a fresh fold up to their checkpoints; is no hold left behind. It stops at the first
 //! difference and names it: what follows from one broken event is no further news.
 
+mod cash;
 mod chains;
 mod difference;
 mod holds;
@@ -86,6 +87,7 @@ pub struct Report {
     pub events: u64,
     pub streams: u64,
     pub wallets: u64,
+    pub cash_wallets: u64,
     pub generations: u64,
     pub payments: u64,
     pub seals: u64,

@@ -1,0 +1,32 @@
+//! What happened to a Cash Wallet, in a few words.
+
+use codexapi_aggregates::cash::CashEvent;
+
+pub(super) fn of_cash(event: &CashEvent) -> String {
+    let what = match event {
+        CashEvent::ToppedUp { payment_id, amount_micro, .. } => {
+            format!("+${amount_micro} payment {payment_id}")
+        }
+        CashEvent::PaymentTakenBack { payment_id, amount_micro, .. } => {
+            format!("-${amount_micro} of payment {payment_id} taken back")
+        }
+        CashEvent::PaymentReinstated { payment_id, amount_micro, .. } => {
+            format!("+${amount_micro} of payment {payment_id} reinstated")
+        }
+        CashEvent::CommissionPaid { commission_id, amount_micro, .. } => {
+            format!("+${amount_micro} commission {commission_id}")
+        }
+        CashEvent::CommissionTakenBack { commission_id, amount_micro, .. } => {
+            format!("-${amount_micro} of commission {commission_id} taken back")
+        }
+        CashEvent::CommissionReinstated { commission_id, amount_micro, .. } => {
+            format!("+${amount_micro} of commission {commission_id} reinstated")
+        }
+        CashEvent::TokensBought { purchase_id, plan_id, quantity, amount_micro, credit_micro, .. } => {
+            format!(
+                "-${amount_micro} for {quantity} × {plan_id}, ${credit_micro} of credit, grant {purchase_id}"
+            )
+        }
+    };
+    format!("{what}; balance ${}, debt ${}", event.balance(), event.debt())
+}
