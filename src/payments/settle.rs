@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use codexapi_aggregates::cash::CashWallet;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
     Channel, Credited, CreditingRefusal, DisputeStatus, FailureReason, ObservedPayment, ObservedReversal,
-    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm, reverse,
+    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm, confirm_cash, reverse, reverse_cash,
 };
 use codexapi_aggregates::wallet::Wallet;
 use serde::de::DeserializeOwned;
@@ -188,7 +189,10 @@ impl Payments {
                 };
                 self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
             }
-            Purpose::CashTopUp => return Err(not_yet(payment_id)),
+            Purpose::CashTopUp => {
+                let decide = |payment: &Payment, cash: &CashWallet, now| confirm_cash(payment, cash, observed, now);
+                self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
+            }
         };
         crash_points::reached(crash_points::PAYMENT_CREDITED);
         Ok(settled(payment_id, account_id, credited, Effect::Credited))
@@ -209,7 +213,10 @@ impl Payments {
                 };
                 self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
             }
-            Purpose::CashTopUp => return Err(not_yet(payment_id)),
+            Purpose::CashTopUp => {
+                let decide = |payment: &Payment, cash: &CashWallet, now| reverse_cash(payment, cash, observed, now);
+                self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
+            }
         };
         crash_points::reached(crash_points::PAYMENT_REVERSED);
         Ok(settled(payment_id, account_id, credited, Effect::Reversed))
@@ -404,8 +411,4 @@ fn weightier(one: Effect, other: Effect) -> Effect {
 
 fn of_payment(error: CommandError<PaymentRefusal>) -> SettleError {
     SettleError::Command(error.map(CreditingRefusal::Payment))
-}
-
-fn not_yet(payment_id: PaymentId) -> SettleError {
-    SettleError::Read(anyhow::anyhow!("payment {payment_id} is for the cash wallet"))
 }

@@ -176,5 +176,6 @@ pub fn reason_of(refusal: &CreditingRefusal) -> &'static str {
             R::TooManyReversals { .. } => "too_many_reversals",
         },
         CreditingRefusal::Wallet(_) => "wallet_refused",
+        CreditingRefusal::Cash(_) => "cash_wallet_refused",
     }
 }

@@ -4,9 +4,12 @@
 //! Each function looks at both aggregates and returns the events of both; the caller appends them
 //! atomically. The grant has the payment's id.
 
+use std::borrow::Cow;
+
 use cqrs_es::Aggregate;
 
-use super::{ObservedPayment, ObservedReversal, Payment, PaymentEvent, PaymentRefusal, Purpose, Standing};
+use super::{ObservedPayment, ObservedReversal, Payment, PaymentEvent, PaymentRefusal, Purpose};
+use crate::cash::CashRefusal;
 use crate::ids::PaymentId;
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
@@ -20,6 +23,8 @@ pub enum CreditingRefusal {
     Payment(#[from] PaymentRefusal),
     #[error(transparent)]
     Wallet(#[from] WalletRefusal),
+    #[error(transparent)]
+    Cash(#[from] CashRefusal),
 }
 
 /// What a confirmation or reversal came to.
@@ -88,7 +93,7 @@ fn conclude(
         wallet.tell(action)?;
     }
     let credited = Credited {
-        remaining_micro: if after.standing == Standing::Credited { after.remaining() } else { MicroUsd::ZERO },
+        remaining_micro: after.remaining_told(),
         balance_micro: wallet.wallet.balance(),
         repeated: payment_events.is_empty(),
     };
@@ -124,7 +129,7 @@ impl Payment {
 
 /// A wallet that is told several things in one append.
 struct Told<'a> {
-    wallet: std::borrow::Cow<'a, Wallet>,
+    wallet: Cow<'a, Wallet>,
     events: Vec<WalletEvent>,
     terms: &'a WalletTerms,
     now: Timestamp,
@@ -132,7 +137,7 @@ struct Told<'a> {
 
 impl<'a> Told<'a> {
     fn new(wallet: &'a Wallet, terms: &'a WalletTerms, now: Timestamp) -> Self {
-        Self { wallet: std::borrow::Cow::Borrowed(wallet), events: vec![], terms, now }
+        Self { wallet: Cow::Borrowed(wallet), events: vec![], terms, now }
     }
 
     fn tell(&mut self, action: WalletAction) -> Result<(), WalletRefusal> {

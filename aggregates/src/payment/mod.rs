@@ -5,6 +5,7 @@
 //! status, and what should remain of the credit follows from the sums alone. Crediting is no command of
 //! this stream by itself: `credit.rs` decides it together with the wallet.
 
+mod cash;
 mod credit;
 mod events;
 mod refusal;
@@ -19,6 +20,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+pub use cash::{PaymentAndCash, confirm_cash, reverse_cash};
 pub use credit::{Credited, CreditingRefusal, PaymentAndWallet, confirm, reverse};
 pub use events::{
     Channel, Currency, DisputeStatus, FailureReason, PaymentEvent, Purpose, RefundStatus,

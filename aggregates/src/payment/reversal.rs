@@ -74,7 +74,7 @@ impl Payment {
     }
 
     /// What the wallet has been told to keep.
-    fn remaining_told(&self) -> MicroUsd {
+    pub(super) fn remaining_told(&self) -> MicroUsd {
         if self.standing == Standing::Credited { self.remaining() } else { MicroUsd::ZERO }
     }
 

@@ -229,7 +229,8 @@ impl From<CreditingRefusal> for Problem {
                 | PaymentRefusal::ReversalOutOfRange { .. }
                 | PaymentRefusal::TooManyReversals { .. },
             )
-            | CreditingRefusal::Wallet(_)) => conflict(code, refusal.to_string()),
+            | CreditingRefusal::Wallet(_)
+            | CreditingRefusal::Cash(_)) => conflict(code, refusal.to_string()),
         }
     }
 }

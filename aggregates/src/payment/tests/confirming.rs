@@ -36,7 +36,7 @@ impl Both {
 fn refused(both: &Both, observed: &ObservedPayment) -> PaymentRefusal {
     match both.clone().confirm(observed).expect_err("refused") {
         CreditingRefusal::Payment(refusal) => refusal,
-        CreditingRefusal::Wallet(refusal) => panic!("the wallet refused: {refusal}"),
+        other => panic!("a wallet refused: {other}"),
     }
 }
 

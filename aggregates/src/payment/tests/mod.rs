@@ -1,3 +1,4 @@
+mod cash;
 mod confirming;
 mod properties;
 mod reversing;

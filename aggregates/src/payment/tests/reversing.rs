@@ -35,7 +35,7 @@ impl Both {
 fn refused(both: &Both, observed: &ObservedReversal) -> PaymentRefusal {
     match both.clone().reverse(observed).expect_err("refused") {
         CreditingRefusal::Payment(refusal) => refusal,
-        CreditingRefusal::Wallet(refusal) => panic!("the wallet refused: {refusal}"),
+        other => panic!("a wallet refused: {other}"),
     }
 }
 
