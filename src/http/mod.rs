@@ -136,6 +136,12 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/checkout", Customer, || {
+            post(billing::checkout::load_cash)
+        }),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/confirm", Customer, || {
+            post(billing::checkout::confirm_cash)
+        }),
         route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
         route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),

@@ -57,6 +57,8 @@ use super::{
         billing::generations::read,
         billing::wallet_status::read,
         billing::token_usage::read,
+        billing::checkout::load_cash,
+        billing::checkout::confirm_cash,
         billing::stripe::confirm,
         billing::stripe::top_up,
         billing::payments::list,

@@ -110,7 +110,7 @@ pub(super) async fn check(snapshot: &mut Snapshot, report: &Report) -> Result<()
     if report.payments == 0 {
         return Ok(());
     }
-    for question in [GRANTS, REVERSALS] {
+    for question in [GRANTS, REVERSALS, CASH] {
         let found: Option<(String, String, i64)> =
             sqlx::query_as(question).fetch_optional(&mut snapshot.connection).await?;
         if let Some((payment_id, what, position)) = found {
@@ -176,3 +176,46 @@ const REVERSALS: &str = "
     FROM started LEFT JOIN credited USING (payment_id) LEFT JOIN told USING (payment_id) LEFT JOIN taken USING (payment_id)
     WHERE COALESCE(taken.taken, 0) <> COALESCE(credited.granted - told.remaining, 0)
     ORDER BY 3 LIMIT 1";
+
+/// The same of money for the cash wallet.
+const CASH: &str = "
+    WITH started AS (
+        SELECT aggregate_id AS payment_id, payload->'PaymentStarted'->>'account_id' AS wallet, position
+        FROM events
+        WHERE event_type = 'payment.payment_started'
+          AND payload->'PaymentStarted'->>'purpose' = 'cash_top_up'
+    ), credited AS (
+        SELECT aggregate_id AS payment_id, (payload->'PaymentCredited'->>'granted_micro')::bigint AS granted
+        FROM events WHERE event_type = 'payment.payment_credited'
+    ), told AS (
+        SELECT DISTINCT ON (aggregate_id) aggregate_id AS payment_id,
+               (COALESCE(payload->'PaymentCredited', payload->'RefundRecorded', payload->'DisputeRecorded')
+                   ->>'remaining_micro')::bigint AS remaining
+        FROM events
+        WHERE event_type IN ('payment.payment_credited', 'payment.refund_recorded', 'payment.dispute_recorded')
+        ORDER BY aggregate_id, sequence DESC
+    ), topped_up AS (
+        SELECT payload->'ToppedUp'->>'payment_id' AS payment_id, count(*) AS times, min(aggregate_id) AS wallet,
+               min((payload->'ToppedUp'->>'amount_micro')::bigint) AS amount, max(position) AS position
+        FROM events WHERE event_type = 'cash_wallet.topped_up' GROUP BY 1
+    ), taken AS (
+        SELECT COALESCE(payload->'PaymentTakenBack', payload->'PaymentReinstated')->>'payment_id' AS payment_id,
+               sum(COALESCE((payload->'PaymentTakenBack'->>'amount_micro')::bigint, 0)
+                 - COALESCE((payload->'PaymentReinstated'->>'amount_micro')::bigint, 0)) AS taken
+        FROM events WHERE event_type IN ('cash_wallet.payment_taken_back', 'cash_wallet.payment_reinstated') GROUP BY 1
+    ), compared AS (
+        SELECT s.payment_id,
+               CASE
+                   WHEN c.payment_id IS NULL AND t.payment_id IS NOT NULL THEN 'it was topped up and never credited'
+                   WHEN c.payment_id IS NOT NULL AND t.payment_id IS NULL THEN 'it was credited and never topped up'
+                   WHEN t.times > 1 THEN 'it was topped up ' || t.times || ' times'
+                   WHEN t.wallet <> s.wallet THEN 'wallet ' || t.wallet || ' was topped up with what ' || s.wallet || ' paid'
+                   WHEN t.amount <> c.granted THEN 'the amounts of payment and top-up differ'
+                   WHEN COALESCE(b.taken, 0) <> COALESCE(c.granted - told.remaining, 0)
+                       THEN 'what was reversed of it and what the cash wallet gave back differ'
+               END AS what,
+               COALESCE(t.position, s.position) AS position
+        FROM started s LEFT JOIN credited c USING (payment_id) LEFT JOIN topped_up t USING (payment_id)
+             LEFT JOIN told USING (payment_id) LEFT JOIN taken b USING (payment_id)
+    )
+    SELECT payment_id, what, position FROM compared WHERE what IS NOT NULL ORDER BY position LIMIT 1";

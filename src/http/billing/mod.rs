@@ -1,5 +1,6 @@
 //! What a customer reads about money.
 
+pub mod checkout;
 pub mod generations;
 pub mod payments;
 pub mod stripe;

@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::commands::CommandError;
 use crate::http::admin::Actor;
 use crate::http::admin::body::AdminBody;
+use crate::http::auth::CustomerCaller;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
 use crate::payments::Payments;
@@ -28,7 +29,6 @@ use crate::payments::inbox::Effect;
 use crate::payments::settle::{SettleError, Settled};
 use crate::payments::stripe::StripeError;
 use crate::payments::webhook::reason_of;
-use crate::http::auth::CustomerCaller;
 
 /// Seconds after which Stripe may answer again.
 const RETRY_AFTER_SECONDS: u32 = 5;
@@ -39,6 +39,12 @@ const RETRY_AFTER_SECONDS: u32 = 5;
 pub struct ConfirmCheckout {
     /// `cs_…`, as the return page's address has it.
     session_id: String,
+}
+
+impl ConfirmCheckout {
+    pub fn session_id(&self) -> &str {
+        &self.session_id
+    }
 }
 
 /// A payment that the wallet is to be credited with.
