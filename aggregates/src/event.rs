@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountEvent;
+use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
 use crate::log::LogEvent;
 use crate::payment::PaymentEvent;
@@ -36,6 +37,7 @@ impl Metadata {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyEvent {
     Account(AccountEvent),
+    Bonus(BonusEvent),
     Cash(CashEvent),
     Log(LogEvent),
     Payment(PaymentEvent),
@@ -62,6 +64,7 @@ impl AnyEvent {
         let failed = |source| DecodeError::Payload { aggregate_type: aggregate_type.into(), source };
         match aggregate_type {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
+            "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),

@@ -35,6 +35,10 @@ uuid_id!(
     AccountId
 );
 uuid_id!(
+    /// A code that makes a top-up bring more.
+    BonusCodeId
+);
+uuid_id!(
     /// What a referral earned with one purchase.
     CommissionId
 );

@@ -64,7 +64,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         keys, maintenance, manage_models, model_health, model_provider, model_usage, models, payments,
-        provider_health, users,
+        provider_health, topup_codes, users,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -85,6 +85,9 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(GET, "/payments", get(payments::list)),
         operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
+        operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
+        operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
     ]
 }
 
@@ -146,6 +149,15 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
         route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
         route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
+        route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
+        route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
+            get(billing::cash_wallet::statement)
+        }),
+        route(Method::GET, "/api/v1/share-credit", Customer, || get(billing::share_credit::read)),
+        route(Method::POST, "/api/v1/share-credit/claim", Customer, || post(billing::share_credit::claim)),
+        route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {
+            post(billing::email_discount::issue)
+        }),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    payments as all_payments, provider_health, users,
+    payments as all_payments, provider_health, topup_codes, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
@@ -65,6 +65,11 @@ use super::{
         stripe_webhook::take,
         all_payments::list,
         all_payments::webhooks,
+        billing::cash_wallet::read,
+        billing::cash_wallet::statement,
+        billing::email_discount::issue,
+        billing::share_credit::read,
+        billing::share_credit::claim,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,
@@ -80,6 +85,9 @@ use super::{
         model_health::check_now,
         model_health::test,
         keys::set_limits,
+        topup_codes::list,
+        topup_codes::issue,
+        topup_codes::make_link,
         users::set_active
     ),
     tags(

@@ -10,6 +10,7 @@
 mod cash;
 mod chains;
 mod difference;
+mod given;
 mod holds;
 mod independent;
 mod money;
@@ -150,6 +151,7 @@ async fn check(snapshot: &mut Snapshot, options: &VerifyOptions, report: &mut Re
     seals::check(snapshot, options, report).await?;
     settlements::check(snapshot, report).await?;
     payments::check(snapshot, report).await?;
+    given::check(snapshot).await?;
     projections::check(snapshot, options, report).await?;
     Ok(())
 }

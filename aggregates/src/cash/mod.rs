@@ -44,7 +44,8 @@ pub enum CashAction {
         payment_id: GrantId,
         amount_micro: MicroUsd,
     },
-    /// What a refund or dispute takes more of a payment than was taken before.
+    /// What a refund or dispute takes more of a payment than was taken before. How much that is, is the payment's
+    /// rule; where it was refunded and disputed, it is more than came in.
     TakeBack {
         payment_id: GrantId,
         amount_micro: MicroUsd,
@@ -85,8 +86,6 @@ pub enum CashRefusal {
     CommissionExists { commission_id: CommissionId, paid: MicroUsd, amount: MicroUsd },
     #[error("commission {commission_id} is not known here")]
     UnknownCommission { commission_id: CommissionId },
-    #[error("${amount} cannot be taken back: ${left} of it is left to take")]
-    MoreThanPaidIn { amount: MicroUsd, left: MicroUsd },
     #[error("${amount} cannot be reinstated: ${taken} of it was taken back")]
     MoreThanTakenBack { amount: MicroUsd, taken: MicroUsd },
     #[error("the Cash Wallet owes ${debt} for payments that were taken back")]
@@ -134,7 +133,8 @@ impl CashWallet {
             CashAction::TopUp { payment_id, amount_micro } => self.top_up(payment_id, amount_micro, now),
             CashAction::TakeBack { payment_id, amount_micro } => {
                 let unknown = CashRefusal::UnknownPayment { payment_id };
-                self.payments.get(&payment_id).ok_or(unknown)?.may_take_back(amount_micro)?;
+                in_range(amount_micro)?;
+                self.payments.get(&payment_id).ok_or(unknown)?;
                 let (balance_micro, debt_micro) = self.after(MicroUsd::ZERO - amount_micro);
                 let at = now;
                 Ok(vec![CashEvent::PaymentTakenBack {
@@ -163,7 +163,8 @@ impl CashWallet {
             }
             CashAction::TakeBackCommission { commission_id, amount_micro } => {
                 let unknown = CashRefusal::UnknownCommission { commission_id };
-                self.commissions.get(&commission_id).ok_or(unknown)?.may_take_back(amount_micro)?;
+                in_range(amount_micro)?;
+                self.commissions.get(&commission_id).ok_or(unknown)?;
                 let (balance_micro, debt_micro) = self.after(MicroUsd::ZERO - amount_micro);
                 let at = now;
                 Ok(vec![CashEvent::CommissionTakenBack {
@@ -291,15 +292,6 @@ impl CashWallet {
 }
 
 impl PaidIn {
-    fn may_take_back(&self, amount: MicroUsd) -> Result<(), CashRefusal> {
-        in_range(amount)?;
-        let left = self.amount_micro - self.taken_back_micro;
-        if amount > left {
-            return Err(CashRefusal::MoreThanPaidIn { amount, left });
-        }
-        Ok(())
-    }
-
     fn may_reinstate(&self, amount: MicroUsd) -> Result<(), CashRefusal> {
         in_range(amount)?;
         if amount > self.taken_back_micro {
