@@ -2,9 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::ids::{
-    AccountId, AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId,
-};
+use crate::ids::{AccountId, AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId};
 use crate::money::{MicroUsd, Rate};
 use crate::pricing::tariff::{Fees, Mode, Quote, Rates, Tariff};
 use crate::time::Timestamp;

@@ -16,6 +16,7 @@ pub mod error;
 pub mod generations;
 pub mod key;
 pub mod models;
+pub mod movement;
 pub mod openai;
 pub mod openapi;
 pub mod pricing;
@@ -64,7 +65,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         keys, maintenance, manage_models, model_health, model_provider, model_usage, models, payments,
-        provider_health, topup_codes, users,
+        provider_health, topup_codes, users, wallets,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -88,6 +89,10 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
         operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
         operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
+        operators!(GET, "/users", get(wallets::list)),
+        operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
+        operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
+        operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
     ]
 }
 
@@ -158,6 +163,7 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {
             post(billing::email_discount::issue)
         }),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    payments as all_payments, provider_health, topup_codes, users,
+    payments as all_payments, provider_health, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
@@ -56,6 +56,7 @@ use super::{
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::statement::export,
         billing::token_usage::read,
         billing::checkout::load_cash,
         billing::checkout::confirm_cash,
@@ -88,7 +89,11 @@ use super::{
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,
-        users::set_active
+        users::set_active,
+        wallets::list,
+        wallets::adjust,
+        wallets::set_balance,
+        wallets::transactions
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),

@@ -258,7 +258,13 @@ impl Wallet {
         self.debt_micro += event.debt_change();
         match event {
             WalletEvent::CreditGranted {
-                grant_id, source, amount_micro, expires_at, debt_paid_micro, at, ..
+                grant_id,
+                source,
+                amount_micro,
+                expires_at,
+                debt_paid_micro,
+                at,
+                ..
             } => {
                 self.history.remember_grant(*source, *amount_micro, *at);
                 self.add_grant(Grant {

@@ -18,6 +18,7 @@ pub mod provider_health;
 mod refusal;
 pub mod topup_codes;
 pub mod users;
+pub mod wallets;
 
 use std::convert::Infallible;
 

@@ -7,6 +7,7 @@ pub mod generations;
 pub mod payments;
 mod refusal;
 pub mod share_credit;
+pub mod statement;
 pub mod stripe;
 pub mod token_usage;
 pub mod wallet_status;

@@ -9,7 +9,8 @@ use crate::time::Timestamp;
 use crate::usage::ClientFamily;
 use crate::wallet::{
     AdjustmentReason, ChargedBy, GrantPart, GrantSource, HoldLimits, PlaceHold, ProviderFailure,
-    PurchaseItem, ReleaseReason, ReversalReason, SettleHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal, WalletTerms,
+    PurchaseItem, ReleaseReason, ReversalReason, SettleHold, Wallet, WalletAction, WalletCommand,
+    WalletEvent, WalletRefusal, WalletTerms,
 };
 
 /// No leak, so that every example's numbers are the balance's own; holds expire after 1 000 s.

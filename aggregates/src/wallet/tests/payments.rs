@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::builders::{
-    Story, gift, grant, hold, purchase, reinstate, release, reverse_for, settle, sweep, take_back,
+    Story, gift, grant, hold, place, reinstate, release, request, reverse_for, settle, sweep, take_back,
 };
 use crate::examples::{grant_id, key, micro, second};
 use crate::wallet::grants::{EXHAUSTED_GRANTS_KEPT, MAX_GRANT};
@@ -28,8 +28,7 @@ fn a_grant_of_100_that_is_spent_disputed_and_won_leaves_neither_balance_nor_debt
 
 #[test]
 fn a_reversal_takes_from_its_own_grant_first_then_from_other_bought_credit_and_owes_the_rest() {
-    let mut story =
-        Story::begin().granted_until(1, 30, 900).granted(2, 50).given(3, 70).granted(4, 20).at(5);
+    let mut story = Story::begin().granted_until(1, 30, 900).granted(2, 50).given(3, 70).granted(4, 20).at(5);
     let expected = WalletEvent::PaymentReversed {
         payment_id: grant_id(2),
         amount_micro: micro(110),
@@ -206,13 +205,12 @@ fn what_is_won_back_for_a_forgotten_grant_returns_on_the_log_s_word() {
         granted_at: second(0),
     };
     let recalled = Some(terms);
-    let action = WalletAction::ReinstatePayment {
-        payment_id: grant_id(1),
-        amount_micro: micro(100),
-        recalled,
-    };
+    let action =
+        WalletAction::ReinstatePayment { payment_id: grant_id(1), amount_micro: micro(100), recalled };
     let events = story.act(action).unwrap();
-    assert!(matches!(events[..], [WalletEvent::PaymentReinstated { grant: Some(kept), .. }] if kept == terms));
+    assert!(
+        matches!(events[..], [WalletEvent::PaymentReinstated { grant: Some(kept), .. }] if kept == terms)
+    );
     assert_eq!(story.balance_and_debt(), (60, 0));
     let story = story.at(950).with(sweep());
     assert_eq!(story.balance_and_debt(), (0, 0), "it expires when it always would have");
@@ -223,8 +221,7 @@ fn a_reversed_payment_no_longer_raises_the_leak_limit() {
     let mut story = Story::begin().granted(1, 1_000).given(2, 1_000);
     story.terms.leak_basis_points = 1_000;
     // Worst cases may exceed the balance by a tenth of what was paid.
-    assert!(story.clone().held(1, 1_000).act(purchase(1, 1_000)).is_ok());
-    let wide = |story: Story| story.held(1, 900).act(super::builders::place(super::builders::request(2, 100, 1_100)));
+    let wide = |story: Story| story.held(1, 900).act(place(request(2, 100, 1_100)));
     assert!(wide(story.clone()).is_ok(), "2 100 at worst, 2 000 there and 100 of leak");
     story = story.taken_back(1, 500).given(3, 500);
     assert!(matches!(wide(story.clone()), Err(WalletRefusal::MustWait { .. })), "50 of leak");

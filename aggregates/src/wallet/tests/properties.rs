@@ -14,7 +14,9 @@ use crate::examples::{generation, grant_id, micro, node, second};
 use crate::ids::{GenerationId, GrantId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
-use crate::wallet::{Grant, GrantPart, PlaceHold, ReversalReason, Wallet, WalletAction, WalletEvent, WalletRefusal};
+use crate::wallet::{
+    Grant, GrantPart, PlaceHold, ReversalReason, Wallet, WalletAction, WalletEvent, WalletRefusal,
+};
 
 const MAX_AGE: i64 = 1_000;
 
@@ -169,9 +171,7 @@ impl Life {
                 assert_eq!(*amount_micro, sum(from));
                 self.sums.adjusted += amount_micro.0;
             }
-            WalletEvent::PaymentReversed {
-                amount_micro, from, debt_added_micro, debt_micro, ..
-            } => {
+            WalletEvent::PaymentReversed { amount_micro, from, debt_added_micro, debt_micro, .. } => {
                 assert_eq!(*amount_micro, sum(from) + *debt_added_micro);
                 assert_eq!(*debt_micro, fold.debt());
                 self.sums.reversed += amount_micro.0;
@@ -270,8 +270,7 @@ impl Life {
 
     fn grant(&mut self, number: u128, amount: i64, paid: bool, lifetime: Option<i64>) -> bool {
         let expires_at = lifetime.map(|lifetime| self.seconds + lifetime);
-        let action =
-            if paid { grant(number, amount, expires_at) } else { gift(number, amount, expires_at) };
+        let action = if paid { grant(number, amount, expires_at) } else { gift(number, amount, expires_at) };
         self.act(action).expect("such a grant is allowed");
         self.oracle.grant(number, amount, paid, expires_at, self.seconds);
         true
