@@ -81,9 +81,14 @@ impl FromStr for StripeKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let named = ["sk_test_", "rk_test_", "sk_live_", "rk_live_"].iter().any(|kind| text.starts_with(kind));
+        let named =
+            ["sk_test_", "rk_test_", "sk_live_", "rk_live_"].iter().any(|kind| text.starts_with(kind));
         let fits = named && is_secret(text);
-        if fits { Ok(Self(text.into())) } else { Err("not a key that begins with sk_ or rk_, and test_ or live_") }
+        if fits {
+            Ok(Self(text.into()))
+        } else {
+            Err("not a key that begins with sk_ or rk_, and test_ or live_")
+        }
     }
 }
 

@@ -70,9 +70,8 @@ impl Payments {
 
     fn success_url(&self, public_url: &str) -> String {
         let configured = self.success_url.clone();
-        configured.unwrap_or_else(|| {
-            format!("{public_url}/wallet?checkout=paid&session_id={SESSION_PLACEHOLDER}")
-        })
+        configured
+            .unwrap_or_else(|| format!("{public_url}/wallet?checkout=paid&session_id={SESSION_PLACEHOLDER}"))
     }
 
     fn cancel_url(&self, public_url: &str) -> String {

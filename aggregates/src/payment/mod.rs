@@ -22,9 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cash::{PaymentAndCash, confirm_cash, reverse_cash};
 pub use credit::{Credited, CreditingRefusal, PaymentAndWallet, confirm, reverse};
-pub use events::{
-    Channel, Currency, DisputeStatus, FailureReason, PaymentEvent, Purpose, RefundStatus,
-};
+pub use events::{Channel, Currency, DisputeStatus, FailureReason, PaymentEvent, Purpose, RefundStatus};
 pub use refusal::PaymentRefusal;
 pub use reversal::{ObservedReversal, Reversal};
 
@@ -300,8 +298,16 @@ impl Payment {
                 at,
                 ..
             } => {
-                self.started =
-                    Some(Started { account_id, channel, purpose, plan_id, quantity, price_micro, livemode, at });
+                self.started = Some(Started {
+                    account_id,
+                    channel,
+                    purpose,
+                    plan_id,
+                    quantity,
+                    price_micro,
+                    livemode,
+                    at,
+                });
             }
             PaymentEvent::CheckoutOpened { session_id, .. } => self.session_id = Some(session_id),
             PaymentEvent::PaymentCredited { payment_intent_id, at, .. } => {
