@@ -24,6 +24,7 @@ pub mod processes;
 pub mod projector;
 pub mod rebuild;
 pub mod relay;
+pub mod rerating;
 pub mod schemas;
 pub mod secrets;
 pub mod stored;

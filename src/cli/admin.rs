@@ -23,9 +23,9 @@ use super::output::Output;
 use super::words::variant;
 use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer, persons};
 use crate::config::prices::PriceList;
-use crate::config::{CredentialSettings, DatabaseSettings, WalletSettings};
+use crate::config::{CredentialSettings, DatabaseSettings, Disclosure, WalletSettings};
 use crate::event_log::{EventLog, EventLogOptions};
-use crate::http::pricing::pricing_payload;
+use crate::http::pricing::master_pricing;
 use crate::{app, clock, pricing_seed};
 
 /// Rows listed at a time where the caller names no number.
@@ -361,8 +361,10 @@ async fn pricing(desk: &Desk, verb: PricingVerb) -> anyhow::Result<()> {
         }
         PricingVerb::Show => {
             let now = clock::now();
-            let payload =
-                desk.log.read(BOOK_STREAM, |book: &PriceBook| json!(pricing_payload(book, now))).await?;
+            let payload = desk
+                .log
+                .read(BOOK_STREAM, |book: &PriceBook| json!(master_pricing(book, Disclosure::Full, now)))
+                .await?;
             match desk.output {
                 Output::Json => desk.output.record(&payload),
                 Output::Text => desk.output.table(&price_rows(&payload)),

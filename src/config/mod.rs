@@ -21,7 +21,7 @@ use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
 
 pub use brand::BrandSettings;
-pub use catalog::CatalogSettings;
+pub use catalog::{CatalogSettings, Disclosure};
 pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
 pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};

@@ -22,6 +22,7 @@ pub mod pricing;
 pub mod query;
 pub mod setup;
 pub mod system;
+pub mod toolbox;
 pub mod unread;
 
 use std::sync::Arc;
@@ -133,6 +134,8 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/toolbox", Customer, || get(toolbox::read)),
+        route(Method::POST, "/api/v1/toolbox", Customer, || post(toolbox::set)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

@@ -13,7 +13,7 @@ use super::admin::{
     provider_health, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
+use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system, toolbox};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -55,6 +55,8 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::read,
         billing::wallet_status::read,
         billing::token_usage::read,
+        toolbox::read,
+        toolbox::set,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,

@@ -70,7 +70,7 @@ impl PriceBook {
             Some((window.number, &of.tariff))
         });
         let internal = in_window.map(|(_, tariff)| tariff).or_else(|| self.internal_base(model, now));
-        let shown = self.with_call(card.display_in(mode));
+        let shown = self.shown(card, mode);
         let (billed, display) = match internal {
             Some(internal) => (self.with_call(internal), Some(shown)),
             None => (shown, None),
@@ -104,6 +104,11 @@ impl PriceBook {
     pub fn is_surging(&self, model: &str, now: Timestamp) -> bool {
         let surges = |card: &RateCard| card.surge.is_some();
         self.mode(now) == Mode::Surge && self.card(model, now).is_some_and(surges)
+    }
+
+    /// What is published of a card in a mode, the price of a call included.
+    pub fn shown(&self, card: &RateCard, mode: Mode) -> Tariff {
+        self.with_call(card.display_in(mode))
     }
 
     /// A tariff with the price of every call on top of its own.

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::auth::CustomerCaller;
 use crate::http::error::{ErrorBody, Problem};
-use crate::http::pricing::{PricingPayload, pricing_payload};
+use crate::http::pricing::{PricingPayload, master_pricing};
 use crate::http::query::NoQuery;
 
 /// Amounts in micro-USD; $1 is 1 000 000.
@@ -33,6 +33,12 @@ pub struct WalletStatus {
     #[schema(example = "12.345678")]
     balance_usd: String,
     pricing: PricingPayload,
+}
+
+impl WalletStatus {
+    pub fn pricing(&self) -> &PricingPayload {
+        &self.pricing
+    }
 }
 
 /// The caller's balance and the prices in force.
@@ -54,8 +60,7 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
     let amounts = |wallet: &Wallet| (wallet.balance(), wallet.held(), wallet.available());
     let (balance, held, available): (MicroUsd, MicroUsd, MicroUsd) =
         app.log.read(&account_id.to_string(), amounts).await.map_err(Problem::unavailable)?;
-    let prices = |book: &PriceBook| pricing_payload(book, clock::now());
-    let pricing = app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)?;
+    let pricing = pricing(app).await?;
     Ok(WalletStatus {
         balance_micro: balance.0,
         held_micro: held.0,
@@ -63,4 +68,11 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
         balance_usd: balance.to_string(),
         pricing,
     })
+}
+
+/// The prices in force now, as every endpoint shows them.
+pub async fn pricing(app: &App) -> Result<PricingPayload, Problem> {
+    let disclosure = app.config.catalog.disclosure;
+    let prices = |book: &PriceBook| master_pricing(book, disclosure, clock::now());
+    app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)
 }
