@@ -63,8 +63,8 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
-        users,
+        billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
+        models, provider_health, rate_changes, rate_windows, serving_usage, token_rates, users,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -81,6 +81,17 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/check-now", post(model_health::check_now)),
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
+        operators!(GET, "/token-rates", get(token_rates::read)),
+        operators!(POST, "/token-rates", post(token_rates::set)),
+        operators!(POST, "/token-rates/adjust-percent", post(rate_changes::adjust)),
+        operators!(POST, "/token-rates/what-if", post(rate_changes::what_if)),
+        operators!(GET, "/token-rates/windows", get(rate_windows::report)),
+        operators!(POST, "/token-rates/windows", post(rate_windows::schedule)),
+        operators!(POST, "/token-rates/windows/cancel", post(rate_windows::cancel)),
+        operators!(POST, "/token-rates/windows/end", post(rate_windows::end)),
+        operators!(GET, "/billing/settings", get(billing_settings::read)),
+        operators!(POST, "/billing/settings", post(billing_settings::set)),
+        operators!(GET, "/serving-usage", get(serving_usage::read)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
     ]

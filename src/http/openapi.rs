@@ -9,8 +9,8 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, users,
+    billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
+    models as all_models, provider_health, rate_changes, rate_windows, serving_usage, token_rates, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system, toolbox};
@@ -71,6 +71,17 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         provider_health::wake,
         model_health::check_now,
         model_health::test,
+        token_rates::read,
+        token_rates::set,
+        rate_changes::adjust,
+        rate_changes::what_if,
+        rate_windows::report,
+        rate_windows::schedule,
+        rate_windows::cancel,
+        rate_windows::end,
+        billing_settings::read,
+        billing_settings::set,
+        serving_usage::read,
         keys::set_limits,
         users::set_active
     ),
@@ -82,6 +93,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         (name = "setup", description = "How clients are pointed here."),
         (name = "system", description = "The service about itself."),
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
+        (name = "operator prices", description = "What is charged, when, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
         (name = "operator accounts", description = "What customers and their keys may do.")

@@ -107,7 +107,7 @@ pub async fn compare(
     pool: &PgPool,
     asked: Asked,
     proposals: &Proposals,
-    tell: &dyn Fn(Reached),
+    tell: &(dyn Fn(Reached) + Sync),
 ) -> anyhow::Result<Comparison> {
     compare_where(pool, asked, &|_| true, proposals, tell).await
 }
@@ -121,7 +121,7 @@ pub async fn compare_where(
     asked: Asked,
     counts: &(dyn Fn(&GenerationSettled) -> bool + Sync),
     proposals: &Proposals,
-    tell: &dyn Fn(Reached),
+    tell: &(dyn Fn(Reached) + Sync),
 ) -> anyhow::Result<Comparison> {
     let mut log = ReadLog::from(pool, asked.from).await?;
     let reversed = log.reversed().await?;

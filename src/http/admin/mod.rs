@@ -3,6 +3,7 @@
 //! What changes something is a command through the event log, with the admin's name as its actor; what reads shows no
 //! key and no secret. Bodies are small, typed and read to the last field: a misspelt one is refused by name.
 
+pub mod billing_settings;
 pub mod body;
 pub mod keys;
 pub mod maintenance;
@@ -14,7 +15,13 @@ pub mod models;
 mod policy_change;
 mod policy_view;
 pub mod provider_health;
+pub mod rate_changes;
+pub mod rate_windows;
 mod refusal;
+mod rerated;
+pub mod serving_usage;
+pub mod tariffs;
+pub mod token_rates;
 pub mod users;
 
 use std::convert::Infallible;
