@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod advisory_lock;
 pub mod app;
+pub mod bonuses;
 pub mod cli;
 pub mod clock;
 pub mod commands;

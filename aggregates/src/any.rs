@@ -3,6 +3,8 @@
 use cqrs_es::Aggregate;
 
 use crate::account::Account;
+use crate::bonus::Bonuses;
+use crate::cash::CashWallet;
 use crate::event::AnyEvent;
 use crate::log::LogSeals;
 use crate::pricing::PriceBook;
@@ -14,6 +16,8 @@ use crate::wallet::Wallet;
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyAggregate {
     Account(Account),
+    Bonus(Bonuses),
+    Cash(CashWallet),
     Log(LogSeals),
     Pricing(PriceBook),
     Routing(Box<RoutingPolicy>),
@@ -27,6 +31,8 @@ impl AnyAggregate {
     pub fn new(aggregate_type: &str) -> Option<Self> {
         Some(match aggregate_type {
             Account::TYPE => Self::Account(Account::default()),
+            Bonuses::TYPE => Self::Bonus(Bonuses::default()),
+            CashWallet::TYPE => Self::Cash(CashWallet::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
@@ -42,6 +48,8 @@ impl AnyAggregate {
     pub fn apply(&mut self, event: AnyEvent) {
         match (self, event) {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
+            (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
+            (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
@@ -55,6 +63,8 @@ impl AnyAggregate {
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         match self {
             Self::Account(state) => serde_json::to_value(state),
+            Self::Bonus(state) => serde_json::to_value(state),
+            Self::Cash(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),

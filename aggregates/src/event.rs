@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountEvent;
+use crate::bonus::BonusEvent;
+use crate::cash::CashEvent;
 use crate::log::LogEvent;
 use crate::pricing::PricingEvent;
 use crate::routing::RoutingEvent;
@@ -34,6 +36,8 @@ impl Metadata {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyEvent {
     Account(AccountEvent),
+    Bonus(BonusEvent),
+    Cash(CashEvent),
     Log(LogEvent),
     Pricing(PricingEvent),
     Routing(RoutingEvent),
@@ -58,6 +62,8 @@ impl AnyEvent {
         let failed = |source| DecodeError::Payload { aggregate_type: aggregate_type.into(), source };
         match aggregate_type {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
+            "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
+            "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),

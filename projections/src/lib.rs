@@ -12,6 +12,8 @@ pub mod accounts;
 pub mod api_keys;
 pub mod apply;
 pub mod balances;
+pub mod cash_balances;
+pub mod cash_movements;
 pub mod checkpoint;
 pub mod expiring_grants;
 pub mod generations;
@@ -55,7 +57,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 8] = [
+pub static READ_MODELS: [&ReadModel; 10] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -64,6 +66,8 @@ pub static READ_MODELS: [&ReadModel; 8] = [
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
     &expiring_grants::READ_MODEL,
+    &cash_balances::READ_MODEL,
+    &cash_movements::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

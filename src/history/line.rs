@@ -14,6 +14,8 @@ use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{Attempt, GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
 
+use super::cash::{of_bonus, of_cash};
+
 /// The line for an event of type `event_type`.
 pub(super) fn of(event_type: &str, event: &RecordedEvent) -> anyhow::Result<String> {
     let (sequence, time) = (event.sequence, time(event.recorded_at)?);
@@ -30,6 +32,8 @@ pub(super) fn time(moment: Timestamp) -> anyhow::Result<String> {
 fn summary(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => of_account(event),
+        AnyEvent::Bonus(event) => of_bonus(event),
+        AnyEvent::Cash(event) => of_cash(event),
         AnyEvent::Log(LogEvent::Sealed { up_to_position, event_count, running_hash, .. }) => {
             format!("{event_count} events up to position {up_to_position}: {running_hash}")
         }

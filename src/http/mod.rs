@@ -64,7 +64,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-        models, provider_health, rate_changes, rate_windows, serving_usage, token_rates, users,
+        models, provider_health, rate_changes, rate_windows, serving_usage, token_rates, topup_codes, users,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -94,6 +94,9 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(GET, "/serving-usage", get(serving_usage::read)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
+        operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
+        operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
     ]
 }
 
@@ -147,6 +150,15 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::GET, "/api/v1/toolbox", Customer, || get(toolbox::read)),
         route(Method::POST, "/api/v1/toolbox", Customer, || post(toolbox::set)),
+        route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
+        route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
+            get(billing::cash_wallet::statement)
+        }),
+        route(Method::GET, "/api/v1/share-credit", Customer, || get(billing::share_credit::read)),
+        route(Method::POST, "/api/v1/share-credit/claim", Customer, || post(billing::share_credit::claim)),
+        route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {
+            post(billing::email_discount::issue)
+        }),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

@@ -10,7 +10,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, rate_changes, rate_windows, serving_usage, token_rates, users,
+    models as all_models, provider_health, rate_changes, rate_windows, serving_usage, token_rates,
+    topup_codes, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system, toolbox};
@@ -57,6 +58,11 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::token_usage::read,
         toolbox::read,
         toolbox::set,
+        billing::cash_wallet::read,
+        billing::cash_wallet::statement,
+        billing::email_discount::issue,
+        billing::share_credit::read,
+        billing::share_credit::claim,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,
@@ -83,6 +89,9 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing_settings::set,
         serving_usage::read,
         keys::set_limits,
+        topup_codes::list,
+        topup_codes::issue,
+        topup_codes::make_link,
         users::set_active
     ),
     tags(

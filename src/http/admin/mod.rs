@@ -22,6 +22,7 @@ mod rerated;
 pub mod serving_usage;
 pub mod tariffs;
 pub mod token_rates;
+pub mod topup_codes;
 pub mod users;
 
 use std::convert::Infallible;

@@ -1,5 +1,9 @@
 //! What a customer reads about money.
 
+pub mod cash_wallet;
+pub mod email_discount;
 pub mod generations;
+mod refusal;
+pub mod share_credit;
 pub mod token_usage;
 pub mod wallet_status;
