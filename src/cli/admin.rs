@@ -60,6 +60,8 @@ enum Noun {
     Queue(QueueArguments),
     /// Charges, provider cost, losses and margin, by day, model and provider
     Margin(MarginArguments),
+    /// What serving each family of models costs and brings in, by day
+    ServingUsage(MarginArguments),
 }
 
 #[derive(Args)]
@@ -227,6 +229,9 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
             reports::margin(&desk, from, to, timezone).await
+        }
+        Noun::ServingUsage(MarginArguments { from, to, timezone }) => {
+            reports::serving_usage(&desk, from, to, timezone).await
         }
     }
 }

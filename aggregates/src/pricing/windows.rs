@@ -22,12 +22,12 @@ impl PriceBook {
         plan: ModePlan,
         now: Timestamp,
     ) -> Result<Vec<PricingEvent>, PricingRefusal> {
+        let window = self.modes.place(span, plan, now)?;
         for mode in [plan.mode, plan.landing] {
             if !self.cards_in_force(span.start).any(|card| has_rates_of(card, mode)) {
                 return Err(PricingRefusal::NoRatesOfMode { mode });
             }
         }
-        let window = self.modes.place(span, plan, now)?;
         Ok(vec![PricingEvent::ModeWindowScheduled { window, at: now }])
     }
 

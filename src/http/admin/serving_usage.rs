@@ -10,14 +10,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, NaiveDate, Utc};
+use chrono_tz::Tz;
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, ServingCost};
 use codexapi_aggregates::routing::ModelFamily;
+use codexapi_projections::ReadError;
 use codexapi_projections::generations::{self, Generation};
 use codexapi_projections::margin::{self, MarginDay};
 use codexapi_projections::usage::{self, CustomerUsage, ModelUsageDay, UsageSums};
 use http::{HeaderMap, Uri};
 use serde::Serialize;
+use serde_json::{Value, json};
+use sqlx::PgPool;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -154,11 +158,24 @@ pub async fn read(
         families.iter().map(|family| (*family, book.serving_cost(*family))).collect::<BTreeMap<_, _>>()
     });
     let costs = costs.await.map_err(Problem::unavailable)?;
-    let (used, margins) = tokio::try_join!(
-        usage::daily_by_model(&app.pool, zone, from, to),
-        margin::daily(&app.pool, zone, from, to)
-    )?;
-    let mut shown = Vec::new();
+    Ok(Json(gather(&app.pool, costs, zone, from, to, limit).await?))
+}
+
+/// Usage of the families that a serving cost is given of, by day in `zone`, both days included.
+///
+/// # Errors
+/// The read models cannot be read.
+pub async fn gather(
+    pool: &PgPool,
+    costs: BTreeMap<ModelFamily, ServingCost>,
+    zone: Tz,
+    from: NaiveDate,
+    to: NaiveDate,
+    limit: u32,
+) -> Result<ServingUsage, ReadError> {
+    let (used, margins) =
+        tokio::try_join!(usage::daily_by_model(pool, zone, from, to), margin::daily(pool, zone, from, to))?;
+    let mut families = Vec::new();
     for (family, cost) in costs {
         let is_of = |model: &str| ModelFamily::of(model) == Some(family);
         let used: Vec<&ModelUsageDay> = used.iter().filter(|day| is_of(&day.billed_model)).collect();
@@ -171,12 +188,31 @@ pub async fn read(
             .into_iter()
             .collect();
         let (top, recent) = tokio::try_join!(
-            usage::top_customers(&app.pool, zone, from, to, &models, limit),
-            generations::recent(&app.pool, &models, limit)
+            usage::top_customers(pool, zone, from, to, &models, limit),
+            generations::recent(pool, &models, limit)
         )?;
-        shown.push(of_family(family, cost, models, &used, &margins, top, recent));
+        families.push(of_family(family, cost, models, &used, &margins, top, recent));
     }
-    Ok(Json(ServingUsage { from, to, timezone: zone.name().into(), families: shown }))
+    Ok(ServingUsage { from, to, timezone: zone.name().into(), families })
+}
+
+impl ServingUsage {
+    /// A row per family and day, and one of each family's total, for tables.
+    pub fn rows(&self) -> Vec<Value> {
+        let row = |family: &str, day: Value, served: &Served| {
+            json!({
+                "family": family, "day": day, "requests": served.requests,
+                "inputTokens": served.input_tokens, "outputTokens": served.output_tokens,
+                "chargedUsd": served.charged_usd, "servingCostUsd": served.serving_cost_usd,
+                "grossMarginUsd": served.gross_margin_usd,
+            })
+        };
+        let of_family = |family: &FamilyUsage| {
+            let days = family.days.iter().map(|day| row(family.family, json!(day.day), &day.served));
+            days.chain([row(family.family, "total".into(), &family.total)]).collect::<Vec<_>>()
+        };
+        self.families.iter().flat_map(of_family).collect()
+    }
 }
 
 fn asked_families(named: Option<&str>) -> Result<Vec<ModelFamily>, Problem> {

@@ -1,16 +1,21 @@
 //! What customers' Toolboxes make of a surge: stay, be served by the budget model, or pause.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use codexapi::http::router;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use tower::ServiceExt;
 
 use super::Fleet;
+use crate::harness::wait_for;
 
 const BUDGET: &str = "deepseek-v4-pro";
+
+/// Answered in a few words, to the end.
+const ASKED: &str = "go on [[sim:{\"output_tokens\":8}]]";
 
 struct Told {
     status: u16,
@@ -36,15 +41,15 @@ async fn ask(fleet: &Fleet, path: &str, token: &str, headers: &[(&str, &str)], b
 
 fn responses(stream: bool, conversation: &str) -> Value {
     json!({
-        "model": "gpt-5.5", "input": "go on", "max_output_tokens": 16, "stream": stream,
+        "model": "gpt-5.5", "input": ASKED, "max_output_tokens": 64, "stream": stream,
         "prompt_cache_key": conversation, "tools": [{ "type": "function", "name": "f", "parameters": {} }],
     })
 }
 
 fn messages(stream: bool) -> Value {
     json!({
-        "model": "claude-opus-4-8", "max_tokens": 16, "stream": stream,
-        "messages": [{ "role": "user", "content": "go on" }],
+        "model": "claude-opus-4-8", "max_tokens": 64, "stream": stream,
+        "messages": [{ "role": "user", "content": ASKED }],
         "tools": [{ "name": "f", "input_schema": { "type": "object" } }],
     })
 }
@@ -215,4 +220,26 @@ async fn under_display_only_customers_see_amounts_and_published_rates_alone() {
         fleet.service.get("/admin/api/token-rates", &[("x-api-key", super::ADMIN_TOKEN)]).await;
     assert_eq!((status, &rates["customersSee"]), (StatusCode::OK, &"display_only".into()));
     assert!(rates.to_string().contains("48.000000"), "operators see it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_held_during_a_surge_is_settled_at_the_surges_prices_after_it() {
+    let fleet = Arc::new(fleet().await);
+    let (_, token) = fleet.customer().await;
+    surge(&fleet).await;
+    let mut body = responses(false, "c");
+    body["input"] = "go on [[sim:{\"header_delay_ms\":2000}]]".into();
+    let running = tokio::spawn({
+        let (fleet, token) = (Arc::clone(&fleet), token.clone());
+        async move { ask(&fleet, "/v1/responses", &token, &[], &body).await }
+    });
+    wait_for("its hold", async || (!fleet.events("wallet.hold_placed").await.is_empty()).then_some(())).await;
+    end_surge(&fleet).await;
+    let dearer = json!({ "model": "gpt-5.5", "display": { "inputUsd": "50", "outputUsd": "300" } });
+    fleet.set("/token-rates", &dearer).await;
+    let told = running.await.expect("answered");
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert_eq!(settled(&fleet).await, [("gpt-5.5".to_owned(), "gpt-5.5".to_owned(), 32_000_000)]);
+    let (_, event) = fleet.events("usage.generation_settled").await.remove(0);
+    assert_eq!(event["GenerationSettled"]["mode"], "surge");
 }
