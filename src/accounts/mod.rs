@@ -4,6 +4,7 @@
 //! appended: a row that no event names means nothing, while an event whose row is missing could not be mended.
 
 mod credit;
+mod in_force;
 mod keys;
 mod limits;
 pub mod persons;
@@ -22,6 +23,7 @@ use crate::event_log::EventLog;
 use crate::secrets::Token;
 
 pub use credit::{CreditGranted, CreditRefusal, GrantCredit, grant_credit};
+pub use in_force::{BELIEVED_FOR, WAIT, wait_until_in_force};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};
 pub use limits::{LimitsError, SetLimits, set_key_limits};
 use persons::Person;

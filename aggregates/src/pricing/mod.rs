@@ -25,7 +25,7 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use adjust::adjusted;
-pub(crate) use cards::is_model_name;
+pub use cards::is_model_name;
 pub use events::{InternalPlan, InternalWindow, ModePlan, ModeWindow, ModelTariff, PricingEvent, RateCard};
 pub use refusal::{PricingRefusal, WindowRefusal};
 pub use terms::ServingCost;
