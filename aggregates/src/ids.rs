@@ -60,6 +60,14 @@ impl KeyId {
 }
 
 uuid_id!(
+    /// Something bought from a wallet's credit.
+    PurchaseId
+);
+uuid_id!(
+    /// An operator's downward correction of a wallet's credit.
+    AdjustmentId
+);
+uuid_id!(
     /// Points into the erasable table of personal data.
     PersonId
 );

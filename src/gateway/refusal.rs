@@ -86,6 +86,10 @@ pub enum GatewayError {
         "Insufficient credit: your balance is ${available} and this request needs about ${requested}. Top up to go on."
     )]
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },
+    #[error(
+        "A payment was taken back after its credit had been spent: ${debt} is owed. The next top-up pays that first."
+    )]
+    InDebt { debt: MicroUsd },
     #[error("{running} requests are still running on this balance; try again in {DEFAULT_RETRY_SECS}s")]
     StillWaiting { running: usize },
     /// The settlement queue is nearly full, or the service is stopping.
@@ -121,7 +125,9 @@ impl GatewayError {
             | Self::AccountSuspended
             | Self::KeyExpired
             | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
-            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::InsufficientCredit { .. } | Self::InDebt { .. } | Self::BudgetSpent { .. } => {
+                StatusCode::PAYMENT_REQUIRED
+            }
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -168,6 +174,7 @@ impl GatewayError {
             | Self::RequestBeyondTokenLimit { .. }
             | Self::BudgetSpent { .. }
             | Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
             | Self::ProviderRefusedUs
             | Self::ProviderFailed
             | Self::ProviderRefusedRequest { .. }
@@ -187,7 +194,9 @@ impl GatewayError {
             | Self::AccountSuspended
             | Self::KeyExpired
             | Self::KeyNotFromHere => ErrorKind::Permission,
-            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } => ErrorKind::InsufficientCredit,
+            Self::InsufficientCredit { .. } | Self::InDebt { .. } | Self::BudgetSpent { .. } => {
+                ErrorKind::InsufficientCredit
+            }
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -220,6 +229,7 @@ impl GatewayError {
             Self::RequestBeyondTokenLimit { .. } => "request_beyond_token_limit",
             Self::BudgetSpent { .. } => "budget_spent",
             Self::InsufficientCredit { .. } => "insufficient_credit",
+            Self::InDebt { .. } => "debt_owed",
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }

@@ -16,8 +16,10 @@ pub mod error;
 pub mod generations;
 pub mod key;
 pub mod models;
+pub mod movement;
 pub mod openai;
 pub mod openapi;
+pub mod per_call;
 pub mod pricing;
 pub mod query;
 pub mod setup;
@@ -65,6 +67,7 @@ fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
         models, provider_health, rate_changes, rate_windows, serving_usage, token_rates, topup_codes, users,
+        wallets,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -93,7 +96,11 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/billing/settings", post(billing_settings::set)),
         operators!(GET, "/serving-usage", get(serving_usage::read)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/users", get(wallets::list)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
+        operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
+        operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
         operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
         operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
         operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
@@ -150,6 +157,7 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::GET, "/api/v1/toolbox", Customer, || get(toolbox::read)),
         route(Method::POST, "/api/v1/toolbox", Customer, || post(toolbox::set)),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)

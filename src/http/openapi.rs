@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use super::admin::{
     billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
     models as all_models, provider_health, rate_changes, rate_windows, serving_usage, token_rates,
-    topup_codes, users,
+    topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system, toolbox};
@@ -55,6 +55,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::statement::export,
         billing::token_usage::read,
         toolbox::read,
         toolbox::set,
@@ -92,7 +93,11 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,
-        users::set_active
+        users::set_active,
+        wallets::list,
+        wallets::adjust,
+        wallets::set_balance,
+        wallets::transactions
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),

@@ -25,6 +25,7 @@ pub mod tariffs;
 pub mod token_rates;
 pub mod topup_codes;
 pub mod users;
+pub mod wallets;
 
 use std::convert::Infallible;
 

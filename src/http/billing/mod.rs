@@ -5,5 +5,6 @@ pub mod email_discount;
 pub mod generations;
 mod refusal;
 pub mod share_credit;
+pub mod statement;
 pub mod token_usage;
 pub mod wallet_status;

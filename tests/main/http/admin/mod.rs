@@ -9,6 +9,7 @@ mod prices;
 mod routing;
 mod surges;
 mod usage;
+mod wallets;
 
 use codexapi::embedded::{Simulator, SimulatorOptions};
 use codexapi_aggregates::ids::AccountId;

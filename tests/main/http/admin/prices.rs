@@ -316,3 +316,38 @@ async fn serving_usage_is_reckoned_at_the_serving_cost_and_adds_up() {
     let (status, body) = fleet.service.get(path, &[("x-api-key", super::ADMIN_TOKEN)]).await;
     assert_eq!((status.as_u16(), &body["error"]["code"]), (400, &"invalid_query".into()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_generate_nothing_are_bought_from_the_wallet_where_they_have_a_price() {
+    let fleet = Fleet::start().await;
+    let (account, token) = fleet.customer().await;
+    let call = async |path: &str| fleet.service.send("GET", path, &[("x-api-key", token.as_str())]).await;
+    assert_eq!(call("/v1/models").await.status(), StatusCode::OK);
+    assert!(fleet.events("wallet.purchase_made").await.is_empty(), "by default a call costs nothing");
+    fleet.set("/billing/settings", &json!({ "perCallUsd": "4" })).await;
+    let listed = call("/v1/models").await;
+    assert_eq!(listed.status(), StatusCode::OK);
+    assert_eq!(listed.headers()["x-codexapi-cost-micro"], "4000000");
+    assert_eq!(listed.headers()["x-codexapi-balance-micro"], "6000000");
+    assert_eq!(call("/v1/models/unheard-of").await.status(), StatusCode::NOT_FOUND, "and a refusal nothing");
+    assert_eq!(
+        call("/api/v1/wallet/status").await.status(),
+        StatusCode::OK,
+        "as does looking after an account"
+    );
+    assert_eq!(call("/v1/models").await.status(), StatusCode::OK);
+    let refused = call("/v1/models").await;
+    assert_eq!(refused.status(), StatusCode::PAYMENT_REQUIRED, "$2 are left");
+    let operators = [("x-api-key", crate::http::OPERATOR_TOKEN)];
+    assert_eq!(fleet.service.send("GET", "/v1/models", &operators).await.status(), StatusCode::OK);
+    let bought = fleet.events("wallet.purchase_made").await;
+    let seen: Vec<_> = bought
+        .iter()
+        .map(|(actor, event)| {
+            let event = &event["PurchaseMade"];
+            (actor.clone(), event["item"].clone(), event["balance_micro"].as_i64().expect("an amount"))
+        })
+        .collect();
+    let by = format!("customer:{account}");
+    assert_eq!(seen, [(by.clone(), "api_call".into(), 6_000_000), (by, "api_call".into(), 2_000_000)]);
+}
