@@ -6,8 +6,10 @@ use crate::account::Account;
 use crate::bonus::Bonuses;
 use crate::cash::CashWallet;
 use crate::event::AnyEvent;
+use crate::gumroad::GumroadLicence;
 use crate::log::LogSeals;
 use crate::pricing::PriceBook;
+use crate::referral::Referral;
 use crate::routing::RoutingPolicy;
 use crate::service::Service;
 use crate::usage::TokenUsage;
@@ -18,8 +20,10 @@ pub enum AnyAggregate {
     Account(Account),
     Bonus(Bonuses),
     Cash(CashWallet),
+    Gumroad(GumroadLicence),
     Log(LogSeals),
     Pricing(PriceBook),
+    Referral(Referral),
     Routing(Box<RoutingPolicy>),
     Service(Service),
     Usage(TokenUsage),
@@ -33,8 +37,10 @@ impl AnyAggregate {
             Account::TYPE => Self::Account(Account::default()),
             Bonuses::TYPE => Self::Bonus(Bonuses::default()),
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
+            GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
+            Referral::TYPE => Self::Referral(Referral::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
             Service::TYPE => Self::Service(Service::default()),
             TokenUsage::TYPE => Self::Usage(TokenUsage::default()),
@@ -50,8 +56,10 @@ impl AnyAggregate {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
             (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
+            (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
+            (Self::Referral(state), AnyEvent::Referral(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
             (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
             (Self::Usage(state), AnyEvent::Usage(event)) => state.apply(event),
@@ -65,8 +73,10 @@ impl AnyAggregate {
             Self::Account(state) => serde_json::to_value(state),
             Self::Bonus(state) => serde_json::to_value(state),
             Self::Cash(state) => serde_json::to_value(state),
+            Self::Gumroad(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
+            Self::Referral(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),
             Self::Service(state) => serde_json::to_value(state),
             Self::Usage(state) => serde_json::to_value(state),

@@ -9,12 +9,14 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    billing_settings, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, rate_changes, rate_windows, serving_usage, token_rates,
-    topup_codes, users, wallets,
+    billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
+    model_provider, model_usage, models as all_models, provider_health, rate_changes, rate_windows,
+    referrals, serving_usage, token_rates, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system, toolbox};
+use super::{
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, system, toolbox,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -29,6 +31,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         setup::public_claude_code,
         setup::codex_version,
         setup::launcher_version,
+        gumroad::register,
         generations::responses,
         generations::chat,
         generations::completions,
@@ -62,6 +65,8 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
+        billing::referral::read,
+        billing::referral::name_referrer,
         billing::share_credit::read,
         billing::share_credit::claim,
         manage_models::read_policy,
@@ -90,6 +95,10 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing_settings::set,
         serving_usage::read,
         keys::set_limits,
+        gumroad_signups::list,
+        gumroad_signups::review,
+        referrals::list,
+        referrals::review,
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,

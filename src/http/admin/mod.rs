@@ -5,6 +5,7 @@
 
 pub mod billing_settings;
 pub mod body;
+pub mod gumroad;
 pub mod keys;
 pub mod maintenance;
 pub mod manage_models;
@@ -18,8 +19,10 @@ mod policy_warnings;
 pub mod provider_health;
 pub mod rate_changes;
 pub mod rate_windows;
+pub mod referrals;
 mod refusal;
 mod rerated;
+mod review;
 pub mod serving_usage;
 pub mod tariffs;
 pub mod token_rates;

@@ -3,6 +3,7 @@
 pub mod cash_wallet;
 pub mod email_discount;
 pub mod generations;
+pub mod referral;
 mod refusal;
 pub mod share_credit;
 pub mod statement;
