@@ -9,11 +9,16 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, provider_invoices, queue, referrals, topup_codes, users, wallets,
+    billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
+    model_provider, model_usage, models as all_models, payments as all_payments, provider_health,
+    provider_invoices, queue, rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes,
+    users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, system};
+use super::{
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook,
+    system, toolbox,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,6 +62,16 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         billing::wallet_status::read,
         billing::statement::export,
         billing::token_usage::read,
+        billing::checkout::load_cash,
+        billing::checkout::confirm_cash,
+        billing::stripe::confirm,
+        billing::stripe::top_up,
+        billing::payments::list,
+        stripe_webhook::take,
+        all_payments::list,
+        all_payments::webhooks,
+        toolbox::read,
+        toolbox::set,
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
@@ -78,6 +93,17 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         provider_health::wake,
         model_health::check_now,
         model_health::test,
+        token_rates::read,
+        token_rates::set,
+        rate_changes::adjust,
+        rate_changes::what_if,
+        rate_windows::report,
+        rate_windows::schedule,
+        rate_windows::cancel,
+        rate_windows::end,
+        billing_settings::read,
+        billing_settings::set,
+        serving_usage::read,
         keys::set_limits,
         provider_invoices::list,
         provider_invoices::import,
@@ -105,9 +131,10 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         (name = "setup", description = "How clients are pointed here."),
         (name = "system", description = "The service about itself."),
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
+        (name = "operator prices", description = "What is charged, when, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
-        (name = "operator money", description = "What wants a person's eye, and what is decided about it."),
+        (name = "operator money", description = "What customers paid and what came of it; what wants a person's eye, and what is decided."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)
