@@ -34,7 +34,7 @@ use crate::{
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "generations",
-    revision: 2,
+    revision: 3,
     aggregates: &["usage"],
     tables: &[TABLE, usage::TABLE, margin::TABLE, provider_days::TABLE],
     batch: || Box::<Generations>::default(),
