@@ -10,12 +10,13 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
-    model_provider, model_usage, models as all_models, provider_health, rate_changes, rate_windows,
-    referrals, serving_usage, token_rates, topup_codes, users, wallets,
+    model_provider, model_usage, models as all_models, payments as all_payments, provider_health,
+    rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
-    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, system, toolbox,
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook,
+    system, toolbox,
 };
 
 #[derive(OpenApi)]
@@ -60,6 +61,14 @@ use super::{
         billing::wallet_status::read,
         billing::statement::export,
         billing::token_usage::read,
+        billing::checkout::load_cash,
+        billing::checkout::confirm_cash,
+        billing::stripe::confirm,
+        billing::stripe::top_up,
+        billing::payments::list,
+        stripe_webhook::take,
+        all_payments::list,
+        all_payments::webhooks,
         toolbox::read,
         toolbox::set,
         billing::cash_wallet::read,
@@ -119,6 +128,7 @@ use super::{
         (name = "operator prices", description = "What is charged, when, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)
