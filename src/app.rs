@@ -22,6 +22,7 @@ use crate::health::Checks;
 use crate::http::auth::Authenticator;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
+use crate::payments::Payments;
 use crate::projector::Projector;
 use crate::rebuild::{self, Progress};
 use crate::relay::RelayProgress;
@@ -52,6 +53,8 @@ pub struct App {
     pub checks: Arc<Checks>,
     pub stored: Arc<Stored>,
     pub background: Arc<Background>,
+    /// Absent where no payments are taken.
+    pub payments: Option<Arc<Payments>>,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
     /// What is really listened on, where the settings leave the port open.
@@ -93,6 +96,7 @@ impl App {
             incarnation,
             &config.stored,
         ));
+        let payments = Payments::new(&config.stripe, log.clone(), pool.clone(), config.wallet.terms())?;
         let node = config.node.node_name.clone();
         let checks = Arc::new(Checks::new(gateway.clone(), log.clone(), pool.clone(), node));
         Ok(Arc::new(Self {
@@ -104,6 +108,7 @@ impl App {
             checks,
             stored,
             background,
+            payments,
             relay: watch::Sender::default(),
             listening: OnceLock::new(),
             nats,

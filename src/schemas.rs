@@ -10,6 +10,7 @@ use codexapi_aggregates::account::AccountEvent;
 use codexapi_aggregates::bonus::BonusEvent;
 use codexapi_aggregates::cash::CashEvent;
 use codexapi_aggregates::log::LogEvent;
+use codexapi_aggregates::payment::PaymentEvent;
 use codexapi_aggregates::pricing::PricingEvent;
 use codexapi_aggregates::routing::RoutingEvent;
 use codexapi_aggregates::service::ServiceEvent;
@@ -28,6 +29,7 @@ pub fn event_schemas() -> BTreeMap<String, String> {
     add_variants::<BonusEvent>("bonus", &mut files);
     add_variants::<CashEvent>("cash_wallet", &mut files);
     add_variants::<LogEvent>("log", &mut files);
+    add_variants::<PaymentEvent>("payment", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);
     add_variants::<RoutingEvent>("routing", &mut files);
     add_variants::<ServiceEvent>("service", &mut files);

@@ -7,6 +7,7 @@ use crate::bonus::Bonuses;
 use crate::cash::CashWallet;
 use crate::event::AnyEvent;
 use crate::log::LogSeals;
+use crate::payment::Payment;
 use crate::pricing::PriceBook;
 use crate::routing::RoutingPolicy;
 use crate::service::Service;
@@ -19,6 +20,7 @@ pub enum AnyAggregate {
     Bonus(Bonuses),
     Cash(CashWallet),
     Log(LogSeals),
+    Payment(Box<Payment>),
     Pricing(PriceBook),
     Routing(Box<RoutingPolicy>),
     Service(Service),
@@ -34,6 +36,7 @@ impl AnyAggregate {
             Bonuses::TYPE => Self::Bonus(Bonuses::default()),
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
+            Payment::TYPE => Self::Payment(Box::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
             Service::TYPE => Self::Service(Service::default()),
@@ -51,6 +54,7 @@ impl AnyAggregate {
             (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
+            (Self::Payment(state), AnyEvent::Payment(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
             (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
@@ -66,6 +70,7 @@ impl AnyAggregate {
             Self::Bonus(state) => serde_json::to_value(state),
             Self::Cash(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
+            Self::Payment(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),
             Self::Service(state) => serde_json::to_value(state),

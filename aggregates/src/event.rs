@@ -7,6 +7,7 @@ use crate::account::AccountEvent;
 use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
 use crate::log::LogEvent;
+use crate::payment::PaymentEvent;
 use crate::pricing::PricingEvent;
 use crate::routing::RoutingEvent;
 use crate::service::ServiceEvent;
@@ -39,6 +40,7 @@ pub enum AnyEvent {
     Bonus(BonusEvent),
     Cash(CashEvent),
     Log(LogEvent),
+    Payment(PaymentEvent),
     Pricing(PricingEvent),
     Routing(RoutingEvent),
     Service(ServiceEvent),
@@ -65,6 +67,7 @@ impl AnyEvent {
             "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
+            "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),
             "service" => serde_json::from_slice(payload).map(Self::Service).map_err(failed),

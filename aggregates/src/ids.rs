@@ -55,6 +55,18 @@ uuid_id!(
     KeyId
 );
 uuid_id!(
+    /// One intent to pay, made before the payment provider hears of it.
+    PaymentId
+);
+uuid_id!(
+    /// Something bought from a wallet's credit.
+    PurchaseId
+);
+uuid_id!(
+    /// An operator's downward correction of a wallet's credit.
+    AdjustmentId
+);
+uuid_id!(
     /// Points into the erasable table of personal data.
     PersonId
 );
@@ -62,3 +74,10 @@ uuid_id!(
     /// One run of one node; a restart is another incarnation.
     NodeIncarnation
 );
+
+impl PaymentId {
+    /// What the payment buys is granted under the same id, so that it cannot be granted twice.
+    pub fn grant(self) -> GrantId {
+        GrantId(self.0)
+    }
+}

@@ -13,6 +13,7 @@ mod examples;
 pub mod ids;
 pub mod log;
 pub mod money;
+pub mod payment;
 pub mod pricing;
 pub mod routing;
 pub mod service;

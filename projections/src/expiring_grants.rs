@@ -78,7 +78,11 @@ impl Projection for ExpiringGrants {
             | WalletEvent::HoldReleased { .. }
             | WalletEvent::HoldExpired { .. }
             | WalletEvent::UsageCharged { .. }
-            | WalletEvent::ChargeReversed { .. } => {}
+            | WalletEvent::ChargeReversed { .. }
+            | WalletEvent::PurchaseMade { .. }
+            | WalletEvent::CreditAdjusted { .. }
+            | WalletEvent::PaymentReversed { .. }
+            | WalletEvent::PaymentReinstated { .. } => {}
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
+pub mod payments;
 pub mod queue;
 mod rows;
 pub mod usage;
@@ -57,7 +58,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 10] = [
+pub static READ_MODELS: [&ReadModel; 11] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -65,6 +66,7 @@ pub static READ_MODELS: [&ReadModel; 10] = [
     &api_keys::READ_MODEL,
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
+    &payments::READ_MODEL,
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,

@@ -158,7 +158,11 @@ impl Projection for OpenHolds {
             WalletEvent::CreditGranted { .. }
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::GrantExpired { .. }
-            | WalletEvent::ChargeReversed { .. } => {}
+            | WalletEvent::ChargeReversed { .. }
+            | WalletEvent::PurchaseMade { .. }
+            | WalletEvent::CreditAdjusted { .. }
+            | WalletEvent::PaymentReversed { .. }
+            | WalletEvent::PaymentReinstated { .. } => {}
         }
         Ok(())
     }

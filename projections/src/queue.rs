@@ -166,6 +166,7 @@ impl Projection for Queue {
             | AnyEvent::Bonus(_)
             | AnyEvent::Cash(_)
             | AnyEvent::Log(_)
+            | AnyEvent::Payment(_)
             | AnyEvent::Pricing(_)
             | AnyEvent::Routing(_)
             | AnyEvent::Service(_) => {}

@@ -3,10 +3,14 @@
 //! Personal data goes to its erasable table and a token's sealed copy to its own before the event that names them is
 //! appended: a row that no event names means nothing, while an event whose row is missing could not be mended.
 
+mod adjusting;
 mod credit;
 mod keys;
 mod limits;
+pub mod listing;
+pub mod notes;
 pub mod persons;
+mod recalling;
 mod standing;
 
 use codexapi_aggregates::account::{Account, AccountCommand, AccountEvent, AccountRefusal, KeyKind};
@@ -21,10 +25,12 @@ use crate::config::CredentialSettings;
 use crate::event_log::EventLog;
 use crate::secrets::Token;
 
+pub use adjusting::{AdjustCredit, AdjustRefusal, CreditAdjusted, CreditChange, adjust_credit};
 pub use credit::{CreditGranted, CreditRefusal, GrantCredit, grant_credit};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};
 pub use limits::{LimitsError, SetLimits, set_key_limits};
 use persons::Person;
+pub use recalling::recall_grant;
 pub use standing::{reinstate, suspend};
 
 /// Who becomes a customer.

@@ -76,6 +76,10 @@ pub enum GatewayError {
         "Insufficient credit: your balance is ${available} and this request needs about ${requested}. Top up to go on."
     )]
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },
+    #[error(
+        "A payment was taken back after its credit had been spent: ${debt} is owed. The next top-up pays that first."
+    )]
+    InDebt { debt: MicroUsd },
     #[error("{running} requests are still running on this balance; try again in {DEFAULT_RETRY_SECS}s")]
     StillWaiting { running: usize },
     /// The settlement queue is nearly full, or the service is stopping.
@@ -111,7 +115,9 @@ impl GatewayError {
             | Self::AccountSuspended
             | Self::KeyExpired
             | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
-            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } => StatusCode::PAYMENT_REQUIRED,
+            Self::InsufficientCredit { .. } | Self::InDebt { .. } | Self::BudgetSpent { .. } => {
+                StatusCode::PAYMENT_REQUIRED
+            }
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -154,6 +160,7 @@ impl GatewayError {
             | Self::RequestBeyondTokenLimit { .. }
             | Self::BudgetSpent { .. }
             | Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
             | Self::ProviderRefusedUs
             | Self::ProviderFailed
             | Self::ProviderRefusedRequest { .. }
@@ -173,7 +180,9 @@ impl GatewayError {
             | Self::AccountSuspended
             | Self::KeyExpired
             | Self::KeyNotFromHere => ErrorKind::Permission,
-            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } => ErrorKind::InsufficientCredit,
+            Self::InsufficientCredit { .. } | Self::InDebt { .. } | Self::BudgetSpent { .. } => {
+                ErrorKind::InsufficientCredit
+            }
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -203,6 +212,7 @@ impl GatewayError {
             Self::RequestBeyondTokenLimit { .. } => "request_beyond_token_limit",
             Self::BudgetSpent { .. } => "budget_spent",
             Self::InsufficientCredit { .. } => "insufficient_credit",
+            Self::InDebt { .. } => "debt_owed",
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }

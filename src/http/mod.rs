@@ -16,11 +16,13 @@ pub mod error;
 pub mod generations;
 pub mod key;
 pub mod models;
+pub mod movement;
 pub mod openai;
 pub mod openapi;
 pub mod pricing;
 pub mod query;
 pub mod setup;
+pub mod stripe_webhook;
 pub mod system;
 pub mod unread;
 
@@ -62,8 +64,8 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
-        topup_codes, users,
+        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, payments,
+        provider_health, topup_codes, users, wallets,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -81,10 +83,16 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/payments", get(payments::list)),
+        operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
         operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
         operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
         operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
+        operators!(GET, "/users", get(wallets::list)),
+        operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
+        operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
+        operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
     ]
 }
 
@@ -136,6 +144,16 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/checkout", Customer, || {
+            post(billing::checkout::load_cash)
+        }),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/confirm", Customer, || {
+            post(billing::checkout::confirm_cash)
+        }),
+        route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
+        route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
+        route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
+        route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)
@@ -145,6 +163,7 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {
             post(billing::email_discount::issue)
         }),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

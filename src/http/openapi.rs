@@ -10,10 +10,12 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, topup_codes, users,
+    payments as all_payments, provider_health, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
+use super::{
+    account, api_docs, billing, count_tokens, generations, key, models, setup, stripe_webhook, system,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -54,7 +56,16 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::statement::export,
         billing::token_usage::read,
+        billing::checkout::load_cash,
+        billing::checkout::confirm_cash,
+        billing::stripe::confirm,
+        billing::stripe::top_up,
+        billing::payments::list,
+        stripe_webhook::take,
+        all_payments::list,
+        all_payments::webhooks,
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
@@ -78,7 +89,11 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,
-        users::set_active
+        users::set_active,
+        wallets::list,
+        wallets::adjust,
+        wallets::set_balance,
+        wallets::transactions
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),
@@ -90,6 +105,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

@@ -71,14 +71,20 @@ pub enum Difference {
     Amount { event: EventName, what: String, expected: MicroUsd, found: MicroUsd },
     #[error("{event}: {what}")]
     Rule { event: EventName, what: String },
-    #[error("{stream}: grants − charges + reversals − expiries = ${expected}, the balance is ${found}")]
+    #[error(
+        "{stream}: grants − charges + reversals − purchases − adjustments − payment reversals − expiries = ${expected}, the balance less the debt is ${found}"
+    )]
     BalanceDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("{stream}: paid in − taken back − spent = ${expected}, the balance less the debt is ${found}")]
     CashDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("wallet {account_id}, grant {grant_id}: {what} (position {position})")]
     Given { account_id: String, grant_id: String, what: String, position: i64 },
+    #[error("{stream}: reversed payments less what paid them leave a debt of ${expected}, it is ${found}")]
+    DebtDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("generation {generation_id}: {what} (position {position})")]
     Settlement { generation_id: String, what: String, position: i64 },
+    #[error("payment {payment_id}: {what} (position {position})")]
+    Payment { payment_id: String, what: String, position: i64 },
     #[error(
         "{stream}: the hold of generation {generation_id} (position {position}) should have expired {overdue_secs} s ago"
     )]

@@ -110,6 +110,9 @@ impl Decision<'_> {
         if wallet.holds.contains_key(&generation_id) || wallet.expired_holds.contains_key(&generation_id) {
             return Err(WalletRefusal::HoldExists { generation_id });
         }
+        if wallet.debt_micro.is_positive() {
+            return Err(WalletRefusal::InDebt { debt: wallet.debt_micro });
+        }
         let model = &command.quote.model;
         let leak_limit = wallet.history.leak_limit(&self.terms, self.now);
         let expected = wallet.history.expected_output(model).min(command.max_output_tokens);
@@ -153,20 +156,20 @@ impl Decision<'_> {
     }
 }
 
-/// What a new hold can count on.
-struct Funds {
+/// What a new hold or a purchase can count on.
+pub(super) struct Funds {
     /// Unexpired credit.
-    balance: MicroUsd,
+    pub balance: MicroUsd,
     /// Unexpired credit less what open holds have set aside of it.
-    unheld: MicroUsd,
+    pub unheld: MicroUsd,
     /// What open holds and the new one could spend together.
-    for_worst: MicroUsd,
+    pub for_worst: MicroUsd,
 }
 
 impl Wallet {
     /// Credit that has expired but is kept for older holds is theirs alone: it lightens what they
     /// press on the rest, and a new hold cannot have it.
-    fn funds(&self) -> Funds {
+    pub(super) fn funds(&self) -> Funds {
         let unexpired = self.grants.iter().filter(|grant| !grant.expired);
         let balance: MicroUsd = unexpired.map(|grant| grant.remaining_micro).sum();
         if !self.keeps_expired_credit() {

@@ -11,12 +11,14 @@ pub mod model_health;
 pub mod model_provider;
 pub mod model_usage;
 pub mod models;
+pub mod payments;
 mod policy_change;
 mod policy_view;
 pub mod provider_health;
 mod refusal;
 pub mod topup_codes;
 pub mod users;
+pub mod wallets;
 
 use std::convert::Infallible;
 

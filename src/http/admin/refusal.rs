@@ -2,10 +2,11 @@
 
 use codexapi_aggregates::routing::PolicyRefusal;
 use codexapi_aggregates::service::ServiceRefusal;
+use codexapi_aggregates::wallet::WalletRefusal;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 
-use crate::accounts::LimitsError;
+use crate::accounts::{AdjustRefusal, LimitsError};
 use crate::http::error::Problem;
 
 /// 409 where the same decision would be fine in another state, 400 where it never is.
@@ -42,6 +43,48 @@ impl From<ServiceRefusal> for Problem {
             ServiceRefusal::EndsInThePast => "ends_in_the_past",
         };
         Self::invalid(code, refusal.to_string())
+    }
+}
+
+/// 409 where the wallet does not allow it as it is, 400 where no wallet would.
+pub fn of_wallet(refusal: &WalletRefusal) -> (StatusCode, &'static str) {
+    use WalletRefusal as R;
+    match refusal {
+        R::InsufficientCredit { .. } => (StatusCode::CONFLICT, "insufficient_credit"),
+        R::InDebt { .. } => (StatusCode::CONFLICT, "debt_owed"),
+        R::MustWait { .. } => (StatusCode::CONFLICT, "requests_running"),
+        R::GrantExists { .. } => (StatusCode::CONFLICT, "grant_exists"),
+        R::UnknownGrant { .. } => (StatusCode::CONFLICT, "unknown_grant"),
+        R::PurchaseExists { .. } => (StatusCode::CONFLICT, "purchase_exists"),
+        R::AdjustmentExists { .. } => (StatusCode::CONFLICT, "adjustment_exists"),
+        R::MoreThanTakenBack { .. } => (StatusCode::CONFLICT, "more_than_taken_back"),
+        R::TooManyGrants { .. } => (StatusCode::CONFLICT, "too_many_grants"),
+        R::AmountOutOfRange { .. } => (StatusCode::BAD_REQUEST, "amount_out_of_range"),
+        R::ExpiresInThePast => (StatusCode::BAD_REQUEST, "expires_in_the_past"),
+        R::HoldExists { .. }
+        | R::UnknownHold { .. }
+        | R::AttemptOutOfOrder { .. }
+        | R::TooManyAttempts { .. }
+        | R::RequestsPerMinute { .. }
+        | R::TokensPerMinute { .. }
+        | R::LargerThanTokensPerMinute { .. }
+        | R::ParallelRequests { .. }
+        | R::DailyBudget { .. }
+        | R::MonthlyBudget { .. } => (StatusCode::CONFLICT, "refused"),
+    }
+}
+
+impl From<AdjustRefusal> for Problem {
+    fn from(refusal: AdjustRefusal) -> Self {
+        let (status, code) = match &refusal {
+            AdjustRefusal::Account(account) => return account.clone().into(),
+            AdjustRefusal::Wallet(wallet) => of_wallet(wallet),
+            AdjustRefusal::BalanceChanged { .. } => (StatusCode::CONFLICT, "balance_changed"),
+            AdjustRefusal::OwesDebt { .. } => (StatusCode::CONFLICT, "debt_owed"),
+            AdjustRefusal::NegativeBalance { .. } => (StatusCode::BAD_REQUEST, "amount_out_of_range"),
+            AdjustRefusal::NoteLength { .. } => (StatusCode::BAD_REQUEST, "note_length"),
+        };
+        Self::new(status, ErrorKind::InvalidRequest, code, refusal.to_string())
     }
 }
 

@@ -7,6 +7,7 @@ mod generations;
 mod operating;
 mod reading;
 mod setup;
+mod statement;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod monitor;
 mod opening;
 mod routing;
 mod usage;
+mod wallets;
 
 use codexapi::embedded::{Simulator, SimulatorOptions};
 use codexapi_aggregates::ids::AccountId;
