@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod apply;
+pub mod auto_topups;
 pub mod balances;
 pub mod cash_balances;
 pub mod cash_movements;
@@ -58,7 +59,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 11] = [
+pub static READ_MODELS: [&ReadModel; 12] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -70,6 +71,7 @@ pub static READ_MODELS: [&ReadModel; 11] = [
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,
+    &auto_topups::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

@@ -123,8 +123,9 @@ pub async fn open_since(pool: &PgPool, account: Uuid, since: DateTime<Utc>) -> R
 
 /// The payment that was paid by this intent of the payment provider's.
 pub async fn by_intent(pool: &PgPool, intent: &str) -> Result<Option<Payment>, ReadError> {
-    let select =
-        rows::select("SELECT to_jsonb(p) FROM payments p WHERE payment_intent_id = $1 ORDER BY position LIMIT 1");
+    let select = rows::select(
+        "SELECT to_jsonb(p) FROM payments p WHERE payment_intent_id = $1 ORDER BY position LIMIT 1",
+    );
     rows::fetch_optional(pool, TABLE.name, select.bind(intent)).await
 }
 
@@ -157,7 +158,14 @@ impl Projection for Payments {
         let at = time(event, payment.at())?;
         let payment_id = payment.payment_id().0;
         if let PaymentEvent::PaymentStarted {
-            account_id, channel, purpose, plan_id, quantity, price_micro, livemode, ..
+            account_id,
+            channel,
+            purpose,
+            plan_id,
+            quantity,
+            price_micro,
+            livemode,
+            ..
         } = payment
         {
             self.started.push(Payment {

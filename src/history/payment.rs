@@ -4,7 +4,9 @@ use codexapi_aggregates::payment::{PaymentEvent, Purpose};
 
 pub(super) fn of(event: &PaymentEvent) -> String {
     match event {
-        PaymentEvent::PaymentStarted { account_id, channel, purpose, plan_id, quantity, price_micro, .. } => {
+        PaymentEvent::PaymentStarted {
+            account_id, channel, purpose, plan_id, quantity, price_micro, ..
+        } => {
             let buys = match purpose {
                 Purpose::TokenCredit { credit_micro } => format!("${credit_micro} of credit"),
                 Purpose::CashTopUp => "cash".into(),

@@ -39,8 +39,12 @@ pub struct WebhookTaken {
 pub async fn take(State(app): State<Arc<App>>, request: Request) -> Result<Json<WebhookTaken>, Problem> {
     let payments = payments(&app)?;
     let signature = request.headers().get("stripe-signature").cloned();
-    let body = Limited::new(request.into_body(), LIMIT_BYTES).collect().await.map_err(|error| unreadable(&*error))?;
-    let taken = payments.take_webhook(signature.as_ref().map(|value| value.as_bytes()), &body.to_bytes()).await;
+    let body = Limited::new(request.into_body(), LIMIT_BYTES)
+        .collect()
+        .await
+        .map_err(|error| unreadable(&*error))?;
+    let taken =
+        payments.take_webhook(signature.as_ref().map(|value| value.as_bytes()), &body.to_bytes()).await;
     let count = |effect: Effect| {
         app.metrics.stripe_webhooks.get_or_create(&WebhookLabels { effect: effect.name() }).inc();
     };

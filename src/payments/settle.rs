@@ -11,7 +11,8 @@ use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
     Channel, Credited, CreditingRefusal, DisputeStatus, FailureReason, ObservedPayment, ObservedReversal,
-    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm, confirm_cash, reverse, reverse_cash,
+    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm,
+    confirm_cash, reverse, reverse_cash,
 };
 use codexapi_aggregates::wallet::Wallet;
 use serde::de::DeserializeOwned;
@@ -46,7 +47,9 @@ pub struct Settled {
 pub enum Look {
     Credited,
     /// `session_id`: the checkout where it is paid, as far as that is known.
-    Uncredited { session_id: Option<String> },
+    Uncredited {
+        session_id: Option<String>,
+    },
 }
 
 /// Why a payment is not where Stripe has it.
@@ -145,7 +148,8 @@ impl Payments {
     ) -> Result<Settled, SettleError> {
         let session = self.stripe.checkout_session(session_id).await?;
         let (named, started) = self.started(session.metadata.as_ref()).await?;
-        if named.account_id != account_id || started.account_id != account_id || !is_wanted(&started.purpose) {
+        if named.account_id != account_id || started.account_id != account_id || !is_wanted(&started.purpose)
+        {
             return Err(SettleError::Foreign);
         }
         self.settle_fetched_session(&session, metadata).await
@@ -190,7 +194,8 @@ impl Payments {
                 self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
             }
             Purpose::CashTopUp => {
-                let decide = |payment: &Payment, cash: &CashWallet, now| confirm_cash(payment, cash, observed, now);
+                let decide =
+                    |payment: &Payment, cash: &CashWallet, now| confirm_cash(payment, cash, observed, now);
                 self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
             }
         };
@@ -214,7 +219,8 @@ impl Payments {
                 self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
             }
             Purpose::CashTopUp => {
-                let decide = |payment: &Payment, cash: &CashWallet, now| reverse_cash(payment, cash, observed, now);
+                let decide =
+                    |payment: &Payment, cash: &CashWallet, now| reverse_cash(payment, cash, observed, now);
                 self.log.execute_pair(&stream, &wallet, metadata, decide).await?.1
             }
         };

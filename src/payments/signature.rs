@@ -41,7 +41,8 @@ pub fn verify(
     let header = std::str::from_utf8(header).ok().filter(|text| text.len() <= MAX_HEADER_BYTES);
     let parts: Vec<(&str, &str)> =
         header.ok_or(BadSignature::Wrong)?.split(',').filter_map(|part| part.split_once('=')).collect();
-    let time = parts.iter().find(|(name, _)| *name == "t").map(|(_, time)| *time).ok_or(BadSignature::Wrong)?;
+    let time =
+        parts.iter().find(|(name, _)| *name == "t").map(|(_, time)| *time).ok_or(BadSignature::Wrong)?;
     let signed_at: i64 = time.parse().map_err(|_| BadSignature::Wrong)?;
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.reveal().as_bytes()).expect("HMAC takes a key of any length");
@@ -49,7 +50,8 @@ pub fn verify(
     mac.update(b".");
     mac.update(body);
     let signatures = parts.iter().filter(|(name, _)| *name == "v1").take(MAX_SIGNATURES);
-    let is_ours = |signature: &str| lower_hex(signature).is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok());
+    let is_ours =
+        |signature: &str| lower_hex(signature).is_some_and(|bytes| mac.clone().verify_slice(&bytes).is_ok());
     if !signatures.map(|(_, signature)| is_ours(signature)).fold(false, |any, ours| any | ours) {
         return Err(BadSignature::Wrong);
     }

@@ -64,7 +64,9 @@ fn kind_of(event_type: &str) -> Option<Kind> {
         | "checkout.session.async_payment_succeeded"
         | "checkout.session.async_payment_failed"
         | "checkout.session.expired" => Kind::Session,
-        "payment_intent.succeeded" | "payment_intent.payment_failed" | "payment_intent.canceled" => Kind::Intent,
+        "payment_intent.succeeded" | "payment_intent.payment_failed" | "payment_intent.canceled" => {
+            Kind::Intent
+        }
         "charge.refunded" => Kind::Charge,
         "charge.refund.updated" | "refund.created" | "refund.updated" | "refund.failed" => Kind::Refund,
         "charge.dispute.created"
@@ -90,7 +92,11 @@ impl Payments {
         let event: Event = serde_json::from_slice(body).map_err(|_| NotTaken::NotAnEvent)?;
         let object_id = event.data.object.id.as_deref();
         let names = [Some(event.id.as_str()), Some(event.r#type.as_str()), object_id];
-        if names.iter().flatten().any(|name| name.len() > MAX_NAME_BYTES || !name.bytes().all(|b| b.is_ascii_graphic())) {
+        if names
+            .iter()
+            .flatten()
+            .any(|name| name.len() > MAX_NAME_BYTES || !name.bytes().all(|b| b.is_ascii_graphic()))
+        {
             return Err(NotTaken::NotAnEvent);
         }
         let (event_id, event_type, livemode) = (&*event.id, &*event.r#type, event.livemode);

@@ -103,10 +103,7 @@ pub async fn pass(payments: &Payments) -> anyhow::Result<Option<u64>> {
 
 /// An object of Stripe's beside our payment: `None` where that is as far.
 trait Compared: Since + DeserializeOwned + Send + Sync {
-    fn compare(
-        &self,
-        look: &Look<'_>,
-    ) -> impl Future<Output = Result<Option<Settled>, SettleError>> + Send;
+    fn compare(&self, look: &Look<'_>) -> impl Future<Output = Result<Option<Settled>, SettleError>> + Send;
 }
 
 impl Compared for CheckoutSession {

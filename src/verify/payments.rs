@@ -58,7 +58,12 @@ impl PaymentAudit {
                 (self.reversed(), *remaining_micro)
             }
             PaymentEvent::RefundRecorded {
-                refund_id, amount_micro, status, reversed_micro, remaining_micro, ..
+                refund_id,
+                amount_micro,
+                status,
+                reversed_micro,
+                remaining_micro,
+                ..
             } => {
                 self.refunds.insert(refund_id.clone(), (*amount_micro, *status));
                 (*reversed_micro, *remaining_micro)

@@ -139,7 +139,8 @@ async fn refuse_a_flood(app: &App, account_id: AccountId) -> Result<(), Problem>
     if rows::open_since(&app.pool, account_id.0, since).await? < MOST_UNPAID_AN_HOUR {
         return Ok(());
     }
-    let message = "Many checkouts were opened and none was paid. Pay at one of them, or try again in an hour.";
+    let message =
+        "Many checkouts were opened and none was paid. Pay at one of them, or try again in an hour.";
     let status = StatusCode::TOO_MANY_REQUESTS;
     Err(Problem::new(status, ErrorKind::RateLimited, "too_many_checkouts", message))
 }

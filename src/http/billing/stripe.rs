@@ -181,12 +181,17 @@ impl From<StripeError> for Problem {
         match error {
             StripeError::NotFound { .. } => not_found(),
             StripeError::Refused { .. } => {
-                let message = "The payment provider did not accept this. Tell us the request id if it stays so.";
+                let message =
+                    "The payment provider did not accept this. Tell us the request id if it stays so.";
                 let (status, kind) = (StatusCode::BAD_GATEWAY, ErrorKind::UpstreamFailed);
-                Self { cause: Some(Arc::new(error.into())), ..Self::new(status, kind, "stripe_refused", message) }
+                Self {
+                    cause: Some(Arc::new(error.into())),
+                    ..Self::new(status, kind, "stripe_refused", message)
+                }
             }
             StripeError::Unavailable { .. } | StripeError::Unreadable { .. } => {
-                let message = "The payment provider does not answer. Nothing was charged twice; try again shortly.";
+                let message =
+                    "The payment provider does not answer. Nothing was charged twice; try again shortly.";
                 let (status, kind) = (StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Unavailable);
                 Self {
                     retry_after_seconds: Some(RETRY_AFTER_SECONDS),

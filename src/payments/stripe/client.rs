@@ -67,7 +67,10 @@ pub(super) struct Call<'a> {
 pub(super) enum Send<'a> {
     Get(Form),
     /// Under the same key, Stripe does it once.
-    Post { form: Form, idempotency_key: &'a str },
+    Post {
+        form: Form,
+        idempotency_key: &'a str,
+    },
 }
 
 /// How an attempt ended that gave no object.
@@ -112,10 +115,8 @@ impl Stripe {
 
     async fn attempt<T: DeserializeOwned>(&self, call: &Call<'_>, within: Duration) -> Result<T, Failed> {
         let what = call.what;
-        let unavailable = |why: String| Failed {
-            error: StripeError::Unavailable { what, why },
-            worth_repeating: true,
-        };
+        let unavailable =
+            |why: String| Failed { error: StripeError::Unavailable { what, why }, worth_repeating: true };
         let answered = timeout(within, self.send(call)).await;
         let (status, headers, body) = answered
             .map_err(|_| unavailable(format!("nothing within {within:?}")))?
@@ -141,7 +142,8 @@ impl Stripe {
                 .header("Idempotency-Key", *idempotency_key)
                 .body(form.encode()),
         };
-        let request = request.header(AUTHORIZATION, &self.authorization).header("Stripe-Version", API_VERSION);
+        let request =
+            request.header(AUTHORIZATION, &self.authorization).header("Stripe-Version", API_VERSION);
         let mut response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
@@ -159,9 +161,8 @@ impl Stripe {
 fn refused(what: &'static str, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failed {
     let code = code_of(body);
     let told = headers.get(STRIPE_SHOULD_RETRY).and_then(|told| told.to_str().ok());
-    let busy = status == StatusCode::CONFLICT
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status.is_server_error();
+    let busy =
+        status == StatusCode::CONFLICT || status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
     let worth_repeating = match told {
         Some("true") => true,
         Some("false") => false,
@@ -188,7 +189,8 @@ fn code_of(body: &[u8]) -> String {
         r#type: Option<String>,
     }
     let is_a_code = |code: &String| {
-        code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
+        code.len() <= 64
+            && code.bytes().all(|byte| byte.is_ascii_lowercase() || b"_0123456789".contains(&byte))
     };
     serde_json::from_slice(body)
         .ok()

@@ -146,13 +146,15 @@ async fn customer_and_operator_read_payments_and_what_stripe_told() {
     let head = codexapi::event_log::read::head(&till.service.app.pool, codexapi::event_log::read::SHARD);
     till.service.projected("payments", head.await.expect("readable")).await;
     let authorization = bearer(customer.system_token.token.reveal());
-    let (_, mine) =
-        till.service.get("/api/v1/billing/payments", &[("authorization", &authorization)]).await;
+    let (_, mine) = till.service.get("/api/v1/billing/payments", &[("authorization", &authorization)]).await;
     let payment = &mine["payments"][0];
     assert_eq!(payment["id"], json!(checkout.payment_id));
     assert_eq!((&payment["status"], &payment["kind"]), (&json!("credited"), &json!("token_credit")));
     assert_eq!((&payment["priceMicro"], &payment["grantedUsd"]), (&json!(PRICE.0), &json!("25.000000")));
-    assert_eq!((&payment["reversedUsd"], &payment["remainingUsd"]), (&json!("4.000000"), &json!("15.000000")));
+    assert_eq!(
+        (&payment["reversedUsd"], &payment["remainingUsd"]),
+        (&json!("4.000000"), &json!("15.000000"))
+    );
     for prefix in ["/admin/api", "/admin-api/v1"] {
         let (status, all) =
             till.service.get(&format!("{prefix}/payments?limit=1"), &[("x-api-key", ADMIN_TOKEN)]).await;

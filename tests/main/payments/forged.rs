@@ -80,7 +80,12 @@ async fn an_event_of_the_other_mode_or_about_a_foreign_object_moves_nothing() {
             .stripe
             .api(
                 "/payment_intents",
-                &[("amount", "1000"), ("currency", "usd"), ("payment_method", "pm_card_visa"), ("confirm", "true")],
+                &[
+                    ("amount", "1000"),
+                    ("currency", "usd"),
+                    ("payment_method", "pm_card_visa"),
+                    ("confirm", "true"),
+                ],
             )
             .await;
         let intent = intent["id"].as_str().expect("an id").to_owned();

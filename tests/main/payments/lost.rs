@@ -40,7 +40,9 @@ async fn with_all_webhooks_lost_the_reconciler_converges_and_late_ones_change_no
         assert_eq!(till.stripe.deliver(&event).await, Some(200));
     }
     assert_eq!(amounts().await, [CREDIT, zero, CREDIT, zero]);
-    assert!(till.inbox().await.iter().all(|(effect, _)| ["nothing_new", "ignored"].contains(&effect.as_str())));
+    assert!(
+        till.inbox().await.iter().all(|(effect, _)| ["nothing_new", "ignored"].contains(&effect.as_str()))
+    );
     till.verifies().await;
 }
 
@@ -67,7 +69,8 @@ async fn what_was_charged_without_its_checkout_being_on_record_is_credited_all_t
         name: "Credit".into(),
         save_card: false,
     };
-    let opened = till.payments().open_checkout(&order, None, "https://x.test", &crate::http::operator()).await;
+    let opened =
+        till.payments().open_checkout(&order, None, "https://x.test", &crate::http::operator()).await;
     opened.expect_err("no answer came");
     till.stripe.control("DELETE", "/faults", serde_json::json!({})).await;
     let calls = till.stripe.control("GET", "/calls", serde_json::json!({})).await;

@@ -100,7 +100,8 @@ impl Stripe {
 
     /// Gives a part of the money back.
     pub async fn refund(&self, intent: &str, cents: i64) -> String {
-        let refund = self.api("/refunds", &[("payment_intent", intent), ("amount", &cents.to_string())]).await;
+        let refund =
+            self.api("/refunds", &[("payment_intent", intent), ("amount", &cents.to_string())]).await;
         refund["id"].as_str().expect("an id").to_owned()
     }
 

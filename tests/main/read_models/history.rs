@@ -4,7 +4,8 @@ use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationR
 use codexapi_aggregates::cash::{CashAction, CashCommand, CashWallet, TokenOrder};
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
 use codexapi_aggregates::ids::{
-    AccountId, AdjustmentId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId, PurchaseId,
+    AccountId, AdjustmentId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
+    PurchaseId,
 };
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};

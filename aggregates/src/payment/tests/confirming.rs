@@ -8,7 +8,7 @@ use crate::ids::{AccountId, PaymentId};
 use crate::money::MicroUsd;
 use crate::payment::{
     Credited, CreditingRefusal, DisputeStatus, FailureReason, ObservedPayment, PaymentAction, PaymentCommand,
-    PaymentEvent, PaymentRefusal, Purpose, RefundStatus, StartPayment, Standing, confirm, reverse,
+    PaymentEvent, PaymentRefusal, Purpose, RefundStatus, Standing, StartPayment, confirm, reverse,
 };
 use crate::wallet::{GrantSource, WalletEvent, WalletTerms};
 
@@ -79,7 +79,10 @@ fn money_that_came_after_all_is_credited() {
         let mut both = begun(start());
         both.act(ended);
         both.confirm(&paid()).expect("credited");
-        assert_eq!((both.payment.standing(), both.wallet.balance()), (Standing::Credited, MicroUsd::dollars(25)));
+        assert_eq!(
+            (both.payment.standing(), both.wallet.balance()),
+            (Standing::Credited, MicroUsd::dollars(25))
+        );
     }
 }
 

@@ -24,10 +24,18 @@ enum Told {
     Paid,
     Failed,
     Expired,
-    Refund { id: u8, status: RefundStatus },
-    Dispute { id: u8, status: DisputeStatus },
+    Refund {
+        id: u8,
+        status: RefundStatus,
+    },
+    Dispute {
+        id: u8,
+        status: DisputeStatus,
+    },
     /// The customer spends up to this.
-    Spend { micro: i64 },
+    Spend {
+        micro: i64,
+    },
 }
 
 fn told() -> impl Strategy<Value = Told> {
