@@ -102,6 +102,15 @@ mod tests {
     }
 
     #[test]
+    fn what_stripes_own_sdk_signs_is_believed() {
+        // `stripe.WebhookSignature.generate_signature_header` of stripe 16.1.0 for Python.
+        let body = "{\n  \"id\": \"evt_1\",\n  \"object\": \"event\",\n  \"data\": { \"object\": { \"id\": \"cs_test_é\" } }\n}";
+        let header = "t=1800000000,v1=d25bcab1ec6990d00d53ad9c3d6158c68a26056707d8383ddb243f3563dc7532";
+        assert_eq!(check(header, body.as_bytes()), Ok(()));
+        assert_eq!(check(header, body.replace(' ', "").as_bytes()), Err(BadSignature::Wrong), "byte for byte");
+    }
+
+    #[test]
     fn any_of_several_signatures_will_do_and_only_of_the_first_scheme() {
         let good = sign(b"{}", &ours(), NOW_SECS);
         let other = sign(b"{}", &secret("whsec_fedcba9876543210"), NOW_SECS);
