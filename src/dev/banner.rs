@@ -162,16 +162,16 @@ PY
         )
     }
 
-    /// The page is pressed by `curl` here, so that the whole text runs; a browser does the same.
+    /// The page's button is pressed by `curl` here, so that the whole text runs; a browser does the same.
     fn top_up(&self) -> String {
         let Self { base_url, customer_token, .. } = self;
         format!(
-            r#"# --- top up: open the page in a browser and press Pay (or let the last line press it)
-PAGE=$(curl -s {base_url}/api/v1/wallet/stripe/checkout -H 'Authorization: Bearer {customer_token}' \
-  -H 'Content-Type: application/json' --data '{{"planId":"builder"}}' | sed -n 's/.*"url": *"\([^"]*\)".*/\1/p')
+            r#"# --- top the cash wallet up: open the page in a browser and press Pay, or let the line after it do so
+PAGE=$(curl -s {base_url}/api/v1/cash-wallet/stripe/checkout -H 'Authorization: Bearer {customer_token}' \
+  -H 'Content-Type: application/json' --data '{{"amountMicro":20000000,"saveCard":true}}' | sed 's/.*"url":"\([^"]*\)".*/\1/')
 echo "$PAGE"
-curl -s -o /dev/null "$PAGE" --data action=pay && sleep 1
-curl -s {base_url}/api/v1/wallet/status -H 'Authorization: Bearer {customer_token}'
+curl -s "$PAGE" --data action=pay && sleep 1
+curl -s {base_url}/api/v1/cash-wallet -H 'Authorization: Bearer {customer_token}'
 "#
         )
     }
