@@ -54,6 +54,11 @@ uuid_id!(
     /// An API key or System Token, never its secret.
     KeyId
 );
+impl KeyId {
+    /// The key that checks of providers are recorded under: nobody's, and no token's.
+    pub const CHECKS: Self = Self(Uuid::from_u128(0x636f_6465_7861_8069_8000_6865_616c_7468));
+}
+
 uuid_id!(
     /// One intent to pay, made before the payment provider hears of it.
     PaymentId

@@ -241,6 +241,21 @@ struct Desk {
     output: Output,
 }
 
+impl Desk {
+    /// Whether a change of keys or accounts counts on every node. Where it does not yet, that is said beside the
+    /// output: with no service running, nothing is read from the log, and the change counts once one is started.
+    async fn in_force(&self, position: i64) -> bool {
+        let in_force = accounts::wait_until_in_force(self.log.pool(), position).await;
+        if !in_force {
+            let waited = accounts::WAIT.as_secs();
+            eprintln!(
+                "done, but not in force within {waited} s: it counts once a running service has read it"
+            );
+        }
+        in_force
+    }
+}
+
 /// Does what was asked and prints what came of it.
 pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
     let pool = app::connect(&arguments.database).await?;
@@ -270,8 +285,11 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
             let new = NewCustomer { name, email, ..NewCustomer::default() };
             let created =
                 accounts::create_customer(&desk.log, &desk.credentials, &desk.metadata, new).await?;
+            let in_force = desk.in_force(created.system_token.position).await;
             let token = created.system_token.token.reveal();
-            desk.output.record(&json!({ "account": created.account_id, "systemToken": token }));
+            desk.output.record(&json!({
+                "account": created.account_id, "systemToken": token, "inForce": in_force,
+            }));
             Ok(())
         }
         CustomerVerb::List { search, page } => wallets::list(desk, search.as_deref(), &page).await,
@@ -370,9 +388,12 @@ async fn pricing(desk: &Desk, verb: PricingVerb) -> anyhow::Result<()> {
 }
 
 async fn issue(desk: &Desk, account: Option<AccountId>, kind: KeyKind) -> anyhow::Result<()> {
-    let IssuedKey { key_id, kind, token, .. } =
+    let IssuedKey { key_id, kind, token, position } =
         accounts::issue_key(&desk.log, &desk.credentials, &desk.metadata, account, kind).await?;
-    desk.output.record(&json!({ "key": key_id, "kind": kind.name(), "token": token.reveal() }));
+    let in_force = desk.in_force(position).await;
+    desk.output.record(&json!({
+        "key": key_id, "kind": kind.name(), "token": token.reveal(), "inForce": in_force,
+    }));
     Ok(())
 }
 
@@ -382,8 +403,9 @@ async fn revoke(
     key: KeyId,
     reason: RevocationReason,
 ) -> anyhow::Result<()> {
-    accounts::revoke_key(&desk.log, &desk.metadata, account, key, reason).await?;
-    desk.output.record(&json!({ "key": key, "revoked": true }));
+    let position = accounts::revoke_key(&desk.log, &desk.metadata, account, key, reason).await?;
+    let in_force = desk.in_force(position).await;
+    desk.output.record(&json!({ "key": key, "revoked": true, "inForce": in_force }));
     Ok(())
 }
 

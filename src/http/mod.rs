@@ -83,16 +83,16 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/users", get(wallets::list)),
         operators!(GET, "/payments", get(payments::list)),
         operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
-        operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
-        operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
-        operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
-        operators!(GET, "/users", get(wallets::list)),
         operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
         operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
         operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
+        operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
+        operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
+        operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
     ]
 }
 
@@ -156,6 +156,7 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
         route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
         route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)
@@ -165,7 +166,6 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {
             post(billing::email_discount::issue)
         }),
-        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

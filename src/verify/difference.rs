@@ -75,12 +75,12 @@ pub enum Difference {
         "{stream}: grants − charges + reversals − purchases − adjustments − payment reversals − expiries = ${expected}, the balance less the debt is ${found}"
     )]
     BalanceDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
+    #[error("{stream}: reversed payments less what paid them leave a debt of ${expected}, it is ${found}")]
+    DebtDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("{stream}: paid in − taken back − spent = ${expected}, the balance less the debt is ${found}")]
     CashDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("wallet {account_id}, grant {grant_id}: {what} (position {position})")]
     Given { account_id: String, grant_id: String, what: String, position: i64 },
-    #[error("{stream}: reversed payments less what paid them leave a debt of ${expected}, it is ${found}")]
-    DebtDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("generation {generation_id}: {what} (position {position})")]
     Settlement { generation_id: String, what: String, position: i64 },
     #[error("payment {payment_id}: {what} (position {position})")]

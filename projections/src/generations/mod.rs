@@ -31,7 +31,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "generations",
-    revision: 1,
+    revision: 2,
     aggregates: &["usage"],
     tables: &[TABLE, usage::TABLE, margin::TABLE],
     batch: || Box::<Generations>::default(),

@@ -14,6 +14,7 @@ pub mod models;
 pub mod payments;
 mod policy_change;
 mod policy_view;
+mod policy_warnings;
 pub mod provider_health;
 mod refusal;
 pub mod topup_codes;
@@ -54,6 +55,11 @@ fn moment(at: Timestamp) -> DateTime<Utc> {
 
 fn timestamp(moment: DateTime<Utc>) -> Timestamp {
     Timestamp(moment.timestamp_micros())
+}
+
+/// Where the one event of a change stands; nowhere (0) where nothing changed.
+fn of_change(position: i64) -> Vec<i64> {
+    Some(position).filter(|position| *position > 0).into_iter().collect()
 }
 
 /// The positions of a command's events, of which the last stands at `last`; they follow one another.

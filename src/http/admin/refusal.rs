@@ -95,8 +95,10 @@ impl From<LimitsError> for Problem {
                 Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "key_not_found", error.to_string())
             }
             LimitsError::TooManyNetworks { .. } => Self::invalid("too_many_networks", error.to_string()),
+            LimitsError::UnknownModel { .. } => Self::invalid("unknown_model", error.to_string()),
             LimitsError::Command(error) => error.into(),
             LimitsError::Read(error) => error.into(),
+            LimitsError::Unavailable(cause) => Self::unavailable(cause),
             LimitsError::Table(error) => Self::unavailable(anyhow::Error::new(error).context("key networks")),
         }
     }

@@ -56,7 +56,7 @@ async fn what_was_charged_without_its_checkout_being_on_record_is_credited_all_t
     let till = Till::start().await;
     // Stripe takes the request and its answer is lost, every time.
     let fault = serde_json::json!({
-        "method": "POST", "path": "/v1/checkout/sessions", "times": 3, "lose_answer": true,
+        "method": "POST", "path": "/v1/checkout/sessions", "times": 100, "lose_answer": true,
     });
     till.stripe.control("POST", "/faults", fault).await;
     let account_id = till.service.customer().await.account_id;
@@ -78,7 +78,7 @@ async fn what_was_charged_without_its_checkout_being_on_record_is_credited_all_t
     let keys: Vec<&serde_json::Value> = calls
         .iter()
         .filter(|call| call["path"] == "/v1/checkout/sessions" && call["method"] == "POST")
-        .map(|call| &call["key"])
+        .map(|call| &call["idempotency_key"])
         .collect();
     assert!(keys.len() > 1 && keys.iter().all(|key| *key == keys[0]), "sent again under one key: {keys:?}");
     let session = sessions(&till).await.pop().expect("Stripe has it");
