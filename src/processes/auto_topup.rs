@@ -58,8 +58,11 @@ pub async fn pass(payments: &Payments) -> anyhow::Result<()> {
     let mut after = Uuid::nil();
     loop {
         let accounts = auto_topups::due(&payments.pool, now, after, PAGE).await?;
-        let looks = futures::stream::iter(accounts.iter().map(|account| one(payments, *account, &metadata)));
-        looks.buffer_unordered(AT_ONCE).collect::<()>().await;
+        let mut looks = Vec::with_capacity(accounts.len());
+        for account in &accounts {
+            looks.push(one(payments, *account, &metadata));
+        }
+        futures::stream::iter(looks).buffer_unordered(AT_ONCE).collect::<()>().await;
         match accounts.last() {
             Some(last) if accounts.len() == PAGE as usize => after = *last,
             Some(_) | None => return Ok(()),
