@@ -18,8 +18,10 @@ use crate::config::{Config, CredentialSettings, DatabaseSettings};
 use crate::event_log::{EventLog, EventLogOptions};
 use crate::gateway::admission::WaitingLimits;
 use crate::gateway::{DrainLimits, Gateway, GatewaySettings, SettlementLimits};
+use crate::gumroad::Gumroad;
 use crate::health::Checks;
 use crate::http::auth::Authenticator;
+use crate::http::sign_ups::SignUpLimit;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
 use crate::payments::Payments;
@@ -55,6 +57,8 @@ pub struct App {
     pub background: Arc<Background>,
     /// Absent where no payments are taken.
     pub payments: Option<Arc<Payments>>,
+    pub gumroad: Arc<Gumroad>,
+    pub sign_ups: SignUpLimit,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
     /// What is really listened on, where the settings leave the port open.
@@ -109,6 +113,8 @@ impl App {
             stored,
             background,
             payments,
+            gumroad: Arc::new(Gumroad::new(&config.gumroad)?),
+            sign_ups: SignUpLimit::new(config.gumroad.sign_ups_per_hour),
             relay: watch::Sender::default(),
             listening: OnceLock::new(),
             nats,
@@ -121,6 +127,11 @@ impl App {
 
     pub fn nats_is_connected(&self) -> bool {
         self.nats.is_connected()
+    }
+
+    /// For what must come to its end though its caller has left.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Where customers reach this service, without a trailing slash.

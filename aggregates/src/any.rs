@@ -7,9 +7,11 @@ use crate::auto_topup::AutoTopUp;
 use crate::bonus::Bonuses;
 use crate::cash::CashWallet;
 use crate::event::AnyEvent;
+use crate::gumroad::GumroadLicence;
 use crate::log::LogSeals;
 use crate::payment::Payment;
 use crate::pricing::PriceBook;
+use crate::referral::Referral;
 use crate::routing::RoutingPolicy;
 use crate::service::Service;
 use crate::usage::TokenUsage;
@@ -21,9 +23,11 @@ pub enum AnyAggregate {
     AutoTopUp(Box<AutoTopUp>),
     Bonus(Bonuses),
     Cash(CashWallet),
+    Gumroad(GumroadLicence),
     Log(LogSeals),
     Payment(Box<Payment>),
     Pricing(PriceBook),
+    Referral(Referral),
     Routing(Box<RoutingPolicy>),
     Service(Service),
     Usage(TokenUsage),
@@ -38,9 +42,11 @@ impl AnyAggregate {
             AutoTopUp::TYPE => Self::AutoTopUp(Box::default()),
             Bonuses::TYPE => Self::Bonus(Bonuses::default()),
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
+            GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             Payment::TYPE => Self::Payment(Box::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
+            Referral::TYPE => Self::Referral(Referral::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
             Service::TYPE => Self::Service(Service::default()),
             TokenUsage::TYPE => Self::Usage(TokenUsage::default()),
@@ -57,9 +63,11 @@ impl AnyAggregate {
             (Self::AutoTopUp(state), AnyEvent::AutoTopUp(event)) => state.apply(event),
             (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
+            (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Payment(state), AnyEvent::Payment(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
+            (Self::Referral(state), AnyEvent::Referral(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
             (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
             (Self::Usage(state), AnyEvent::Usage(event)) => state.apply(event),
@@ -74,9 +82,11 @@ impl AnyAggregate {
             Self::AutoTopUp(state) => serde_json::to_value(state),
             Self::Bonus(state) => serde_json::to_value(state),
             Self::Cash(state) => serde_json::to_value(state),
+            Self::Gumroad(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Payment(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
+            Self::Referral(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),
             Self::Service(state) => serde_json::to_value(state),
             Self::Usage(state) => serde_json::to_value(state),

@@ -7,9 +7,11 @@ use crate::account::AccountEvent;
 use crate::auto_topup::AutoTopUpEvent;
 use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
+use crate::gumroad::GumroadEvent;
 use crate::log::LogEvent;
 use crate::payment::PaymentEvent;
 use crate::pricing::PricingEvent;
+use crate::referral::ReferralEvent;
 use crate::routing::RoutingEvent;
 use crate::service::ServiceEvent;
 use crate::usage::UsageEvent;
@@ -41,9 +43,11 @@ pub enum AnyEvent {
     AutoTopUp(AutoTopUpEvent),
     Bonus(BonusEvent),
     Cash(CashEvent),
+    Gumroad(GumroadEvent),
     Log(LogEvent),
     Payment(PaymentEvent),
     Pricing(PricingEvent),
+    Referral(ReferralEvent),
     Routing(RoutingEvent),
     Service(ServiceEvent),
     Usage(UsageEvent),
@@ -69,9 +73,11 @@ impl AnyEvent {
             "auto_topup" => serde_json::from_slice(payload).map(Self::AutoTopUp).map_err(failed),
             "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
+            "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
+            "referral" => serde_json::from_slice(payload).map(Self::Referral).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),
             "service" => serde_json::from_slice(payload).map(Self::Service).map_err(failed),
             "usage" => serde_json::from_slice(payload).map(Self::Usage).map_err(failed),

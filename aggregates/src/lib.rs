@@ -11,11 +11,13 @@ pub mod cash;
 pub mod event;
 #[cfg(test)]
 mod examples;
+pub mod gumroad;
 pub mod ids;
 pub mod log;
 pub mod money;
 pub mod payment;
 pub mod pricing;
+pub mod referral;
 pub mod routing;
 pub mod service;
 pub mod settlement;

@@ -18,12 +18,14 @@ pub mod cash_movements;
 pub mod checkpoint;
 pub mod expiring_grants;
 pub mod generations;
+pub mod gumroad_signups;
 pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
 pub mod payments;
 pub mod queue;
+pub mod referral_commissions;
 mod rows;
 pub mod usage;
 pub mod versions;
@@ -59,7 +61,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 12] = [
+pub static READ_MODELS: [&ReadModel; 14] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -72,6 +74,8 @@ pub static READ_MODELS: [&ReadModel; 12] = [
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,
     &auto_topups::READ_MODEL,
+    &gumroad_signups::READ_MODEL,
+    &referral_commissions::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

@@ -166,9 +166,11 @@ impl Projection for Queue {
             | AnyEvent::AutoTopUp(_)
             | AnyEvent::Bonus(_)
             | AnyEvent::Cash(_)
+            | AnyEvent::Gumroad(_)
             | AnyEvent::Log(_)
             | AnyEvent::Payment(_)
             | AnyEvent::Pricing(_)
+            | AnyEvent::Referral(_)
             | AnyEvent::Routing(_)
             | AnyEvent::Service(_) => {}
         }

@@ -9,12 +9,13 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    payments as all_payments, provider_health, topup_codes, users, wallets,
+    gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider, model_usage,
+    models as all_models, payments as all_payments, provider_health, referrals, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
-    account, api_docs, billing, count_tokens, generations, key, models, setup, stripe_webhook, system,
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook,
+    system,
 };
 
 #[derive(OpenApi)]
@@ -30,6 +31,7 @@ use super::{
         setup::public_claude_code,
         setup::codex_version,
         setup::launcher_version,
+        gumroad::register,
         generations::responses,
         generations::chat,
         generations::completions,
@@ -71,6 +73,8 @@ use super::{
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
+        billing::referral::read,
+        billing::referral::name_referrer,
         billing::share_credit::read,
         billing::share_credit::claim,
         manage_models::read_policy,
@@ -88,6 +92,10 @@ use super::{
         model_health::check_now,
         model_health::test,
         keys::set_limits,
+        gumroad_signups::list,
+        gumroad_signups::review,
+        referrals::list,
+        referrals::review,
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,

@@ -4,6 +4,7 @@
 //! key and no secret. Bodies are small, typed and read to the last field: a misspelt one is refused by name.
 
 pub mod body;
+pub mod gumroad;
 pub mod keys;
 pub mod maintenance;
 pub mod manage_models;
@@ -16,7 +17,9 @@ mod policy_change;
 mod policy_view;
 mod policy_warnings;
 pub mod provider_health;
+pub mod referrals;
 mod refusal;
+mod review;
 pub mod topup_codes;
 pub mod users;
 pub mod wallets;

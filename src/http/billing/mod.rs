@@ -6,6 +6,7 @@ pub mod checkout;
 pub mod email_discount;
 pub mod generations;
 pub mod payments;
+pub mod referral;
 mod refusal;
 pub mod share_credit;
 pub mod statement;
