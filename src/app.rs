@@ -24,6 +24,7 @@ use crate::http::auth::Authenticator;
 use crate::http::sign_ups::SignUpLimit;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
+use crate::payments::Payments;
 use crate::projector::Projector;
 use crate::rebuild::{self, Progress};
 use crate::relay::RelayProgress;
@@ -56,6 +57,8 @@ pub struct App {
     pub background: Arc<Background>,
     pub gumroad: Arc<Gumroad>,
     pub sign_ups: SignUpLimit,
+    /// Absent where no payments are taken.
+    pub payments: Option<Arc<Payments>>,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
     /// What is really listened on, where the settings leave the port open.
@@ -97,6 +100,7 @@ impl App {
             incarnation,
             &config.stored,
         ));
+        let payments = Payments::new(&config.stripe, log.clone(), pool.clone(), config.wallet.terms())?;
         let node = config.node.node_name.clone();
         let checks = Arc::new(Checks::new(gateway.clone(), log.clone(), pool.clone(), node));
         Ok(Arc::new(Self {
@@ -110,6 +114,7 @@ impl App {
             background,
             gumroad: Arc::new(Gumroad::new(&config.gumroad)?),
             sign_ups: SignUpLimit::new(config.gumroad.sign_ups_per_hour),
+            payments,
             relay: watch::Sender::default(),
             listening: OnceLock::new(),
             nats,

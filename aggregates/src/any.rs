@@ -8,6 +8,7 @@ use crate::cash::CashWallet;
 use crate::event::AnyEvent;
 use crate::gumroad::GumroadLicence;
 use crate::log::LogSeals;
+use crate::payment::Payment;
 use crate::pricing::PriceBook;
 use crate::referral::Referral;
 use crate::routing::RoutingPolicy;
@@ -22,6 +23,7 @@ pub enum AnyAggregate {
     Cash(CashWallet),
     Gumroad(GumroadLicence),
     Log(LogSeals),
+    Payment(Box<Payment>),
     Pricing(PriceBook),
     Referral(Referral),
     Routing(Box<RoutingPolicy>),
@@ -39,6 +41,7 @@ impl AnyAggregate {
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
             GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
+            Payment::TYPE => Self::Payment(Box::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
             Referral::TYPE => Self::Referral(Referral::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
@@ -58,6 +61,7 @@ impl AnyAggregate {
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
             (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
+            (Self::Payment(state), AnyEvent::Payment(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
             (Self::Referral(state), AnyEvent::Referral(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
@@ -75,6 +79,7 @@ impl AnyAggregate {
             Self::Cash(state) => serde_json::to_value(state),
             Self::Gumroad(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
+            Self::Payment(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
             Self::Referral(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),

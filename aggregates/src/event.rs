@@ -8,6 +8,7 @@ use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
 use crate::gumroad::GumroadEvent;
 use crate::log::LogEvent;
+use crate::payment::PaymentEvent;
 use crate::pricing::PricingEvent;
 use crate::referral::ReferralEvent;
 use crate::routing::RoutingEvent;
@@ -42,6 +43,7 @@ pub enum AnyEvent {
     Cash(CashEvent),
     Gumroad(GumroadEvent),
     Log(LogEvent),
+    Payment(PaymentEvent),
     Pricing(PricingEvent),
     Referral(ReferralEvent),
     Routing(RoutingEvent),
@@ -70,6 +72,7 @@ impl AnyEvent {
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
+            "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
             "referral" => serde_json::from_slice(payload).map(Self::Referral).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),

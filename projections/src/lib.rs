@@ -22,6 +22,7 @@ pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
+pub mod payments;
 pub mod queue;
 pub mod referral_commissions;
 mod rows;
@@ -59,7 +60,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 12] = [
+pub static READ_MODELS: [&ReadModel; 13] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -67,6 +68,7 @@ pub static READ_MODELS: [&ReadModel; 12] = [
     &api_keys::READ_MODEL,
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
+    &payments::READ_MODEL,
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,

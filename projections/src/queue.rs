@@ -167,6 +167,7 @@ impl Projection for Queue {
             | AnyEvent::Cash(_)
             | AnyEvent::Gumroad(_)
             | AnyEvent::Log(_)
+            | AnyEvent::Payment(_)
             | AnyEvent::Pricing(_)
             | AnyEvent::Referral(_)
             | AnyEvent::Routing(_)

@@ -24,6 +24,7 @@ pub mod pricing;
 pub mod query;
 pub mod setup;
 pub mod sign_ups;
+pub mod stripe_webhook;
 pub mod system;
 pub mod unread;
 
@@ -66,7 +67,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider,
-        model_usage, models, provider_health, referrals, topup_codes, users, wallets,
+        model_usage, models, payments, provider_health, referrals, topup_codes, users, wallets,
     };
     vec![
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -89,6 +90,8 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(GET, "/referrals/pending", get(referrals::list)),
         operators!(POST, "/referrals/{commission_id}/review", post(referrals::review)),
         operators!(GET, "/users", get(wallets::list)),
+        operators!(GET, "/payments", get(payments::list)),
+        operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
         operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
         operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
@@ -148,6 +151,16 @@ fn customers_routes() -> Vec<Route> {
             get(billing::generations::read)
         }),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/checkout", Customer, || {
+            post(billing::checkout::load_cash)
+        }),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/confirm", Customer, || {
+            post(billing::checkout::confirm_cash)
+        }),
+        route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
+        route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
+        route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
+        route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
         route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {

@@ -10,10 +10,12 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, referrals, topup_codes, users, wallets,
+    models as all_models, payments as all_payments, provider_health, referrals, topup_codes, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, system};
+use super::{
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook, system,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -57,6 +59,14 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         billing::wallet_status::read,
         billing::statement::export,
         billing::token_usage::read,
+        billing::checkout::load_cash,
+        billing::checkout::confirm_cash,
+        billing::stripe::confirm,
+        billing::stripe::top_up,
+        billing::payments::list,
+        stripe_webhook::take,
+        all_payments::list,
+        all_payments::webhooks,
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
@@ -102,6 +112,7 @@ use super::{account, api_docs, billing, count_tokens, generations, gumroad, key,
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

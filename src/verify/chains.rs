@@ -191,6 +191,7 @@ fn type_of(event: &AnyEvent) -> String {
         AnyEvent::Cash(event) => event.event_type(),
         AnyEvent::Gumroad(event) => event.event_type(),
         AnyEvent::Log(event) => event.event_type(),
+        AnyEvent::Payment(event) => event.event_type(),
         AnyEvent::Pricing(event) => event.event_type(),
         AnyEvent::Referral(event) => event.event_type(),
         AnyEvent::Routing(event) => event.event_type(),
