@@ -14,7 +14,8 @@ use super::admin::{
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
-    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook, system,
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook,
+    system,
 };
 
 #[derive(OpenApi)]

@@ -84,8 +84,11 @@ impl Rewards {
         let full = events.len() as i64 == BATCH;
         let up_to = events.last().filter(|_| full).map_or(head, |last| last.position);
         for stored in &events {
-            let event = stored.decode().with_context(|| format!("the event at position {}", stored.position))?;
-            self.answer(&event).await.with_context(|| format!("the event at position {}", stored.position))?;
+            let event =
+                stored.decode().with_context(|| format!("the event at position {}", stored.position))?;
+            self.answer(&event)
+                .await
+                .with_context(|| format!("the event at position {}", stored.position))?;
         }
         self.move_cursor(up_to).await?;
         Ok(true)
@@ -110,21 +113,28 @@ impl Rewards {
 
     async fn answer(&self, event: &RecordedEvent) -> anyhow::Result<()> {
         let AnyEvent::Payment(payment) = &event.event else { return Ok(()) };
-        let metadata = Metadata {
-            cause: Some(format!("payment:{}", event.event_id)),
-            ..Metadata::process(PROCESS)
-        };
+        let metadata =
+            Metadata { cause: Some(format!("payment:{}", event.event_id)), ..Metadata::process(PROCESS) };
         match payment {
             PaymentEvent::PaymentCredited { payment_id, paid_micro, at, .. } => {
                 let account_id = self.payer(*payment_id).await?;
-                self.tell_bonuses(&metadata, account_id, BonusAction::UseCode { payment_id: payment_id.grant() })
-                    .await?;
+                self.tell_bonuses(
+                    &metadata,
+                    account_id,
+                    BonusAction::UseCode { payment_id: payment_id.grant() },
+                )
+                .await?;
                 self.purchased(&metadata, account_id, payment_id.grant(), (*paid_micro, *at)).await
             }
-            PaymentEvent::PaymentFailed { payment_id, .. } | PaymentEvent::PaymentExpired { payment_id, .. } => {
+            PaymentEvent::PaymentFailed { payment_id, .. }
+            | PaymentEvent::PaymentExpired { payment_id, .. } => {
                 let account_id = self.payer(*payment_id).await?;
-                self.tell_bonuses(&metadata, account_id, BonusAction::ReturnCode { payment_id: payment_id.grant() })
-                    .await
+                self.tell_bonuses(
+                    &metadata,
+                    account_id,
+                    BonusAction::ReturnCode { payment_id: payment_id.grant() },
+                )
+                .await
             }
             PaymentEvent::RefundRecorded { payment_id, reversed_micro, .. }
             | PaymentEvent::DisputeRecorded { payment_id, reversed_micro, .. } => {
@@ -147,8 +157,7 @@ impl Rewards {
         account_id: AccountId,
         action: BonusAction,
     ) -> anyhow::Result<()> {
-        let decide =
-            |bonuses: &Bonuses, now| bonuses.decide(BonusCommand { action: action.clone(), now });
+        let decide = |bonuses: &Bonuses, now| bonuses.decide(BonusCommand { action: action.clone(), now });
         answered(self.log.execute(&account_id.to_string(), metadata, decide).await.map(drop))
     }
 
@@ -162,7 +171,8 @@ impl Rewards {
     ) -> anyhow::Result<()> {
         let stream = account_id.to_string();
         let note = ReferralAction::NotePurchase { payment_id, purchased_at };
-        let decide = |referral: &Referral, now| referral.decide(ReferralCommand { action: note.clone(), now });
+        let decide =
+            |referral: &Referral, now| referral.decide(ReferralCommand { action: note.clone(), now });
         answered(self.log.execute(&stream, metadata, decide).await.map(drop))?;
         let Some(referrer) = self.log.read(&stream, Referral::referrer).await? else { return Ok(()) };
         let earn = ReferralAction::Earn {
@@ -171,7 +181,8 @@ impl Rewards {
             purchase_micro,
             basis_points: self.referral_basis_points,
         };
-        let decide = |referral: &Referral, now| referral.decide(ReferralCommand { action: earn.clone(), now });
+        let decide =
+            |referral: &Referral, now| referral.decide(ReferralCommand { action: earn.clone(), now });
         let earned = self.log.execute(&referrer.to_string(), metadata, decide).await.map(drop);
         match earned {
             Err(CommandError::Refused(refusal @ ReferralRefusal::TooManyPending { .. })) => {

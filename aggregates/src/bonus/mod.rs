@@ -6,9 +6,9 @@
 
 mod events;
 mod share_credit;
-mod top_up;
 #[cfg(test)]
 mod tests;
+mod top_up;
 
 use std::collections::BTreeMap;
 

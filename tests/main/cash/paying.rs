@@ -6,8 +6,8 @@ use codexapi_aggregates::bonus::{self, Bonuses};
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
-    self, Channel, Currency, ObservedPayment, ObservedReversal, Payment, PaymentAction, PaymentCommand, Purpose,
-    RefundStatus, Reversal, StartPayment,
+    self, Channel, Currency, ObservedPayment, ObservedReversal, Payment, PaymentAction, PaymentCommand,
+    Purpose, RefundStatus, Reversal, StartPayment,
 };
 use codexapi_aggregates::wallet::Wallet;
 
@@ -72,7 +72,13 @@ impl Shop {
     }
 
     /// A refund of that many dollars, or one that came back.
-    pub(super) async fn refund(&self, account_id: AccountId, payment_id: PaymentId, dollars: i64, status: RefundStatus) {
+    pub(super) async fn refund(
+        &self,
+        account_id: AccountId,
+        payment_id: PaymentId,
+        dollars: i64,
+        status: RefundStatus,
+    ) {
         let observed = ObservedReversal {
             payment_id,
             reversal: Reversal::Refund { refund_id: format!("re_{dollars}"), status },

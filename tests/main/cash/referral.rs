@@ -62,7 +62,10 @@ async fn a_confirmed_purchase_earns_a_commission_that_an_operator_pays_once() {
     club.shop.reward().await;
     let earned = club.commissions().await;
     assert_eq!(earned.len(), 1);
-    assert_eq!((earned[0]["standing"].clone(), earned[0]["amountMicro"].clone()), (json!("pending"), json!(12_000_000)));
+    assert_eq!(
+        (earned[0]["standing"].clone(), earned[0]["amountMicro"].clone()),
+        (json!("pending"), json!(12_000_000))
+    );
     assert_eq!(club.cash().await, 0, "it waits");
 
     let pending = club.shop.inspect("/referrals/pending").await;
@@ -116,7 +119,10 @@ async fn refunds_take_the_commission_along_in_proportion_before_and_after_it_is_
 async fn a_code_is_named_once_before_the_first_purchase_and_never_by_oneself() {
     let club = Club::open().await;
     assert_eq!(refusal(club.name(&club.shop.token, &club.code).await), (409, "self_referral".into()));
-    assert_eq!(refusal(club.name(&club.friends_token, &json!("NOBODYS")).await), (404, "unknown_code".into()));
+    assert_eq!(
+        refusal(club.name(&club.friends_token, &json!("NOBODYS")).await),
+        (404, "unknown_code".into())
+    );
     club.refer().await;
     club.refer().await;
     let friends_code =
