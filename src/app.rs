@@ -55,10 +55,10 @@ pub struct App {
     pub checks: Arc<Checks>,
     pub stored: Arc<Stored>,
     pub background: Arc<Background>,
-    pub gumroad: Arc<Gumroad>,
-    pub sign_ups: SignUpLimit,
     /// Absent where no payments are taken.
     pub payments: Option<Arc<Payments>>,
+    pub gumroad: Arc<Gumroad>,
+    pub sign_ups: SignUpLimit,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
     /// What is really listened on, where the settings leave the port open.
@@ -112,9 +112,9 @@ impl App {
             checks,
             stored,
             background,
+            payments,
             gumroad: Arc::new(Gumroad::new(&config.gumroad)?),
             sign_ups: SignUpLimit::new(config.gumroad.sign_ups_per_hour),
-            payments,
             relay: watch::Sender::default(),
             listening: OnceLock::new(),
             nats,

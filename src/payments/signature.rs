@@ -107,7 +107,11 @@ mod tests {
         let body = "{\n  \"id\": \"evt_1\",\n  \"object\": \"event\",\n  \"data\": { \"object\": { \"id\": \"cs_test_é\" } }\n}";
         let header = "t=1800000000,v1=d25bcab1ec6990d00d53ad9c3d6158c68a26056707d8383ddb243f3563dc7532";
         assert_eq!(check(header, body.as_bytes()), Ok(()));
-        assert_eq!(check(header, body.replace(' ', "").as_bytes()), Err(BadSignature::Wrong), "byte for byte");
+        assert_eq!(
+            check(header, body.replace(' ', "").as_bytes()),
+            Err(BadSignature::Wrong),
+            "byte for byte"
+        );
     }
 
     #[test]
