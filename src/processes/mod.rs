@@ -4,4 +4,5 @@ pub mod auto_topup;
 pub mod health;
 pub mod lease;
 pub mod reconciler;
+pub mod rewards;
 pub mod sweeper;
