@@ -32,6 +32,7 @@ pub(super) fn time(moment: Timestamp) -> anyhow::Result<String> {
 fn summary(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => of_account(event),
+        AnyEvent::AutoTopUp(event) => super::auto_topup::of(event),
         AnyEvent::Bonus(event) => of_bonus(event),
         AnyEvent::Cash(event) => of_cash(event),
         AnyEvent::Gumroad(event) => of_gumroad(event),
