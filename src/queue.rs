@@ -169,7 +169,7 @@ impl Desk<'_> {
             .log
             .execute_once(&account_id.to_string(), self.metadata, self.key, |wallet: &Wallet, now| {
                 let reason = ReleaseReason::ByOperator;
-                let action = WalletAction::ReleaseHold { generation_id, reason };
+                let action = WalletAction::ReleaseHold { generation_id, reason, attempts: vec![] };
                 let command = WalletCommand { action, terms: self.terms.clone(), now };
                 wallet.decide(command).map_err(SettlementRefusal::from)
             })
@@ -275,6 +275,7 @@ impl Held {
             attempts: vec![AttemptResult {
                 attempt: attempt.clone(),
                 status: None,
+                ended: None,
                 provider_cost_micro: MicroUsd::ZERO,
             }],
             timings: Timings::default(),
