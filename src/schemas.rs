@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use codexapi_aggregates::account::AccountEvent;
+use codexapi_aggregates::catalog::CatalogEvent;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::pricing::PricingEvent;
 use codexapi_aggregates::routing::RoutingEvent;
@@ -23,6 +24,7 @@ const VERSION: u32 = 1;
 pub fn event_schemas() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     add_variants::<AccountEvent>("account", &mut files);
+    add_variants::<CatalogEvent>("catalog", &mut files);
     add_variants::<LogEvent>("log", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);
     add_variants::<RoutingEvent>("routing", &mut files);

@@ -3,6 +3,7 @@
 use cqrs_es::Aggregate;
 
 use crate::account::Account;
+use crate::catalog::Catalog;
 use crate::event::AnyEvent;
 use crate::log::LogSeals;
 use crate::pricing::PriceBook;
@@ -14,6 +15,7 @@ use crate::wallet::Wallet;
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyAggregate {
     Account(Account),
+    Catalog(Catalog),
     Log(LogSeals),
     Pricing(PriceBook),
     Routing(Box<RoutingPolicy>),
@@ -27,6 +29,7 @@ impl AnyAggregate {
     pub fn new(aggregate_type: &str) -> Option<Self> {
         Some(match aggregate_type {
             Account::TYPE => Self::Account(Account::default()),
+            Catalog::TYPE => Self::Catalog(Catalog::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
@@ -42,6 +45,7 @@ impl AnyAggregate {
     pub fn apply(&mut self, event: AnyEvent) {
         match (self, event) {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
+            (Self::Catalog(state), AnyEvent::Catalog(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
@@ -55,6 +59,7 @@ impl AnyAggregate {
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         match self {
             Self::Account(state) => serde_json::to_value(state),
+            Self::Catalog(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountEvent;
+use crate::catalog::CatalogEvent;
 use crate::log::LogEvent;
 use crate::pricing::PricingEvent;
 use crate::routing::RoutingEvent;
@@ -34,6 +35,7 @@ impl Metadata {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyEvent {
     Account(AccountEvent),
+    Catalog(CatalogEvent),
     Log(LogEvent),
     Pricing(PricingEvent),
     Routing(RoutingEvent),
@@ -58,6 +60,7 @@ impl AnyEvent {
         let failed = |source| DecodeError::Payload { aggregate_type: aggregate_type.into(), source };
         match aggregate_type {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
+            "catalog" => serde_json::from_slice(payload).map(Self::Catalog).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod any;
+pub mod catalog;
 pub mod event;
 #[cfg(test)]
 mod examples;

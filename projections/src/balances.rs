@@ -116,7 +116,12 @@ impl Projection for Balances {
             WalletEvent::HoldPlaced { .. }
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::HoldReleased { .. }
-            | WalletEvent::HoldExpired { .. } => {}
+            | WalletEvent::HoldExpired { .. }
+            | WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

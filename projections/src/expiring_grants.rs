@@ -78,7 +78,12 @@ impl Projection for ExpiringGrants {
             | WalletEvent::HoldReleased { .. }
             | WalletEvent::HoldExpired { .. }
             | WalletEvent::UsageCharged { .. }
-            | WalletEvent::ChargeReversed { .. } => {}
+            | WalletEvent::ChargeReversed { .. }
+            | WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

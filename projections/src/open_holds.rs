@@ -158,7 +158,12 @@ impl Projection for OpenHolds {
             WalletEvent::CreditGranted { .. }
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::GrantExpired { .. }
-            | WalletEvent::ChargeReversed { .. } => {}
+            | WalletEvent::ChargeReversed { .. }
+            | WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

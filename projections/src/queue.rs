@@ -163,6 +163,7 @@ impl Projection for Queue {
             )
             | AnyEvent::Wallet(_)
             | AnyEvent::Account(_)
+            | AnyEvent::Catalog(_)
             | AnyEvent::Log(_)
             | AnyEvent::Pricing(_)
             | AnyEvent::Routing(_)

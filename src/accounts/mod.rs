@@ -7,6 +7,7 @@ mod credit;
 mod keys;
 mod limits;
 pub mod persons;
+mod plans;
 mod standing;
 
 use codexapi_aggregates::account::{Account, AccountCommand, AccountEvent, AccountRefusal, KeyKind};
@@ -25,6 +26,7 @@ pub use credit::{CreditGranted, CreditRefusal, GrantCredit, grant_credit};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};
 pub use limits::{LimitsError, SetLimits, set_key_limits};
 use persons::Person;
+pub use plans::{GrantHours, HoursGranted, HoursRefusal, MAX_HOURS, end_entitlement, grant_hours};
 pub use standing::{reinstate, suspend};
 
 /// Who becomes a customer.

@@ -8,8 +8,10 @@
 pub mod brand;
 pub mod catalog;
 pub mod credentials;
+mod dollars;
 mod explain;
 pub mod limits;
+pub mod plans;
 pub mod prices;
 pub mod providers;
 pub mod servers;

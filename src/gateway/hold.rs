@@ -5,6 +5,7 @@ use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{Payer, TokenUsage};
+use codexapi_aggregates::wallet::entitlements::Scope;
 use codexapi_aggregates::wallet::{
     HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
 };
@@ -142,6 +143,15 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         WalletRefusal::MonthlyBudget { limit_micro, spent_micro, resets_at } => {
             budget_spent("monthly", *limit_micro, *spent_micro, *resets_at)
         }
+        WalletRefusal::FairUseReached { plan_id, resets_at } => {
+            GatewayError::FairUseReached { plan: plan_id.clone(), resets_at: clock::rfc3339(*resets_at) }
+        }
+        WalletRefusal::OutsidePlanSwitchedOff { plan_id, scope } => {
+            GatewayError::OutsidePlanSwitchedOff { plan: plan_id.clone(), covers: covered_by(scope) }
+        }
+        WalletRefusal::OutsidePlanWithoutCredit { plan_id, scope } => {
+            GatewayError::OutsidePlanWithoutCredit { plan: plan_id.clone(), covers: covered_by(scope) }
+        }
         WalletRefusal::MustWait { .. }
         | WalletRefusal::HoldExists { .. }
         | WalletRefusal::UnknownHold { .. }
@@ -151,11 +161,22 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         | WalletRefusal::UnknownGrant { .. }
         | WalletRefusal::AmountOutOfRange { .. }
         | WalletRefusal::ExpiresInThePast
-        | WalletRefusal::TooManyGrants { .. } => {
+        | WalletRefusal::TooManyGrants { .. }
+        | WalletRefusal::EntitlementExists { .. }
+        | WalletRefusal::BlocksOutOfRange { .. }
+        | WalletRefusal::TooManyPlans { .. }
+        | WalletRefusal::TooManyEntitlements { .. }
+        | WalletRefusal::EndOutOfRange { .. } => {
             tracing::error!(%refusal, "a hold was refused for a reason that holds do not have");
             GatewayError::Internal
         }
     }
+}
+
+/// What a plan covers, for people.
+fn covered_by(scope: &Scope) -> String {
+    let families: Vec<&str> = scope.families.iter().map(|family| family.label()).collect();
+    format!("{} with {}", families.join(" and "), scope.models.join(" and "))
 }
 
 fn budget_spent(

@@ -187,6 +187,7 @@ impl Stream {
 fn type_of(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => event.event_type(),
+        AnyEvent::Catalog(event) => event.event_type(),
         AnyEvent::Log(event) => event.event_type(),
         AnyEvent::Pricing(event) => event.event_type(),
         AnyEvent::Routing(event) => event.event_type(),

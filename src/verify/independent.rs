@@ -17,6 +17,7 @@ pub(super) async fn compare(
 ) -> Result<(), String> {
     match ours {
         AnyAggregate::Account(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Catalog(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Routing(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,

@@ -110,6 +110,11 @@ impl WalletAudit {
                 }
                 self.reversed += *amount_micro;
             }
+            WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

@@ -4,7 +4,10 @@ use cqrs_es::DomainEvent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{GenerationId, GrantId, KeyId, NodeIncarnation};
+use super::entitlements::{
+    EntitlementEnd, EntitlementSource, EntitlementTerms, PlanCover, PlanUse, WalletFallback,
+};
+use crate::ids::{GenerationId, GrantId, KeyId, NodeIncarnation, PlanId};
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
 use crate::time::Timestamp;
@@ -20,6 +23,16 @@ pub enum GrantSource {
     Gumroad,
     Referral,
     Promo,
+}
+
+impl GrantSource {
+    /// Whether the customer paid money for it here.
+    pub fn is_paid(self) -> bool {
+        match self {
+            Self::TopUp => true,
+            Self::Admin | Self::ShareCredit | Self::Gumroad | Self::Referral | Self::Promo => false,
+        }
+    }
 }
 
 /// A part of a movement, taken from or given back to one grant.
@@ -106,6 +119,9 @@ pub enum WalletEvent {
         /// The first attempt at a provider, on record before it is dispatched.
         attempt: Attempt,
         node: NodeIncarnation,
+        /// The plan that pays; `amount_micro` is 0 then, and `worst_micro` presses on no balance.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<PlanCover>>,
         balance_micro: MicroUsd,
         /// Σ of open holds, this one included.
         held_micro: MicroUsd,
@@ -148,6 +164,9 @@ pub enum WalletEvent {
         /// What the customer was spared because the provider failed mid-stream. Not part of the cost.
         insured_micro: MicroUsd,
         from: Vec<GrantPart>,
+        /// What it used of the plan that pays.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<PlanUse>>,
         /// The hold had expired before its usage became known.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         late: bool,
@@ -163,6 +182,52 @@ pub enum WalletEvent {
         /// Whose charge it was and when, so that the key's budgets get it back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<ChargedBy>,
+        /// What is given back of a plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<PlanUse>>,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// Time of a plan, from `starts_at` on: now, or when what the wallet has of it ends.
+    EntitlementGranted {
+        entitlement_id: GrantId,
+        source: EntitlementSource,
+        terms: Box<EntitlementTerms>,
+        starts_at: Timestamp,
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// What of a grant lay ahead is taken back, and what follows it moves up.
+    EntitlementEnded {
+        entitlement_id: GrantId,
+        plan_id: PlanId,
+        reason: EntitlementEnd,
+        /// Microseconds.
+        taken_us: i64,
+        /// When the plan ends now.
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// What ending a grant took is given back, after what the wallet has of the plan.
+    EntitlementReinstated {
+        entitlement_id: GrantId,
+        plan_id: PlanId,
+        starts_at: Timestamp,
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// The time of a plan is over.
+    EntitlementExpired { plan_id: PlanId, balance_micro: MicroUsd, held_micro: MicroUsd, at: Timestamp },
+    /// When the wallet pays for a customer who has a plan.
+    WalletFallbackSet {
+        fallback: WalletFallback,
         balance_micro: MicroUsd,
         held_micro: MicroUsd,
         at: Timestamp,
@@ -180,7 +245,12 @@ impl WalletEvent {
             | Self::HoldReleased { balance_micro, .. }
             | Self::HoldExpired { balance_micro, .. }
             | Self::UsageCharged { balance_micro, .. }
-            | Self::ChargeReversed { balance_micro, .. } => *balance_micro,
+            | Self::ChargeReversed { balance_micro, .. }
+            | Self::EntitlementGranted { balance_micro, .. }
+            | Self::EntitlementEnded { balance_micro, .. }
+            | Self::EntitlementReinstated { balance_micro, .. }
+            | Self::EntitlementExpired { balance_micro, .. }
+            | Self::WalletFallbackSet { balance_micro, .. } => *balance_micro,
         }
     }
 
@@ -194,7 +264,12 @@ impl WalletEvent {
             | Self::HoldReleased { held_micro, .. }
             | Self::HoldExpired { held_micro, .. }
             | Self::UsageCharged { held_micro, .. }
-            | Self::ChargeReversed { held_micro, .. } => *held_micro,
+            | Self::ChargeReversed { held_micro, .. }
+            | Self::EntitlementGranted { held_micro, .. }
+            | Self::EntitlementEnded { held_micro, .. }
+            | Self::EntitlementReinstated { held_micro, .. }
+            | Self::EntitlementExpired { held_micro, .. }
+            | Self::WalletFallbackSet { held_micro, .. } => *held_micro,
         }
     }
 
@@ -208,7 +283,12 @@ impl WalletEvent {
             | Self::HoldReleased { at, .. }
             | Self::HoldExpired { at, .. }
             | Self::UsageCharged { at, .. }
-            | Self::ChargeReversed { at, .. } => *at,
+            | Self::ChargeReversed { at, .. }
+            | Self::EntitlementGranted { at, .. }
+            | Self::EntitlementEnded { at, .. }
+            | Self::EntitlementReinstated { at, .. }
+            | Self::EntitlementExpired { at, .. }
+            | Self::WalletFallbackSet { at, .. } => *at,
         }
     }
 }
@@ -224,6 +304,11 @@ impl DomainEvent for WalletEvent {
             Self::HoldExpired { .. } => "wallet.hold_expired",
             Self::UsageCharged { .. } => "wallet.usage_charged",
             Self::ChargeReversed { .. } => "wallet.charge_reversed",
+            Self::EntitlementGranted { .. } => "wallet.entitlement_granted",
+            Self::EntitlementEnded { .. } => "wallet.entitlement_ended",
+            Self::EntitlementReinstated { .. } => "wallet.entitlement_reinstated",
+            Self::EntitlementExpired { .. } => "wallet.entitlement_expired",
+            Self::WalletFallbackSet { .. } => "wallet.wallet_fallback_set",
         }
         .into()
     }

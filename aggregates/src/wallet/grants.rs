@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::entitlements::PlanUse;
 use super::events::{ChargedBy, GrantPart, GrantSource, ReversalReason, WalletEvent};
 use super::{Decision, Wallet, WalletRefusal};
 use crate::ids::{GenerationId, GrantId};
@@ -144,6 +145,7 @@ impl Decision<'_> {
         reason: ReversalReason,
         parts: Vec<GrantPart>,
         charged: Option<ChargedBy>,
+        plan: Option<Box<PlanUse>>,
     ) -> Result<(), WalletRefusal> {
         if let Some(unknown) = parts.iter().find(|part| self.wallet.grant(part.grant_id).is_none()) {
             return Err(WalletRefusal::UnknownGrant { grant_id: unknown.grant_id });
@@ -156,6 +158,7 @@ impl Decision<'_> {
             amount_micro,
             to: parts,
             charged,
+            plan,
             balance_micro: self.wallet.balance() + amount_micro,
             held_micro: self.wallet.held_micro,
             at: self.now,

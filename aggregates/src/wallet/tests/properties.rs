@@ -130,6 +130,12 @@ impl Life {
                 self.check_payment(event, from, self.placed[generation_id], *at);
             }
             WalletEvent::ChargeReversed { amount_micro, .. } => self.sums.given_back += amount_micro.0,
+            // Plans have properties of their own.
+            WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         let Sums { granted, charged, given_back, expired } = self.sums;
         assert_eq!(event.balance().0, granted - charged + given_back - expired, "conservation");
@@ -300,7 +306,7 @@ impl Life {
         let parts = hold.paid.iter().map(part).collect();
         let (generation_id, reason) = (generation(id), ReversalReason::BadGeneration);
         let charged = None;
-        self.act(WalletAction::ReverseCharge { generation_id, reason, parts, charged })
+        self.act(WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan: None })
             .expect("its grants are known");
         self.oracle.reverse(id, self.seconds);
         self.oracle.drop_unawaited(self.seconds);
