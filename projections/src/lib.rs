@@ -13,6 +13,7 @@ pub mod api_keys;
 pub mod apply;
 pub mod balances;
 pub mod checkpoint;
+pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;
 pub mod margin;
@@ -55,7 +56,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 8] = [
+pub static READ_MODELS: [&ReadModel; 9] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -64,6 +65,7 @@ pub static READ_MODELS: [&ReadModel; 8] = [
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
     &expiring_grants::READ_MODEL,
+    &entitlements::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

@@ -18,6 +18,7 @@ pub mod key;
 pub mod models;
 pub mod openai;
 pub mod openapi;
+pub mod plans;
 pub mod pricing;
 pub mod query;
 pub mod setup;
@@ -62,10 +63,15 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        keys, maintenance, manage_models, model_health, model_provider, model_usage, models, provider_health,
-        users,
+        billing, keys, maintenance, manage_models, model_health, model_provider, model_usage, models,
+        provider_health, unlimited, users,
     };
     vec![
+        operators!(GET, "/billing", get(billing::read)),
+        operators!(POST, "/billing/fup-settings", post(billing::set_fair_use)),
+        operators!(POST, "/billing/settings", post(billing::set)),
+        operators!(GET, "/billing/unlimited-promo", get(unlimited::read_promo)),
+        operators!(POST, "/billing/unlimited-promo", post(unlimited::set_promo)),
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
         operators!(POST, "/manage-models", post(manage_models::set)),
         operators!(POST, "/manage-models/apply-local", post(manage_models::apply_local)),
@@ -82,6 +88,7 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(POST, "/users/{user_id}/unlimited", post(unlimited::grant)),
     ]
 }
 
@@ -132,6 +139,9 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/generations/{generation_id}", Customer, || {
             get(billing::generations::read)
         }),
+        route(Method::GET, "/api/v1/plans", Public, || get(plans::list)),
+        route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
+        route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]

@@ -9,11 +9,11 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    keys, maintenance, manage_models, model_health, model_provider, model_usage, models as all_models,
-    provider_health, users,
+    billing as selling, keys, maintenance, manage_models, model_health, model_provider, model_usage,
+    models as all_models, provider_health, unlimited, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, key, models, setup, system};
+use super::{account, api_docs, billing, count_tokens, generations, key, models, plans, setup, system};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -54,6 +54,14 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        plans::list,
+        billing::plan_settings::read,
+        billing::plan_settings::set,
+        selling::read,
+        selling::set,
+        selling::set_fair_use,
+        unlimited::read_promo,
+        unlimited::set_promo,
         billing::token_usage::read,
         manage_models::read_policy,
         manage_models::set,
@@ -70,7 +78,8 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         model_health::check_now,
         model_health::test,
         keys::set_limits,
-        users::set_active
+        users::set_active,
+        unlimited::grant
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),
@@ -82,6 +91,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
+        (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

@@ -96,6 +96,8 @@ pub enum CatalogRefusal {
     UnknownPlan { plan_id: PlanId },
     #[error("plan {plan_id} buys credit, which has no fair use")]
     BuysCredit { plan_id: PlanId },
+    #[error("plan {plan_id} buys time, not credit")]
+    BuysTime { plan_id: PlanId },
     #[error("plan {plan_id} bought {before} before, and cannot buy {after} now; give it another id")]
     BuysSomethingElse { plan_id: PlanId, before: &'static str, after: &'static str },
     #[error("the catalogue is full: {most} plans")]

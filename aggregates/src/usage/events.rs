@@ -285,7 +285,7 @@ pub struct GenerationSettled {
     /// From which grants the charge was taken, so that a reversal can give it back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<GrantPart>,
-    /// What it used of the plan that pays, so that a reversal can give it back.
+    /// What it used of the plan that paid, so that a reversal can give it back; absent where the wallet did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<Box<PlanUse>>,
     /// What all attempts together cost the operator.

@@ -224,7 +224,13 @@ pub enum WalletEvent {
         at: Timestamp,
     },
     /// The time of a plan is over.
-    EntitlementExpired { plan_id: PlanId, balance_micro: MicroUsd, held_micro: MicroUsd, at: Timestamp },
+    EntitlementExpired {
+        plan_id: PlanId,
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
     /// When the wallet pays for a customer who has a plan.
     WalletFallbackSet {
         fallback: WalletFallback,

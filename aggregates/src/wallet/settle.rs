@@ -57,8 +57,9 @@ impl Decision<'_> {
         };
         let charged_micro: MicroUsd = from.iter().map(|part| part.amount_micro).sum();
         let covered_by_plan_micro = if hold.plan.is_some() { cost_micro } else { MicroUsd::ZERO };
-        let used = hold.plan.as_ref().filter(|_| !insured);
-        let plan = used.map(|cover| Box::new(cover.use_of(new_input_tokens, output_tokens)));
+        // What the customer is insured against counts for nothing.
+        let (used_input, used_output) = if insured { (0, 0) } else { (new_input_tokens, output_tokens) };
+        let plan = hold.plan.as_ref().map(|cover| Box::new(cover.use_of(used_input, used_output)));
         let still_held = if late { MicroUsd::ZERO } else { hold.amount_micro };
         let event = WalletEvent::UsageCharged {
             generation_id,

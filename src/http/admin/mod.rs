@@ -3,6 +3,7 @@
 //! What changes something is a command through the event log, with the admin's name as its actor; what reads shows no
 //! key and no secret. Bodies are small, typed and read to the last field: a misspelt one is refused by name.
 
+pub mod billing;
 pub mod body;
 pub mod keys;
 pub mod maintenance;
@@ -15,6 +16,7 @@ mod policy_change;
 mod policy_view;
 pub mod provider_health;
 mod refusal;
+pub mod unlimited;
 pub mod users;
 
 use std::convert::Infallible;

@@ -1,11 +1,13 @@
 //! What operators are told when a decision of theirs is refused.
 
+use codexapi_aggregates::catalog::CatalogRefusal;
 use codexapi_aggregates::routing::PolicyRefusal;
 use codexapi_aggregates::service::ServiceRefusal;
+use codexapi_aggregates::wallet::WalletRefusal;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 
-use crate::accounts::LimitsError;
+use crate::accounts::{HoursRefusal, LimitsError};
 use crate::http::error::Problem;
 
 /// 409 where the same decision would be fine in another state, 400 where it never is.
@@ -43,6 +45,82 @@ impl From<ServiceRefusal> for Problem {
         };
         Self::invalid(code, refusal.to_string())
     }
+}
+
+impl From<CatalogRefusal> for Problem {
+    fn from(refusal: CatalogRefusal) -> Self {
+        use CatalogRefusal as R;
+        let (status, kind, code) = match refusal {
+            R::UnknownPlan { .. } => (StatusCode::NOT_FOUND, ErrorKind::NotFound, "plan_not_found"),
+            R::BuysCredit { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "plan_buys_credit"),
+            R::BuysTime { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "plan_buys_time"),
+            R::BuysSomethingElse { .. } => {
+                (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "plan_buys_something_else")
+            }
+            R::CatalogFull { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "catalog_full"),
+            R::NameLength { .. }
+            | R::AmountOutOfRange { .. }
+            | R::QuantityOutOfRange { .. }
+            | R::QuantityBeyondAmounts { .. }
+            | R::MonthlyBuysOne { .. }
+            | R::ScopeSize { .. }
+            | R::BadModelName { .. }
+            | R::LengthOutOfRange { .. } => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_plan"),
+            R::WindowCount { .. }
+            | R::WindowsOutOfOrder
+            | R::LimitOutOfRange { .. }
+            | R::RateOutOfRange { .. } => {
+                (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_fair_use")
+            }
+        };
+        Self::new(status, kind, code, refusal.to_string())
+    }
+}
+
+impl From<HoursRefusal> for Problem {
+    fn from(refusal: HoursRefusal) -> Self {
+        match refusal {
+            HoursRefusal::Account(refusal) => refusal.into(),
+            HoursRefusal::Plan(refusal) => refusal.into(),
+            HoursRefusal::HoursOutOfRange { .. } => Self::invalid("hours_out_of_range", refusal.to_string()),
+            HoursRefusal::Wallet(refusal) => entitlement_refused(&refusal),
+        }
+    }
+}
+
+/// A plan that a wallet does not take.
+fn entitlement_refused(refusal: &WalletRefusal) -> Problem {
+    use WalletRefusal as R;
+    let code = match refusal {
+        R::EndOutOfRange { .. } => "too_far_ahead",
+        R::TooManyPlans { .. } => "too_many_plans",
+        R::TooManyEntitlements { .. } => "too_many_entitlements",
+        R::BlocksOutOfRange { .. } => "blocks_out_of_range",
+        R::EntitlementExists { .. } => "entitlement_exists",
+        R::InsufficientCredit { .. }
+        | R::MustWait { .. }
+        | R::HoldExists { .. }
+        | R::UnknownHold { .. }
+        | R::GrantExists { .. }
+        | R::UnknownGrant { .. }
+        | R::AmountOutOfRange { .. }
+        | R::ExpiresInThePast
+        | R::TooManyGrants { .. }
+        | R::AttemptOutOfOrder { .. }
+        | R::TooManyAttempts { .. }
+        | R::RequestsPerMinute { .. }
+        | R::TokensPerMinute { .. }
+        | R::LargerThanTokensPerMinute { .. }
+        | R::ParallelRequests { .. }
+        | R::DailyBudget { .. }
+        | R::MonthlyBudget { .. }
+        | R::FairUseReached { .. }
+        | R::OutsidePlanSwitchedOff { .. }
+        | R::OutsidePlanWithoutCredit { .. } => {
+            return Problem::failed(anyhow::anyhow!("granting time of a plan was refused: {refusal}"));
+        }
+    };
+    Problem::new(StatusCode::CONFLICT, ErrorKind::InvalidRequest, code, refusal.to_string())
 }
 
 impl From<LimitsError> for Problem {

@@ -13,6 +13,7 @@ use codexapi_aggregates::wallet::Wallet;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::plan_usage::{self, PlanUsage};
 use crate::app::App;
 use crate::clock;
 use crate::http::auth::CustomerCaller;
@@ -32,6 +33,8 @@ pub struct WalletStatus {
     /// The balance in dollars, for people.
     #[schema(example = "12.345678")]
     balance_usd: String,
+    /// Plans that are running, and how much of each is used.
+    plans: Vec<PlanUsage>,
     pricing: PricingPayload,
 }
 
@@ -61,6 +64,7 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
         held_micro: held.0,
         available_micro: available.0,
         balance_usd: balance.to_string(),
+        plans: plan_usage::of(app, account_id).await?,
         pricing,
     })
 }

@@ -120,14 +120,14 @@ impl Entitlements {
 impl Decision<'_> {
     /// Emits the end of every plan whose time is over.
     pub(in crate::wallet) fn expire_entitlements(&mut self) {
-        let plans = &self.wallet.entitlements.plans;
-        let over = |plan: &Entitlement| plan.ends_at().is_some_and(|ends_at| ends_at <= self.now);
-        let due: Vec<PlanId> =
-            plans.iter().filter(|(_, plan)| over(plan)).map(|(plan_id, _)| plan_id.clone()).collect();
-        for plan_id in due {
+        let plans = self.wallet.entitlements.plans.iter();
+        let ends = plans.filter_map(|(plan_id, plan)| Some((plan_id.clone(), plan.ends_at()?)));
+        let due: Vec<(PlanId, Timestamp)> = ends.filter(|(_, ends_at)| *ends_at <= self.now).collect();
+        for (plan_id, ends_at) in due {
             let wallet = self.wallet.as_ref();
             let event = WalletEvent::EntitlementExpired {
                 plan_id,
+                ends_at,
                 balance_micro: wallet.balance(),
                 held_micro: wallet.held_micro,
                 at: self.now,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::terms::{EntitlementTerms, FairUse, FairUseWindow};
 use super::{Entitlement, Entitlements, PlanCover, PlanUse, WindowAtHold};
+use crate::catalog::FairUseInForce;
 use crate::ids::PlanId;
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
@@ -174,19 +175,15 @@ impl Entitlements {
 }
 
 impl Wallet {
-    /// The customer's running plans at `now`, soonest end first. `fair_use` gives what is in force of
-    /// a plan; where it knows none, what was granted counts.
-    pub fn plan_status<'a>(
-        &'a self,
-        now: Timestamp,
-        fair_use: impl Fn(&PlanId) -> Option<&'a FairUse>,
-    ) -> Vec<PlanStatus> {
+    /// The customer's running plans at `now`, soonest end first. A plan whose fair use is not among
+    /// those in force has it as it was granted.
+    pub fn plan_status(&self, now: Timestamp, in_force: &FairUseInForce) -> Vec<PlanStatus> {
         let active = self.entitlements.active(now).into_iter();
         active
             .map(|(plan_id, plan)| {
                 let EntitlementTerms { fair_use: granted, .. } = &plan.terms;
                 let ends_at = plan.ends_at().unwrap_or(now);
-                plan.status(plan_id, ends_at, fair_use(plan_id).unwrap_or(granted), now)
+                plan.status(plan_id, ends_at, in_force.get(plan_id).unwrap_or(granted), now)
             })
             .collect()
     }

@@ -81,12 +81,17 @@ fn settle_used(number: u128, cost: i64, new_input_tokens: u64, output_tokens: u6
 }
 
 fn ends(story: &Story) -> Vec<i64> {
-    let plans = story.wallet.plan_status(story.now, |_| None);
+    let plans = story.wallet.plan_status(story.now, &FairUseInForce::default());
     plans.iter().map(|plan| (plan.ends_at.0 - second(0).0) / 1_000_000).collect()
 }
 
 fn windows(story: &Story) -> Vec<WindowStatus> {
-    story.wallet.plan_status(story.now, |_| None).first().map(|plan| plan.windows.clone()).unwrap_or_default()
+    story
+        .wallet
+        .plan_status(story.now, &FairUseInForce::default())
+        .first()
+        .map(|plan| plan.windows.clone())
+        .unwrap_or_default()
 }
 
 fn refusal(story: &mut Story, action: WalletAction) -> WalletRefusal {
@@ -406,7 +411,7 @@ fn what_the_customer_is_insured_against_is_no_use_of_the_plan() {
         panic!("{events:?}")
     };
     assert_eq!((*cost_micro, *covered_by_plan_micro, *insured_micro), (micro(0), micro(0), micro(70)));
-    assert_eq!(*plan, None);
+    assert_eq!(plan.as_ref().map(|used| used.used_micro), Some(micro(0)));
     assert_eq!(windows(&story)[0].used_percent, 0);
 }
 
