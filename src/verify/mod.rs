@@ -12,6 +12,7 @@ mod difference;
 mod holds;
 mod independent;
 mod money;
+mod plans;
 mod print;
 mod projections;
 mod rating;

@@ -107,6 +107,16 @@ class Service:
         self.wait_for_a_change(limited, before)
         return limited
 
+    def grant_plan(self, customer, plan):
+        """A day of a plan."""
+        body = {"hours": 24, "planId": plan, "idempotencyKey": f"clients: {plan}"}
+        self.operate(f"/users/{customer.id}/unlimited", body)
+
+    def publish_plan(self, text):
+        file = self.folder / "plan.toml"
+        file.write_text(text)
+        self.command("admin", "plans", "publish", file)
+
     def suspend(self, customer):
         self.operate(f"/users/{customer.id}/active", {"active": False, "reason": "investigation"})
         return self.shut_out(customer)
