@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod advisory_lock;
 pub mod app;
+pub mod bonuses;
 pub mod catalog_seed;
 pub mod cli;
 pub mod clock;

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use codexapi_aggregates::account::AccountEvent;
+use codexapi_aggregates::bonus::BonusEvent;
+use codexapi_aggregates::cash::CashEvent;
 use codexapi_aggregates::catalog::CatalogEvent;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::pricing::PricingEvent;
@@ -24,6 +26,8 @@ const VERSION: u32 = 1;
 pub fn event_schemas() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     add_variants::<AccountEvent>("account", &mut files);
+    add_variants::<BonusEvent>("bonus", &mut files);
+    add_variants::<CashEvent>("cash_wallet", &mut files);
     add_variants::<CatalogEvent>("catalog", &mut files);
     add_variants::<LogEvent>("log", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);

@@ -3,6 +3,8 @@
 use cqrs_es::Aggregate;
 
 use crate::account::Account;
+use crate::bonus::Bonuses;
+use crate::cash::CashWallet;
 use crate::catalog::Catalog;
 use crate::event::AnyEvent;
 use crate::log::LogSeals;
@@ -15,6 +17,8 @@ use crate::wallet::Wallet;
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyAggregate {
     Account(Account),
+    Bonus(Bonuses),
+    Cash(CashWallet),
     Catalog(Catalog),
     Log(LogSeals),
     Pricing(PriceBook),
@@ -29,6 +33,8 @@ impl AnyAggregate {
     pub fn new(aggregate_type: &str) -> Option<Self> {
         Some(match aggregate_type {
             Account::TYPE => Self::Account(Account::default()),
+            Bonuses::TYPE => Self::Bonus(Bonuses::default()),
+            CashWallet::TYPE => Self::Cash(CashWallet::default()),
             Catalog::TYPE => Self::Catalog(Catalog::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
@@ -45,6 +51,8 @@ impl AnyAggregate {
     pub fn apply(&mut self, event: AnyEvent) {
         match (self, event) {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
+            (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
+            (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
             (Self::Catalog(state), AnyEvent::Catalog(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
@@ -59,6 +67,8 @@ impl AnyAggregate {
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         match self {
             Self::Account(state) => serde_json::to_value(state),
+            Self::Bonus(state) => serde_json::to_value(state),
+            Self::Cash(state) => serde_json::to_value(state),
             Self::Catalog(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),

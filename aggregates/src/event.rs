@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountEvent;
+use crate::bonus::BonusEvent;
+use crate::cash::CashEvent;
 use crate::catalog::CatalogEvent;
 use crate::log::LogEvent;
 use crate::pricing::PricingEvent;
@@ -35,6 +37,8 @@ impl Metadata {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyEvent {
     Account(AccountEvent),
+    Bonus(BonusEvent),
+    Cash(CashEvent),
     Catalog(CatalogEvent),
     Log(LogEvent),
     Pricing(PricingEvent),
@@ -60,6 +64,8 @@ impl AnyEvent {
         let failed = |source| DecodeError::Payload { aggregate_type: aggregate_type.into(), source };
         match aggregate_type {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
+            "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
+            "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "catalog" => serde_json::from_slice(payload).map(Self::Catalog).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),

@@ -35,6 +35,14 @@ uuid_id!(
     AccountId
 );
 uuid_id!(
+    /// A code that makes a top-up bring more.
+    BonusCodeId
+);
+uuid_id!(
+    /// What a referral earned with one purchase.
+    CommissionId
+);
+uuid_id!(
     /// One generation, made before anything is dispatched; its state is the guard against double charges.
     GenerationId
 );

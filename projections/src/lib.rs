@@ -12,6 +12,8 @@ pub mod accounts;
 pub mod api_keys;
 pub mod apply;
 pub mod balances;
+pub mod cash_balances;
+pub mod cash_movements;
 pub mod checkpoint;
 pub mod entitlements;
 pub mod expiring_grants;
@@ -56,7 +58,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 9] = [
+pub static READ_MODELS: [&ReadModel; 11] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -65,6 +67,8 @@ pub static READ_MODELS: [&ReadModel; 9] = [
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
     &expiring_grants::READ_MODEL,
+    &cash_balances::READ_MODEL,
+    &cash_movements::READ_MODEL,
     &entitlements::READ_MODEL,
 ];
 

@@ -163,6 +163,8 @@ impl Projection for Queue {
             )
             | AnyEvent::Wallet(_)
             | AnyEvent::Account(_)
+            | AnyEvent::Bonus(_)
+            | AnyEvent::Cash(_)
             | AnyEvent::Catalog(_)
             | AnyEvent::Log(_)
             | AnyEvent::Pricing(_)

@@ -81,6 +81,7 @@ impl App {
         let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
         let too_late = async {
             stop.cancelled().await;
+            self.background.stop();
             tokio::time::sleep(deadline).await;
         };
         tokio::select! {
@@ -95,12 +96,17 @@ impl App {
     /// Waits for running generations and for the log, within the deadline.
     async fn finish(&self) -> anyhow::Result<()> {
         let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
+        self.background.stop();
         self.tasks.close();
         let running = self.tasks.len();
         if running > 0 {
             tracing::info!(running, at_most = ?deadline, "finishing what runs; a second signal ends it at once");
         }
         let generations = tokio::time::timeout(deadline, self.tasks.wait()).await;
+        if generations.is_err() {
+            let failed = self.background.fail_stopped().await.context("failing background responses")?;
+            tracing::warn!(failed, "background responses were not finished in time");
+        }
         anyhow::ensure!(generations.is_ok(), "generations were still running after {deadline:?}");
         anyhow::ensure!(self.log.drain(deadline).await, "commands were still unanswered after {deadline:?}");
         Ok(())

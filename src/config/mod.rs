@@ -5,6 +5,7 @@
 //! name (providers, prices) are read and checked in the same step, so a `Config` that exists is a `Config` that
 //! works. Every value can also be given as a flag, except secrets: a command line is seen by everyone on the machine.
 
+pub mod bonuses;
 pub mod brand;
 pub mod catalog;
 pub mod credentials;
@@ -22,6 +23,7 @@ use std::ffi::OsString;
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
 
+pub use bonuses::BonusSettings;
 pub use brand::BrandSettings;
 pub use catalog::CatalogSettings;
 pub use credentials::CredentialSettings;
@@ -49,6 +51,8 @@ pub struct Config {
     pub catalog: CatalogSettings,
     #[command(flatten, next_help_heading = "Wallets: holds, leak limit, insurance")]
     pub wallet: WalletSettings,
+    #[command(flatten, next_help_heading = "Bonuses: sharing, mails, referrals")]
+    pub bonuses: BonusSettings,
     #[command(flatten, next_help_heading = "Requests that wait for a running one")]
     pub wait: WaitSettings,
     #[command(flatten, next_help_heading = "Generations whose client has left")]

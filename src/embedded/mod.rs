@@ -1,4 +1,4 @@
-//! Postgres, nats-server and the upstream simulator as child processes of this one, for `codexapi dev` and tests.
+//! Postgres, nats-server, the upstream simulator and the fake Stripe as child processes of this one, for `codexapi dev` and tests.
 //!
 //! Promises: each server has a folder of its own and listens on loopback only; one process at a time holds a
 //! folder; what is stopped is stopped in order; and when this process dies, however it dies, its children die too,
@@ -9,6 +9,7 @@
 
 mod binaries;
 mod children;
+mod fake_stripe;
 mod folder;
 mod nats;
 mod ports;
@@ -16,6 +17,7 @@ mod postgres;
 mod simulator;
 mod user;
 
+pub use fake_stripe::{FakeStripe, FakeStripeOptions};
 pub use folder::FolderLock;
 pub(crate) use folder::kept_secret;
 pub use nats::{EmbeddedNats, EmbeddedNatsOptions};

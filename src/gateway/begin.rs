@@ -62,14 +62,18 @@ impl Gateway {
         answer: &mut Answer,
     ) -> Begun {
         let read = incoming.parsed.take().map(Ok);
-        let parsed = match read.unwrap_or_else(|| ParsedRequest::parse(incoming.protocol, &incoming.body)) {
+        let mut parsed = match read.unwrap_or_else(|| ParsedRequest::parse(incoming.protocol, &incoming.body))
+        {
             Ok(parsed) => parsed,
             Err(bad) => {
                 let field = bad.field().map(str::to_owned);
                 return Begun::Refused(GatewayError::BadRequest { message: bad.to_string(), field }, caller);
             }
         };
-        caller.streaming = parsed.stream;
+        if is_cost_asked_for(&incoming.headers) {
+            parsed = parsed.asking_for_usage();
+        }
+        caller.streaming = parsed.stream && incoming.admitted.is_none();
         caller.model = parsed.model.clone();
         match self.try_begin(incoming, parsed, &caller, answer).await {
             Ok(Some(held)) => Begun::Held(Box::new(held)),
@@ -130,6 +134,7 @@ impl Gateway {
             arrived: incoming.arrived,
             held_ms: 0,
             dispatched_ms: 0,
+            client_left_at: None,
             wants_cost: is_cost_asked_for(&incoming.headers),
             quote: offer.quote,
             usage_stream,
@@ -153,6 +158,9 @@ impl Gateway {
         }
         crash_points::reached(crash_points::HOLD_COMMITTED);
         generation.held_ms = generation.elapsed_ms();
+        if let Some(admitted) = &incoming.admitted {
+            admitted.notify_one();
+        }
         Ok(Some(Held { generation, asked, route, leg }))
     }
 

@@ -18,7 +18,7 @@ impl Gateway {
         end: AnswerEnd,
         metered: &Metered,
         client_left: bool,
-        status: u16,
+        status: Option<u16>,
         first_byte_ms: Option<u32>,
     ) -> Result<Paid, GatewayError> {
         let (outcome, usage_source, usage) = match verdict(&observe(generation, end, metered, client_left)) {

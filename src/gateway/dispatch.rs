@@ -11,12 +11,13 @@ use codexapi_aggregates::wallet::{ReleaseReason, Wallet, WalletAction, WalletCom
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
-use super::asked::Asked;
+use super::asked::{Asked, UpstreamRequest};
 use super::begin::{Held, not_durable};
 use super::failure::FailureClass;
 use super::generation::Generation;
 use super::refusal::{DEFAULT_RETRY_SECS, GatewayError};
 use super::routing::{Leg, Route};
+use super::wait::{Waited, longest_wait};
 use super::{Answer, Gateway, refuse, refuse_after};
 use crate::crash_points;
 use crate::upstream::SendError;
@@ -49,22 +50,33 @@ struct Failure {
 
 impl Gateway {
     /// Ends with the generation settled or released, whatever happens to the client.
-    pub(super) async fn dispatch(&self, held: Held, answer: Answer) {
+    pub(super) async fn dispatch(&self, held: Held, mut answer: Answer) {
         let Held { mut generation, asked, mut route, mut leg } = held;
         loop {
             if answer.is_closed() {
                 return self.release(&generation, ReleaseReason::NotDispatched).await;
             }
             let Leg { request, pass, .. } = leg;
-            let (headers, query) = (request.headers, request.query);
+            let UpstreamRequest { headers, query, body, meter, back } = request;
             generation.dispatched_ms = generation.elapsed_ms();
             let left = generation.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 self.release(&generation, ReleaseReason::NotDispatched).await;
                 return refuse(answer, &GatewayError::Busy, &generation.caller);
             }
-            let sent =
-                self.providers.send(&generation.target, query.as_deref(), headers, request.body, left).await;
+            let streamed = asked.parsed.stream;
+            let longest = longest_wait(&generation, streamed, left);
+            let sent = self.providers.send(&generation.target, query.as_deref(), headers, body, longest);
+            let sent = match self.wait(sent, &generation, streamed, &mut answer).await {
+                Waited::Sent { sent, left_at } => {
+                    generation.client_left_at = left_at;
+                    sent
+                }
+                Waited::GivenUp => {
+                    self.traffic.given_up(&generation.target);
+                    return self.give_up(&generation).await;
+                }
+            };
             let failure = match sent {
                 Ok(response) if response.status().is_success() => {
                     self.traffic.attempted(&generation.target, None);
@@ -75,9 +87,7 @@ impl Gateway {
                         provider,
                         route.plan.revision,
                     );
-                    let streamed = generation.caller.streaming && is_event_stream(response.headers());
-                    let (meter, back) = (request.meter, request.back);
-                    return match streamed {
+                    return match streamed && is_event_stream(response.headers()) {
                         true => self.stream(generation, response, meter, back, pass, answer).await,
                         false => self.whole(generation, response, back, pass, answer).await,
                     };

@@ -52,6 +52,8 @@ pub struct Generation {
     pub held_ms: u32,
     /// When the attempt that is being made was sent, in milliseconds since the request arrived.
     pub dispatched_ms: u32,
+    /// When the client left, if that was before the provider's answer began.
+    pub client_left_at: Option<Instant>,
     /// The client wants its cost in the last chunk.
     pub wants_cost: bool,
 }
@@ -64,7 +66,8 @@ pub struct Ended {
     pub usage: Usage,
     pub served_model: Option<String>,
     pub provider_response_id: Option<String>,
-    pub status: u16,
+    /// Absent where the provider gave no response.
+    pub status: Option<u16>,
     pub first_byte_ms: Option<u32>,
 }
 
@@ -113,7 +116,7 @@ impl Generation {
     pub fn settle(&self, ended: Ended) -> SettleGeneration {
         let serving = AttemptResult {
             attempt: self.attempt(),
-            status: Some(ended.status),
+            status: ended.status,
             provider_cost_micro: MicroUsd::ZERO,
         };
         let attempts = self.failed_attempts.iter().cloned().chain([serving]).collect();

@@ -23,6 +23,7 @@ mod stream;
 mod told;
 mod traffic;
 mod verdict;
+mod wait;
 mod whole;
 
 use std::net::IpAddr;
@@ -38,7 +39,7 @@ use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol};
 use codexapi_aggregates::wallet::WalletTerms;
 use codexapi_protocols::request::ParsedRequest;
 use http::HeaderMap;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, WaitingLimits};
@@ -51,7 +52,7 @@ pub use self::routing::CheckedTarget;
 use self::routing::Sticky;
 pub use self::settlement::SettlementLimits;
 use self::settlement::Settlements;
-pub use self::traffic::Traffic;
+pub use self::traffic::{AttemptLabels, Traffic};
 use crate::event_log::EventLog;
 use crate::upstream::Providers;
 use crate::upstream::circuits::Circuits;
@@ -161,6 +162,9 @@ pub struct Incoming {
     pub arrived: Instant,
     /// A health check of one target, by the operator.
     pub checked: Option<CheckedTarget>,
+    /// Told when the generation is held: nothing is refused at the door any more. Of a response in the
+    /// background, whose refusals before are those of a request that is not streamed, whatever its body says.
+    pub admitted: Option<Arc<Notify>>,
 }
 
 /// Where the answer goes; closed when the client has left.

@@ -246,7 +246,8 @@ impl Relay<'_> {
             Some(permission) => {
                 self.draining = Some(Draining {
                     _permission: permission,
-                    until: Instant::now() + limits.longest,
+                    until: self.generation.client_left_at.map_or_else(Instant::now, Instant::from_std)
+                        + limits.longest,
                     output_limit: self.output_tokens() + limits.output_tokens,
                 });
                 Step::GoOn
@@ -272,7 +273,7 @@ impl Relay<'_> {
         }
         let concluded = self
             .gateway
-            .conclude(self.generation, end, &metered, client_left, status, self.first_byte_ms)
+            .conclude(self.generation, end, &metered, client_left, Some(status), self.first_byte_ms)
             .await;
         crash_points::reached(crash_points::SETTLED_UNTOLD);
         match concluded {

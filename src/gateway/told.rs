@@ -2,8 +2,8 @@
 //! what is left of its key's limits; in the names its SDK or CLI reads.
 //!
 //! An answer that is not streamed has its cost in headers. A streamed one begins before its cost is known: it
-//! has the cost in trailers, and, for those who ask by `x-codexapi-include-cost: true`, in the usage of its last
-//! chunk.
+//! has the cost in trailers, which HTTP sends only to clients with `TE: trailers`, and, for those who ask by
+//! `x-codexapi-include-cost: true`, in the usage of its last chunk, whether they asked for usage or not.
 
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;

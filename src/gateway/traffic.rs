@@ -21,7 +21,7 @@ pub struct Traffic {
 pub struct AttemptLabels {
     pub provider: String,
     pub model: String,
-    /// `answered`, or a failure's class.
+    /// `answered`, `given_up`, or a failure's class.
     pub outcome: &'static str,
 }
 
@@ -33,10 +33,19 @@ pub struct ProviderLabels {
 impl Traffic {
     /// `failure`: `None` where the provider's answer began.
     pub(super) fn attempted(&self, target: &Target, failure: Option<FailureClass>) {
+        self.ended(target, failure.map_or("answered", FailureClass::name));
+    }
+
+    /// The client left, and the provider had not answered when the wait for it was over.
+    pub(super) fn given_up(&self, target: &Target) {
+        self.ended(target, "given_up");
+    }
+
+    fn ended(&self, target: &Target, outcome: &'static str) {
         let labels = AttemptLabels {
             provider: target.provider.name().to_owned(),
             model: target.upstream_model.clone(),
-            outcome: failure.map_or("answered", FailureClass::name),
+            outcome,
         };
         self.attempts.get_or_create(&labels).inc();
     }

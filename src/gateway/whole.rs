@@ -59,7 +59,8 @@ impl Gateway {
             AnswerEnd::Failed | AnswerEnd::DrainLimit => pass.failed(None),
         }
         let client_left = answer.is_closed();
-        let concluded = self.conclude(&generation, end, &metered, client_left, status, first_byte_ms).await;
+        let concluded =
+            self.conclude(&generation, end, &metered, client_left, Some(status), first_byte_ms).await;
         crash_points::reached(crash_points::SETTLED_UNTOLD);
         match (concluded, carried) {
             (Ok(paid), Some(body)) => {

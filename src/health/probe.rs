@@ -164,6 +164,7 @@ fn incoming(target: &CheckTarget, settings: &HealthSettings, request_id: &str, a
             upstream_model: target.upstream_model.clone(),
             protocol: target.protocol,
         }),
+        admitted: None,
     }
 }
 

@@ -15,6 +15,8 @@ use codexapi_aggregates::usage::{Attempt, GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
 use codexapi_aggregates::wallet::entitlements::WalletFallback;
 
+use super::cash::{of_bonus, of_cash};
+
 /// The line for an event of type `event_type`.
 pub(super) fn of(event_type: &str, event: &RecordedEvent) -> anyhow::Result<String> {
     let (sequence, time) = (event.sequence, time(event.recorded_at)?);
@@ -35,6 +37,8 @@ fn moment(at: Timestamp) -> String {
 fn summary(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => of_account(event),
+        AnyEvent::Bonus(event) => of_bonus(event),
+        AnyEvent::Cash(event) => of_cash(event),
         AnyEvent::Catalog(event) => of_catalog(event),
         AnyEvent::Log(LogEvent::Sealed { up_to_position, event_count, running_hash, .. }) => {
             format!("{event_count} events up to position {up_to_position}: {running_hash}")

@@ -144,6 +144,7 @@ async fn generate(
         request_id,
         arrived,
         checked: None,
+        admitted: None,
     };
     let serving = Serving { gateway: &app.gateway, stored: &app.stored, background: &app.background };
     serving.serve(incoming).await.unwrap_or_else(|refusal| Problem::from(refusal).into_response())

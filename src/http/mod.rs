@@ -64,7 +64,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing, keys, maintenance, manage_models, model_health, model_provider, model_usage, models,
-        provider_health, unlimited, users,
+        provider_health, topup_codes, unlimited, users,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
@@ -88,6 +88,9 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
+        operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
+        operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
         operators!(POST, "/users/{user_id}/unlimited", post(unlimited::grant)),
     ]
 }
@@ -143,6 +146,15 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
         route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
+        route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
+            get(billing::cash_wallet::statement)
+        }),
+        route(Method::GET, "/api/v1/share-credit", Customer, || get(billing::share_credit::read)),
+        route(Method::POST, "/api/v1/share-credit/claim", Customer, || post(billing::share_credit::claim)),
+        route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {
+            post(billing::email_discount::issue)
+        }),
         route(Method::GET, "/api/v1/billing/token-usage", Customer, || get(billing::token_usage::read)),
     ]
 }

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     billing as selling, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, unlimited, users,
+    models as all_models, provider_health, topup_codes, unlimited, users,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, plans, setup, system};
@@ -63,6 +63,11 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         unlimited::read_promo,
         unlimited::set_promo,
         billing::token_usage::read,
+        billing::cash_wallet::read,
+        billing::cash_wallet::statement,
+        billing::email_discount::issue,
+        billing::share_credit::read,
+        billing::share_credit::claim,
         manage_models::read_policy,
         manage_models::set,
         manage_models::apply_local,
@@ -78,6 +83,9 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         model_health::check_now,
         model_health::test,
         keys::set_limits,
+        topup_codes::list,
+        topup_codes::issue,
+        topup_codes::make_link,
         users::set_active,
         unlimited::grant
     ),

@@ -1,31 +1,36 @@
 //! Responses that are generated while nobody waits: reserved, answered at once, generated as any other
 //! request, fetched when they are finished.
 //!
-//! The task is a client like others, inside the server: it hands the request to the gateway and waits.
-//! Giving up is leaving, so what a cancelled response has cost is drained and charged as for any
-//! client that leaves. The stored row decides who was first: it is ended once, by the answer, by a
-//! cancel on any node, or by whoever finds that its node is dead.
+//! The task is a client like others, inside the server: it hands the request to the gateway, which may
+//! refuse it at once, and reads a stream. Giving up is leaving, so what a cancelled response has cost is
+//! drained and charged as for any client that leaves its stream. The stored row decides who was first: it
+//! is ended once, by the answer, by a cancel on any node, by a service that stops, or by whoever finds that
+//! its node is dead.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::response::Response;
-use bytes::Bytes;
 use codexapi_aggregates::ids::NodeIncarnation;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::request::ParsedRequest;
 use codexapi_protocols::restate::{member, restate};
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::heard::{Heard, is_event_stream};
 use super::keeping::restated;
-use super::responses::{Reserved, failed, in_state};
+use super::responses::{Reserved, failed, in_state, stopped};
 use super::{Owner, Status, Stored, StoredError, now};
 use crate::clock;
 use crate::config::StoredSettings;
@@ -34,7 +39,11 @@ use crate::gateway::{Gateway, Incoming};
 /// How soon a cancel on another node is noticed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// The largest answer that is read; the gateway relays none that is larger.
+/// How long a refusal is waited for before the response is told to be queued. What the gateway has not
+/// refused by then waits for credit that other requests hold.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
+
+/// The largest answer that is read whole; the gateway relays none that is larger.
 const ANSWER_LIMIT: usize = 64 * 1024 * 1024;
 
 /// Tries to write down an answer, and the pause before the second; each further one is twice as long.
@@ -71,7 +80,12 @@ pub struct Background {
     per_node: usize,
     per_owner: usize,
     running: Mutex<HashMap<Key, CancellationToken>>,
+    /// The service stops: what fails from here on fails for that reason.
+    stopping: AtomicBool,
 }
+
+/// The gateway's answer, under way.
+type Serving = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// A place among those that run; given back when dropped.
 struct Slot {
@@ -93,7 +107,7 @@ struct Reservation {
     body: String,
     /// What the finished object says of itself.
     members: Vec<(&'static str, String)>,
-    incoming: Incoming,
+    serving: Serving,
 }
 
 impl Background {
@@ -113,6 +127,7 @@ impl Background {
             per_node: count(settings.background_per_node),
             per_owner: count(settings.background_per_owner),
             running: Mutex::default(),
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -124,8 +139,8 @@ impl Background {
         self.node
     }
 
-    /// Reserves a response, begins to generate it, and returns its object as it is now. `request` is the
-    /// expanded one; `incoming` carries everything else.
+    /// Reserves a response, begins to generate it, and answers with its object as it is now, or with the
+    /// gateway's refusal. `request` is the expanded one; `incoming` carries everything else.
     ///
     /// # Errors
     /// It cannot be run in the background, or too many are.
@@ -134,7 +149,7 @@ impl Background {
         request: &ParsedRequest,
         previous_response_id: Option<String>,
         incoming: Incoming,
-    ) -> Result<Bytes, StoredError> {
+    ) -> Result<Response, StoredError> {
         if request.store == Some(false) {
             return Err(StoredError::BackgroundUnstored);
         }
@@ -166,9 +181,25 @@ impl Background {
                 expires_at,
             })
             .await?;
-        let answer = Bytes::from(body.clone());
-        let incoming = Incoming { body: request.in_foreground(), ..incoming };
-        self.tasks.spawn(Reservation { slot, body, members, incoming }.run());
+        let (gateway, admitted) = (Arc::clone(&self.gateway), Arc::new(Notify::new()));
+        let incoming =
+            Incoming { body: request.in_foreground(), admitted: Some(Arc::clone(&admitted)), ..incoming };
+        let mut serving: Serving = Box::pin(async move { gateway.serve(incoming).await });
+        let refused = tokio::select! {
+            biased;
+            () = admitted.notified() => None,
+            refused = &mut serving => Some(refused),
+            () = tokio::time::sleep(REFUSED_WITHIN) => None,
+        };
+        if let Some(refused) = refused {
+            // Its id was never told, so that a row that cannot be deleted now is found by nobody.
+            if let Err(error) = self.stored.delete_response(owner, &response_id).await {
+                tracing::warn!(%error, "a background response that was refused is still stored");
+            }
+            return Ok(refused);
+        }
+        let answer = json(body.clone());
+        self.tasks.spawn(Reservation { slot, body, members, serving }.run());
         Ok(answer)
     }
 
@@ -201,6 +232,29 @@ impl Background {
         self.stored.delete_response(owner, id).await?;
         self.give_up(owner, id);
         Ok(())
+    }
+
+    /// From here on a response that fails is told to have been stopped with the service.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Fails what is still generated on this node, which ends before that does; returns how many.
+    ///
+    /// # Errors
+    /// `Unavailable`.
+    pub async fn fail_stopped(&self) -> Result<u64, StoredError> {
+        let running: Vec<Key> = self.running().keys().cloned().collect();
+        let mut failed = 0;
+        for (owner, id) in running {
+            let body = match self.stored.response(owner, &id).await {
+                Ok(response) => response.body,
+                Err(StoredError::ResponseNotFound { .. }) => continue,
+                Err(other) => return Err(other),
+            };
+            failed += u64::from(self.stored.end(owner, &id, Status::Failed, &stopped(&body)).await?);
+        }
+        Ok(failed)
     }
 
     /// Whether it is being generated on this node.
@@ -250,7 +304,7 @@ impl Background {
 
 impl Reservation {
     async fn run(self) {
-        let Self { slot, body, members, incoming } = self;
+        let Self { slot, body, members, serving } = self;
         let background = &slot.background;
         let (owner, id) = (slot.key.0, slot.key.1.as_str());
         let generated = async {
@@ -264,7 +318,7 @@ impl Reservation {
                     return Some((Status::Failed, failed(&body, "server_error", message)));
                 }
             }
-            Some(ended(background.gateway.serve(incoming).await, &body, &members).await)
+            Some(ended(serving.await, &body, &members, background.stored.limit_bytes()).await)
         };
         let ended = tokio::select! {
             ended = generated => ended,
@@ -278,6 +332,10 @@ impl Reservation {
                 let message = "The answer is larger than what can be stored.";
                 (Status::Failed, failed(&body, "response_too_large", message))
             }
+        };
+        let answer = match status == Status::Failed && background.stopping.load(Ordering::Relaxed) {
+            true => stopped(&body),
+            false => answer,
         };
         write_down(&background.stored, owner, id, status, &answer).await;
     }
@@ -310,25 +368,45 @@ fn queued(request: &ParsedRequest, members: &[(&'static str, String)]) -> String
 }
 
 /// What the gateway's answer makes of the response.
-async fn ended(answer: Response, queued: &str, members: &[(&'static str, String)]) -> (Status, String) {
-    let http_status = answer.status();
-    let body = to_bytes(answer.into_body(), ANSWER_LIMIT).await.unwrap_or_default();
-    let text = std::str::from_utf8(&body).unwrap_or_default();
-    if http_status != StatusCode::OK {
-        let (code, message) = refusal(text);
-        return (Status::Failed, failed(queued, &code, &message));
-    }
-    #[derive(Deserialize)]
-    struct Said {
-        status: Status,
-    }
-    match serde_json::from_str::<Said>(text) {
-        Ok(said) if !said.status.is_running() => (said.status, restate(text, members)),
-        Ok(_) | Err(_) => {
+async fn ended(
+    answer: Response,
+    queued: &str,
+    members: &[(&'static str, String)],
+    limit_bytes: usize,
+) -> (Status, String) {
+    let (head, body) = answer.into_parts();
+    let heard = match head.status == StatusCode::OK && is_event_stream(&head.headers) {
+        true => Heard::read(body, limit_bytes).await,
+        false => whole(head.status, body).await,
+    };
+    match heard {
+        Heard::Ended { status, body } => (status, restate(&body, members)),
+        Heard::Failed { code, message } => (Status::Failed, failed(queued, &code, &message)),
+        Heard::TooLarge => {
+            let message = "The answer is larger than what can be stored.";
+            (Status::Failed, failed(queued, "response_too_large", message))
+        }
+        Heard::Unreadable => {
             let message = "The model's provider gave no answer that can be read.";
             (Status::Failed, failed(queued, "server_error", message))
         }
     }
+}
+
+/// An answer that was not streamed: a refusal, or a provider that does not stream.
+async fn whole(http_status: StatusCode, body: Body) -> Heard {
+    let body = to_bytes(body, ANSWER_LIMIT).await.unwrap_or_default();
+    if http_status != StatusCode::OK {
+        let (code, message) = refusal(std::str::from_utf8(&body).unwrap_or_default());
+        return Heard::Failed { code, message };
+    }
+    Heard::of_object(&body)
+}
+
+fn json(body: String) -> Response {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 /// Code and message of an error body.

@@ -8,6 +8,7 @@
 pub mod background;
 pub mod compaction;
 mod completions;
+mod heard;
 mod keeping;
 mod metadata;
 mod purge;

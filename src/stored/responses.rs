@@ -235,6 +235,12 @@ pub(super) fn abandoned(body: &str) -> String {
     failed(body, "server_error", message)
 }
 
+/// The object of a response that the service, in stopping, did not wait for.
+pub(super) fn stopped(body: &str) -> String {
+    let message = "The service was stopped before this response was finished; create it again.";
+    failed(body, "service_stopped", message)
+}
+
 /// The object of a response that failed.
 pub(super) fn failed(body: &str, code: &str, message: &str) -> String {
     let error: Value = json!({ "code": code, "message": message });

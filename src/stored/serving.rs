@@ -16,8 +16,8 @@ use codexapi_protocols::request::ParsedRequest;
 use codexapi_protocols::restate::restate_event;
 use codexapi_protocols::sse::{Frame, SseSplitter};
 use futures::StreamExt;
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
 use http_body::Frame as BodyFrame;
 use http_body_util::{BodyExt, StreamBody};
 
@@ -60,8 +60,7 @@ impl Serving<'_> {
             },
         };
         if request.background {
-            let object = self.background.start(&request, previous, incoming).await?;
-            return Ok(json(object));
+            return self.background.start(&request, previous, incoming).await;
         }
         let keep = Keep::of(self.stored, owner, &request, previous)?;
         let response = self.gateway.serve(Incoming { body, parsed: Some(request), ..incoming }).await;
@@ -153,10 +152,4 @@ impl Recorder {
         }
         piece.freeze()
     }
-}
-
-fn json(body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -187,6 +187,8 @@ impl Stream {
 fn type_of(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => event.event_type(),
+        AnyEvent::Bonus(event) => event.event_type(),
+        AnyEvent::Cash(event) => event.event_type(),
         AnyEvent::Catalog(event) => event.event_type(),
         AnyEvent::Log(event) => event.event_type(),
         AnyEvent::Pricing(event) => event.event_type(),

@@ -73,6 +73,10 @@ pub enum Difference {
     Rule { event: EventName, what: String },
     #[error("{stream}: grants − charges + reversals − expiries = ${expected}, the balance is ${found}")]
     BalanceDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
+    #[error("{stream}: paid in − taken back − spent = ${expected}, the balance less the debt is ${found}")]
+    CashDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
+    #[error("wallet {account_id}, grant {grant_id}: {what} (position {position})")]
+    Given { account_id: String, grant_id: String, what: String, position: i64 },
     #[error("generation {generation_id}: {what} (position {position})")]
     Settlement { generation_id: String, what: String, position: i64 },
     #[error(

@@ -17,6 +17,8 @@ pub(super) async fn compare(
 ) -> Result<(), String> {
     match ours {
         AnyAggregate::Account(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Bonus(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Cash(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Catalog(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,

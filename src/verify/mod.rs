@@ -7,8 +7,10 @@
 //! equal a fresh fold up to their checkpoints; is no hold left behind. It stops at the first
 //! difference and names it: what follows from one broken event is no further news.
 
+mod cash;
 mod chains;
 mod difference;
+mod given;
 mod holds;
 mod independent;
 mod money;
@@ -86,6 +88,7 @@ pub struct Report {
     pub events: u64,
     pub streams: u64,
     pub wallets: u64,
+    pub cash_wallets: u64,
     pub generations: u64,
     pub seals: u64,
     pub sealed_up_to: i64,
@@ -146,6 +149,7 @@ async fn check(snapshot: &mut Snapshot, options: &VerifyOptions, report: &mut Re
     chains::check(snapshot, options, report).await?;
     seals::check(snapshot, options, report).await?;
     settlements::check(snapshot, report).await?;
+    given::check(snapshot).await?;
     projections::check(snapshot, options, report).await?;
     Ok(())
 }

@@ -3,12 +3,14 @@
 use codexapi_aggregates::any::AnyAggregate;
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 
+use super::cash::CashAudit;
 use super::difference::EventName;
 use super::wallets::WalletAudit;
 use super::{Difference, HoldTerms, Report, holds, rating};
 
 /// The running audit of one stream.
 pub(super) enum Audit {
+    Cash(Box<CashAudit>),
     Wallet(Box<WalletAudit>),
     Usage {
         generations: u64,
@@ -20,6 +22,7 @@ pub(super) enum Audit {
 impl Audit {
     pub fn of(aggregate_type: &str) -> Self {
         match aggregate_type {
+            "cash_wallet" => Self::Cash(Box::default()),
             "wallet" => Self::Wallet(Box::default()),
             "usage" => Self::Usage { generations: 0 },
             _ => Self::Nothing,
@@ -28,6 +31,7 @@ impl Audit {
 
     pub fn check(&mut self, event: &RecordedEvent, name: impl Fn() -> EventName) -> Result<(), Difference> {
         match (self, &event.event) {
+            (Self::Cash(audit), AnyEvent::Cash(cash_event)) => audit.check(cash_event, name),
             (Self::Wallet(audit), AnyEvent::Wallet(wallet_event)) => {
                 audit.check(wallet_event, event.position, name)
             }
@@ -48,6 +52,10 @@ impl Audit {
         report: &mut Report,
     ) -> Result<(), Difference> {
         match (self, fold) {
+            (Self::Cash(audit), AnyAggregate::Cash(wallet)) => {
+                report.cash_wallets += 1;
+                audit.adds_up(stream, wallet)
+            }
             (Self::Wallet(audit), AnyAggregate::Wallet(wallet)) => {
                 report.wallets += 1;
                 audit.adds_up(stream, wallet)?;

@@ -49,9 +49,9 @@ impl PlanAudit {
             WalletEvent::EntitlementEnded { entitlement_id, plan_id, taken_us, ends_at, at, .. } => {
                 self.ended(*entitlement_id, plan_id, *taken_us, *ends_at, *at)
             }
-            WalletEvent::EntitlementReinstated { entitlement_id, plan_id, starts_at, ends_at, at, .. } => {
-                self.reinstated(*entitlement_id, plan_id, *starts_at, *ends_at, *at)
-            }
+            WalletEvent::EntitlementReinstated {
+                entitlement_id, plan_id, starts_at, ends_at, at, ..
+            } => self.reinstated(*entitlement_id, plan_id, *starts_at, *ends_at, *at),
             WalletEvent::EntitlementExpired { plan_id, ends_at, at, .. } => {
                 let plan = self.plans.entry(plan_id.clone()).or_default();
                 if plan.ends_at() != Some(*ends_at) || ends_at > at {

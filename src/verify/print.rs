@@ -14,8 +14,8 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "seals     {}, to position {}", report.seals, report.sealed_up_to)?;
     writeln!(
         out,
-        "money     {} wallets, {} generations, {} open holds",
-        report.wallets, report.generations, report.open_holds
+        "money     {} wallets, {} generations, {} open holds, {} cash wallets",
+        report.wallets, report.generations, report.open_holds, report.cash_wallets
     )?;
     for checked in &report.projections {
         let (name, rows, position) = (&checked.projection, checked.rows, checked.position);

@@ -43,7 +43,7 @@ class Service:
     has_wallets = True
 
     def __init__(self, binaries, clients):
-        self.program = binaries / "codexapi"
+        self.binaries, self.program = binaries, binaries / "codexapi"
         self.folder = temporary_folder()
         self.processes = []
         try:
@@ -175,6 +175,7 @@ class SimulatorAlone:
     has_wallets = False
 
     def __init__(self, binaries, clients):
+        self.binaries = binaries
         self.folder = temporary_folder()
         copy_scenarios(clients)
         command = [binaries / "codexapi-simulator", "--listen", "127.0.0.1:0"]

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use codexapi::embedded::{
-    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FolderLock, Simulator,
-    SimulatorOptions,
+    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
+    FakeStripeOptions, FolderLock, Simulator, SimulatorOptions,
 };
 use futures::StreamExt;
 use serde::Deserialize;
@@ -268,4 +268,23 @@ fn a_parent_that_ends_in_order_stops_its_servers_first() {
         log.contains("received fast shutdown request") && log.contains("database system is shut down"),
         "{log}"
     );
+}
+
+#[tokio::test]
+async fn the_fake_stripe_keeps_its_address_and_its_objects_over_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = FakeStripeOptions::new(folder.path(), "sk_test_embedded");
+    let mut fake = FakeStripe::start(options).await.expect("started");
+    let base_url = fake.base_url().to_owned();
+    let client = codexapi::tls::http_client_builder().build().expect("a client");
+    let customers = || client.get(format!("{base_url}/v1/customers")).bearer_auth("sk_test_embedded");
+    let made = client.post(format!("{base_url}/v1/customers")).bearer_auth("sk_test_embedded").send().await;
+    assert_eq!(made.expect("an answer").status(), 200);
+
+    fake.kill9().expect("killed");
+    fake.restart().await.expect("restarted");
+    assert_eq!(fake.base_url(), base_url);
+    let listed: serde_json::Value = customers().send().await.expect("an answer").json().await.expect("JSON");
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1));
+    fake.stop().await.expect("stopped");
 }

@@ -1,6 +1,7 @@
 //! The one integration binary: one module per promise. One, because linking is most of what a test binary costs.
 
 mod business;
+mod cash;
 mod embedded;
 mod event_log;
 mod faults;

@@ -139,7 +139,7 @@ pub struct ModelRule {
     /// The longest a generation may take, every attempt included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline_secs: Option<u32>,
-    /// The longest a provider may say nothing.
+    /// The longest a provider may say nothing in a stream, before it begins or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_secs: Option<u32>,
 }

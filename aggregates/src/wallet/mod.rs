@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use events::{
     ChargedBy, ExpiryReason, GrantPart, GrantSource, ReleaseReason, ReversalReason, WalletEvent,
 };
-pub use grants::Grant;
+pub use grants::{Grant, MAX_GRANT};
 pub use hold::{PlaceHold, WORST_WEB_SEARCHES};
 pub use key_use::{HoldLimits, KeyUseNow};
 pub use refusal::WalletRefusal;

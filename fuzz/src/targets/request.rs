@@ -44,7 +44,7 @@ pub fn read(protocol: Protocol, body: &[u8], response: &[u8]) {
     forwarded(&parsed, &body);
     if protocol == Protocol::Responses {
         let run = reparsed(Protocol::Responses, &parsed.in_foreground());
-        assert!(!run.background && run.store == Some(false));
+        assert!(!run.background && run.store == Some(false) && run.stream);
         expanded(&parsed, response);
     }
 }

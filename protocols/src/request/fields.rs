@@ -128,6 +128,7 @@ impl Stored {
                 background: flag("background", fields.background)?,
                 places: Places {
                     store: at(fields.store),
+                    stream: at(fields.stream),
                     background: at(fields.background),
                     previous_response_id: at(fields.previous_response_id),
                     metadata: at(fields.metadata),

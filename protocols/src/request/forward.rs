@@ -66,6 +66,12 @@ pub(super) fn body(request: &ParsedRequest, upstream_model: &str) -> Bytes {
     edits.apply()
 }
 
+pub(super) fn asking_for_usage(request: ParsedRequest) -> ParsedRequest {
+    let mut edits = Edits::new(&request.body);
+    usage_edit(&request, &mut edits);
+    ParsedRequest::parse(request.protocol, &edits.apply()).unwrap_or(request)
+}
+
 /// Nothing is left with the provider, and what is ours to do is not asked of it.
 fn state_edits(request: &ParsedRequest, edits: &mut Edits) {
     let places = &request.places;

@@ -112,6 +112,7 @@ struct Places {
     /// `input` or `messages`.
     input: Option<Range<usize>>,
     store: Option<Range<usize>>,
+    stream: Option<Range<usize>>,
     background: Option<Range<usize>>,
     previous_response_id: Option<Range<usize>>,
     metadata: Option<Range<usize>>,
@@ -153,6 +154,11 @@ impl ParsedRequest {
         });
         let digests = std::sync::Arc::new(digests.collect());
         InputPrefix { digests, fixed_tokens: self.estimate.fixed_tokens }
+    }
+
+    /// The same request as one that asks for usage itself, where its stream hides that by default.
+    pub fn asking_for_usage(self) -> Self {
+        forward::asking_for_usage(self)
     }
 
     /// The body for a provider that knows the model as `upstream_model`. Changed are that name, what

@@ -66,12 +66,17 @@ impl ParsedRequest {
         edits.apply()
     }
 
-    /// The body of a background request as it is run: without `background`, and kept by nobody else.
+    /// The body of a background request as it is run: without `background`, kept by nobody else, and streamed,
+    /// so that who gives up early pays for little.
     pub fn in_foreground(&self) -> Bytes {
         let mut edits = Edits::new(&self.body);
-        match &self.places.store {
-            Some(at) => edits.replace(at.clone(), "false".into()),
-            None => edits.insert_first(r#""store":false,"#.into()),
+        for (name, at, value) in
+            [("store", &self.places.store, "false"), ("stream", &self.places.stream, "true")]
+        {
+            match at {
+                Some(at) => edits.replace(at.clone(), value.into()),
+                None => edits.insert_first(format!("\"{name}\":{value},")),
+            }
         }
         edits.remove_members([&self.places.background]);
         edits.apply()

@@ -322,11 +322,36 @@ fn a_conversation_goes_on_without_what_only_a_provider_that_stores_could_find() 
 }
 
 #[test]
-fn a_background_request_is_run_without_saying_so() {
+fn a_background_request_is_run_in_a_stream_and_without_saying_so() {
     let run = |body: &str| parse(Responses, body).unwrap().in_foreground();
-    assert_eq!(run(r#"{"model":"m","background":true}"#), r#"{"store":false,"model":"m"}"#);
-    let stored = r#"{"background":true,"model":"m","store":true}"#;
-    assert_eq!(run(stored), r#"{"model":"m","store":false}"#);
+    let streamed = r#"{"store":false,"stream":true,"model":"m"}"#;
+    assert_eq!(run(r#"{"model":"m","background":true}"#), streamed);
+    let stored = r#"{"background":true,"stream":null,"model":"m","store":true}"#;
+    assert_eq!(run(stored), r#"{"stream":true,"model":"m","store":false}"#);
+    let unstreamed = r#"{"stream":false,"model":"m","store":false,"background":true}"#;
+    assert_eq!(run(unstreamed), r#"{"stream":true,"model":"m","store":false}"#);
+}
+
+#[test]
+fn a_stream_whose_cost_is_wanted_asks_for_its_usage() {
+    for (protocol, body, asking) in [
+        (
+            Chat,
+            r#"{"model":"m","stream":true}"#,
+            r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+        ),
+        (
+            Completions,
+            r#"{"model":"m","prompt":"p","stream":true,"stream_options":{"include_usage":false}}"#,
+            r#"{"model":"m","prompt":"p","stream":true,"stream_options":{"include_usage":true}}"#,
+        ),
+        (Chat, r#"{"model":"m"}"#, r#"{"model":"m"}"#),
+        (Responses, r#"{"model":"m","stream":true}"#, r#"{"model":"m","stream":true}"#),
+    ] {
+        let asks = parse(protocol, body).unwrap().asking_for_usage();
+        assert_eq!(asks.body(), asking.as_bytes());
+        assert_eq!(asks.include_usage, asking != body);
+    }
 }
 
 // Estimate

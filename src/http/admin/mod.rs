@@ -16,6 +16,7 @@ mod policy_change;
 mod policy_view;
 pub mod provider_health;
 mod refusal;
+pub mod topup_codes;
 pub mod unlimited;
 pub mod users;
 

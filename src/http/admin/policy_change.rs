@@ -59,11 +59,12 @@ pub struct ModelDecision {
     pub label: Option<Option<String>>,
     /// Further names it may be asked for by; the whole list.
     pub aliases: Option<Vec<String>>,
-    /// The longest a generation may take, 1 to 3600.
+    /// The longest a generation may take, every attempt included, 1 to 3600; 3600 where none is set.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>)]
     pub deadline_secs: Option<Option<u32>>,
-    /// The longest a provider may say nothing, 1 to 1800.
+    /// The longest a provider may say nothing in a stream, before it begins or later, 1 to 1800; 300 where none is
+    /// set. An answer that is not streamed is bounded by `deadlineSecs` alone.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<u32>)]
     pub idle_secs: Option<Option<u32>>,

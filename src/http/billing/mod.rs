@@ -1,7 +1,11 @@
 //! What a customer reads about money.
 
+pub mod cash_wallet;
+pub mod email_discount;
 pub mod generations;
 pub mod plan_settings;
 pub mod plan_usage;
+mod refusal;
+pub mod share_credit;
 pub mod token_usage;
 pub mod wallet_status;

@@ -118,6 +118,7 @@ pub async fn compact(Path(id): Path<String>, parts: Parts) -> Result<Response, P
         request_id,
         arrived,
         checked: None,
+        admitted: None,
     };
     let answer = app.gateway.serve(incoming).await;
     if answer.status() != StatusCode::OK {

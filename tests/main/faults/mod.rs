@@ -10,3 +10,4 @@ mod postgres_lost;
 mod rebuilding;
 mod refusals;
 pub mod service;
+mod stopped;

@@ -17,6 +17,7 @@ use codexapi_aggregates::ids::NodeIncarnation;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::wallet::GrantSource;
 use codexapi_projections::checkpoint;
+use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{ConnectOptions, PgPool};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -115,6 +116,15 @@ impl World {
     /// SIGKILL: nothing runs after it.
     pub async fn kill_service(&mut self) {
         self.service.take().expect("a running service").kill().await.expect("killed");
+    }
+
+    /// SIGTERM, as an operator stops it; returns when it has ended.
+    pub async fn stop_service(&mut self) {
+        let mut service = self.service.take().expect("a running service");
+        let id = service.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        kill_process(id.expect("a process"), Signal::TERM).expect("told");
+        let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
+        ended.expect("it ends in time").expect("a child");
     }
 
     /// Waits until the service has killed itself at a crash point.

@@ -1,8 +1,11 @@
 //! Histories for read models: events as the rules would make them, from a few random steps.
 
 use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationReason, SuspensionReason};
+use codexapi_aggregates::cash::{CashAction, CashCommand, CashWallet, TokenOrder};
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
-use codexapi_aggregates::ids::{AccountId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId};
+use codexapi_aggregates::ids::{
+    AccountId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
+};
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};
 use codexapi_aggregates::time::Timestamp;
@@ -13,6 +16,7 @@ use codexapi_aggregates::usage::{
 use codexapi_aggregates::wallet::events::{
     ExpiryReason, GrantSource, ReleaseReason, ReversalReason, WalletEvent,
 };
+use cqrs_es::Aggregate;
 use uuid::Uuid;
 
 /// 2026-10-03T00:00:00Z: within a month of it the clocks change on Lord Howe, in Europe and in America.
@@ -51,6 +55,8 @@ pub struct History {
     ids: u128,
     /// Each account's first key.
     keys: Vec<KeyId>,
+    cash: [CashWallet; ACCOUNTS as usize],
+    cash_payments: Vec<(u8, GrantId)>,
 }
 
 pub fn account(number: u8) -> AccountId {
@@ -78,6 +84,7 @@ impl History {
             0 => {
                 self.grant(number, i64::from(step.amount) * 100);
                 self.govern(number, step.amount);
+                self.move_cash(number, step.amount);
             }
             1..=3 => self.hold(number, i64::from(step.amount)),
             4 | 5 if !self.open.is_empty() => {
@@ -124,6 +131,35 @@ impl History {
         if number == 0 {
             let event = AccountEvent::KeyRevoked { key_id, reason: RevocationReason::Rotated, at };
             self.push(&stream, AnyEvent::Account(event));
+        }
+    }
+
+    /// Whatever the Cash Wallet allows of it.
+    fn move_cash(&mut self, number: u8, amount: u16) {
+        let (id, now) = (Uuid::from_u128(self.id()), self.now());
+        let amount_micro = MicroUsd(i64::from(amount) + 1);
+        let paid = self.cash_payments.iter().rev().find(|(of, _)| *of == number).map(|(_, id)| *id);
+        let action = match (amount % 5, paid) {
+            (0, Some(payment_id)) => CashAction::TakeBack { payment_id, amount_micro },
+            (1, Some(payment_id)) => CashAction::Reinstate { payment_id, amount_micro },
+            (2, _) => CashAction::PayCommission { commission_id: CommissionId(id), amount_micro },
+            (3, _) => CashAction::BuyTokens(TokenOrder {
+                purchase_id: GrantId(id),
+                plan_id: "pack".into(),
+                quantity: 2,
+                price_micro: amount_micro,
+                credit_micro: amount_micro,
+            }),
+            _ => CashAction::TopUp { payment_id: GrantId(id), amount_micro },
+        };
+        if let CashAction::TopUp { payment_id, .. } = &action {
+            self.cash_payments.push((number, *payment_id));
+        }
+        let cash = &mut self.cash[usize::from(number)];
+        let Ok(events) = cash.decide(CashCommand { action, now }) else { return };
+        events.iter().for_each(|event| cash.apply(event.clone()));
+        for event in events {
+            self.push(&account(number).to_string(), AnyEvent::Cash(event));
         }
     }
 

@@ -31,6 +31,8 @@ fn parts(event: &AnyEvent) -> (&'static str, String, String) {
     match event {
         AnyEvent::Account(event) => ("account", event.event_type(), json(event)),
         AnyEvent::Catalog(event) => ("catalog", event.event_type(), json(event)),
+        AnyEvent::Bonus(event) => ("bonus", event.event_type(), json(event)),
+        AnyEvent::Cash(event) => ("cash_wallet", event.event_type(), json(event)),
         AnyEvent::Log(event) => ("log", event.event_type(), json(event)),
         AnyEvent::Pricing(event) => ("pricing", event.event_type(), json(event)),
         AnyEvent::Routing(event) => ("routing", event.event_type(), json(event)),

@@ -49,6 +49,9 @@ async fn refused(world: &World, scene: &Scene, customer: &Customer, expected: Ex
     check_openai(&run(hello(scene, Protocol::Chat, true)).await, expected);
     check_openai(&run(hello(scene, Protocol::Completions, false)).await, expected);
     check_openai(&run(hello(scene, Protocol::Responses, true)).await, expected);
+    let mut background = hello(scene, Protocol::Responses, false);
+    background.body["background"] = true.into();
+    check_openai(&run(background).await, expected);
     let claude =
         hello(scene, Protocol::Messages, true).header("user-agent", "claude-cli/2.0.1 (external, cli)");
     // Claude Code shows words of its own for a 404.

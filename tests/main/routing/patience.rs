@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use codexapi_aggregates::routing::ModelRule;
-use codexapi_aggregates::usage::Protocol;
+use codexapi_aggregates::usage::{Outcome, Protocol};
 use futures::StreamExt;
 use serde_json::json;
 
@@ -32,6 +32,42 @@ async fn a_models_deadline_ends_an_answer_that_does_not_come_to_an_end() {
     assert_eq!(world.front.served(&scene.upstream), ["one"]);
     assert!(!streamed.is_success(Protocol::Chat, true), "{}", streamed.text);
     assert_eq!(settled.only_settlement().charged_micro.0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_does_not_begin_is_given_up_and_a_whole_answer_is_thought_about_for_longer() {
+    let world = World::start(&[]).await;
+    let late = Manner::Late(Duration::from_secs(3));
+    let scene = world.scene(&[("one", &[Manner::Silent, late]), ("two", &[])]).await;
+    world.rule(&scene, ModelRule { idle_secs: Some(1), ..ModelRule::default() }).await;
+    // The rule names no deadline: only the silence can end the wait within the test's time.
+    let (told, ledger) = asked(&world, &hello(&scene, Protocol::Chat, true)).await;
+    assert_eq!(told.status, 503, "{}", told.text);
+    ledger.assert_only_released();
+    let (told, ledger) = asked(&world, &hello(&scene, Protocol::Chat, false)).await;
+    assert_eq!(told.status, 200, "{}", told.text);
+    assert_eq!(ledger.only_settlement().charged_micro.0, COST);
+    assert_eq!(world.front.served(&scene.upstream), ["one", "one"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_before_its_stream_begins_is_not_waited_for_longer_than_a_drain() {
+    let world = World::start(&[("CODEXAPI_DRAIN_SECONDS", "1")]).await;
+    let scene = world.scene(&[("one", &[Manner::Silent])]).await;
+    let customer = world.deployment.customer(BALANCE).await;
+    let ask = hello(&scene, Protocol::Chat, true);
+    let leaving = tokio::spawn({
+        let (client, token, body) =
+            (world.deployment.client.clone(), customer.token.clone(), ask.body.clone());
+        let url = format!("{}{}", world.deployment.url, ask.path());
+        async move { client.post(url).bearer_auth(token).json(&body).send().await }
+    });
+    world.front.sees(&scene.upstream, 1).await;
+    leaving.abort();
+    let ledger = world.deployment.ledger(customer.account_id).await;
+    let settled = ledger.only_settlement();
+    assert_eq!((settled.outcome, settled.usage.output), (Outcome::DrainLimit, 0));
+    assert_eq!(settled.charged_micro.0, ask.estimated_input() * INPUT_RATE);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,6 +142,26 @@ async fn the_cost_stands_in_the_last_usage_for_those_who_ask_and_in_nobody_elses
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_hides_its_usage_shows_it_with_its_cost_to_those_who_ask() {
+    let world = World::start(&[]).await;
+    for (client, upstream) in [
+        (Protocol::Chat, Protocol::Chat),
+        (Protocol::Chat, Protocol::Messages),
+        (Protocol::Completions, Protocol::Chat),
+    ] {
+        let scene = world.scene(&[(name_of(upstream), &[])]).await;
+        let customer = world.deployment.customer(BALANCE).await;
+        let mut ask = hello(&scene, client, true);
+        ask.body.as_object_mut().expect("an object").remove("stream_options");
+        let unasked = ask.run(&world.deployment, &customer).await;
+        assert!(!unasked.text.contains("\"usage\":{"), "{}", unasked.text);
+        let told = ask.header("x-codexapi-include-cost", "true").run(&world.deployment, &customer).await;
+        let cost = note(&told, true).map(|note| note["costMicro"].clone());
+        assert_eq!(cost, Some(json!(COST)), "{client:?} over {upstream:?}: {}", told.text);
+    }
+}
+
 /// What the usage of the answer says of its cost.
 fn note(told: &Told, stream: bool) -> Option<Value> {
     let of = |data: &Value| {

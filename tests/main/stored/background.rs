@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use codexapi::gateway::AttemptLabels;
 use codexapi::stored::background::Background;
 use codexapi_aggregates::ids::NodeIncarnation;
+use codexapi_aggregates::usage::Outcome;
 use http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Api, execute, refusal, text_of, with_model};
 use crate::harness::wait_for;
-use crate::money::{Deployment, INPUT_RATE, OUTPUT_RATE};
+use crate::money::{Deployment, INPUT_RATE, MODEL, OUTPUT_RATE};
 
 /// Long enough that nothing finishes before it is cancelled.
 const SLOW_MS: u64 = 3_000;
@@ -69,55 +71,122 @@ async fn a_background_response_is_polled_to_its_end_under_its_first_id() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_is_a_failed_response_with_its_code() {
+async fn what_the_gateway_refuses_is_refused_at_once_and_leaves_nothing() {
     let deployment = Deployment::start(&[]).await;
     let poor = Api { deployment: &deployment, token: deployment.customer(0).await.token };
-    let response = finished(&poor, text_of(&start(&poor, json!({"input": "hello"})).await, "id")).await;
-    assert_eq!(
-        (&response["status"], &response["error"]["code"]),
-        (&json!("failed"), &json!("insufficient_credit"))
-    );
-    assert!(text_of(&response["error"], "message").contains("Top up"));
+    let asked = |model: &str| json!({"model": model, "input": "hello", "background": true});
+    let answer = poor.post("/v1/responses", &asked(MODEL)).await;
+    assert_eq!(refusal(&answer), (402, "insufficient_credit", &Value::Null));
     let rich = Api::new(&deployment).await;
-    let told = r#"x [[sim:{"error":{"status":400,"code":"no","message":"not so"}}]]"#;
-    let response = finished(&rich, text_of(&start(&rich, json!({"input": told})).await, "id")).await;
-    assert_eq!((&response["status"], &response["error"]["message"]), (&json!("failed"), &json!("not so")));
-    let cut = r#"x [[sim:{"finish":"length"}]]"#;
-    let response = finished(&rich, text_of(&start(&rich, json!({"input": cut})).await, "id")).await;
-    assert_eq!(response["status"], "incomplete");
+    let answer = rich.post("/v1/responses", &asked("nobodys-model")).await;
+    assert_eq!(refusal(&answer), (404, "model_not_found", &Value::Null));
+    assert_eq!(super::rows(&deployment).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_response_stays_cancelled_and_is_charged_what_it_cost() {
+async fn what_waits_for_credit_is_queued_and_then_generated() {
+    let deployment = Deployment::start(&[("CODEXAPI_LEAK_FLOOR_USD", "0")]).await;
+    let customer = deployment.customer(2_000).await;
+    let api = Api { deployment: &deployment, token: customer.token.clone() };
+    let told = |directive: &str| json!({"input": format!("x [[sim:{directive}]]"), "max_output_tokens": 200});
+    let first = start(&api, told(r#"{"first_byte_delay_ms":4000,"output_tokens":5}"#)).await;
+    deployment.held(customer.account_id).await;
+    let second = start(&api, told(r#"{"output_tokens":5}"#)).await;
+    assert_eq!(fetch(&api, text_of(&second, "id")).await["status"], "queued");
+    for id in [text_of(&first, "id"), text_of(&second, "id")] {
+        assert_eq!(finished(&api, id).await["status"], "completed");
+    }
+    deployment.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_is_a_failed_response_with_its_code() {
+    let deployment = Deployment::start(&[]).await;
+    let api = Api::new(&deployment).await;
+    let told = r#"x [[sim:{"error":{"status":400,"code":"no","message":"not so"}}]]"#;
+    let response = finished(&api, text_of(&start(&api, json!({"input": told})).await, "id")).await;
+    assert_eq!((&response["status"], &response["error"]["message"]), (&json!("failed"), &json!("not so")));
+    let broken = r#"x [[sim:{"mid_stream_error":{"after":2},"delta_count":5,"output_tokens":5}]]"#;
+    let response = finished(&api, text_of(&start(&api, json!({"input": broken})).await, "id")).await;
+    assert_eq!(response["status"], "failed");
+    assert!(text_of(&response["error"], "message").contains("failed before its answer was complete"));
+    let cut = r#"x [[sim:{"finish":"length"}]]"#;
+    let response = finished(&api, text_of(&start(&api, json!({"input": cut})).await, "id")).await;
+    assert_eq!(response["status"], "incomplete");
+}
+
+/// Waits until the provider has begun an answer.
+async fn answered(deployment: &Deployment) {
+    let began = AttemptLabels { provider: "simulator".into(), model: MODEL.into(), outcome: "answered" };
+    let attempts = &deployment.app.gateway.traffic().attempts;
+    wait_for("an answer that has begun", async || (attempts.get_or_create(&began).get() > 0).then_some(()))
+        .await;
+}
+
+/// A response of 60 000 tokens, of which a few have come.
+async fn long(api: &Api<'_>) -> String {
+    let told = r#"go on [[sim:{"output_tokens":60000,"delta_count":2000,"chunk_delay_ms":50}]]"#;
+    let id = text_of(&start(api, json!({"input": told})).await, "id").to_owned();
+    answered(api.deployment).await;
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cancels_or_deletes_pays_for_what_was_made_until_then() {
+    for method in [Method::POST, Method::DELETE] {
+        let deployment = Deployment::start(&[("CODEXAPI_DRAIN_TOKENS", "100")]).await;
+        let customer = deployment.customer(super::BALANCE).await;
+        let api = Api { deployment: &deployment, token: customer.token.clone() };
+        let id = long(&api).await;
+        assert_eq!(fetch(&api, &id).await["status"], "in_progress");
+        let path = format!("/v1/responses/{id}");
+        let (url, after) = match method {
+            Method::POST => (format!("{path}/cancel"), 200),
+            _ => (path.clone(), 404),
+        };
+        assert_eq!(api.json(method, &url, None).await.0, 200);
+        let ledger = deployment.ledger(customer.account_id).await;
+        let settled = ledger.only_settlement();
+        assert_eq!(settled.outcome, Outcome::DrainLimit);
+        assert!(settled.usage.output < 30_000, "{} tokens were charged", settled.usage.output);
+        let (status, response) = api.get(&path).await;
+        assert_eq!(status, after, "{response}");
+        assert!(status == 404 || response["status"] == "cancelled", "{response}");
+        deployment.verify().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_response_that_ends_in_time_is_charged_what_it_cost() {
     let deployment = Deployment::start(&[]).await;
     let customer = deployment.customer(super::BALANCE).await;
     let api = Api { deployment: &deployment, token: customer.token.clone() };
-    let script = format!("{}/_script", deployment.upstream);
-    let told = json!({"match": "costs", "directive": {"first_byte_delay_ms": SLOW_MS, "tag": "cancelled"}});
-    let laid_down = deployment.client.post(&script).body(told.to_string()).send().await;
-    assert!(laid_down.expect("an answer").status().is_success());
-    let begun = start(&api, json!({"input": "this costs something"})).await;
-    let id = text_of(&begun, "id");
-    wait_for("a request that has reached the provider", async || {
-        let waiting = deployment.client.get(&script).send().await.expect("an answer");
-        let waiting: Value = waiting.json().await.expect("JSON");
-        (waiting["entries"] == json!([])).then_some(())
-    })
-    .await;
-    assert_eq!(fetch(&api, id).await["status"], "in_progress");
+    let told = format!(r#"x [[sim:{{"first_byte_delay_ms":{SLOW_MS},"tag":"cancelled"}}]]"#);
+    let id = text_of(&start(&api, json!({"input": told})).await, "id").to_owned();
+    answered(&deployment).await;
     let (status, cancelled) = api.json(Method::POST, &format!("/v1/responses/{id}/cancel"), None).await;
     assert_eq!((status, text_of(&cancelled, "status")), (200, "cancelled"));
-    let ledger = wait_for("a settlement", async || {
-        let ledger = deployment.ledger(customer.account_id).await;
-        (ledger.charges() + ledger.releases() == 1).then_some(ledger)
-    })
-    .await;
+    let ledger = deployment.ledger(customer.account_id).await;
     let bills = deployment.bills("cancelled").await;
     let of = |field: &str| bills[0][field].as_i64().expect("a count");
     let billed = of("input_tokens") * INPUT_RATE + of("output_tokens") * OUTPUT_RATE;
     assert_eq!(ledger.only_settlement().charged_micro.0, billed);
-    assert_eq!(fetch(&api, id).await["status"], "cancelled");
+    assert_eq!(fetch(&api, &id).await["status"], "cancelled");
     deployment.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_while_the_service_stops_says_so() {
+    let deployment = Deployment::start(&[]).await;
+    let api = Api::new(&deployment).await;
+    let told = r#"x [[sim:{"first_byte_delay_ms":500,"cut_at_byte":10}]]"#;
+    let id = text_of(&start(&api, json!({"input": told})).await, "id").to_owned();
+    deployment.app.background.stop();
+    let response = finished(&api, &id).await;
+    assert_eq!(
+        (&response["status"], &response["error"]["code"]),
+        (&json!("failed"), &json!("service_stopped"))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -142,8 +142,20 @@ async fn a_plan_covers_the_codex_cli_with_gpt_5_5_and_refuses_all_else_before_an
     let cases = [
         ("/v1/messages", CLAUDE, messages.clone(), StatusCode::FORBIDDEN, "permission_error"),
         ("/v1/responses", CODEXCLAUDE, responses("gpt-5.5", false), StatusCode::BAD_REQUEST, "outside_plan"),
-        ("/v1/responses", CODEX, responses("claude-opus-4-8", false), StatusCode::BAD_REQUEST, "outside_plan"),
-        ("/v1/chat/completions", ("user-agent", "OpenAI/Python 2.0"), chat, StatusCode::FORBIDDEN, "outside_plan"),
+        (
+            "/v1/responses",
+            CODEX,
+            responses("claude-opus-4-8", false),
+            StatusCode::BAD_REQUEST,
+            "outside_plan",
+        ),
+        (
+            "/v1/chat/completions",
+            ("user-agent", "OpenAI/Python 2.0"),
+            chat,
+            StatusCode::FORBIDDEN,
+            "outside_plan",
+        ),
     ];
     for (path, header, body, status, code) in cases {
         let told = send(&fleet, &token, path, header, &body).await;
@@ -151,8 +163,7 @@ async fn a_plan_covers_the_codex_cli_with_gpt_5_5_and_refuses_all_else_before_an
         assert!(told.text.contains(outside) && told.text.contains(code), "{path}: {}", told.text);
         assert!(told.text.contains("walletOutsideScope"), "the switch is named: {}", told.text);
     }
-    let streamed =
-        send(&fleet, &token, "/v1/responses", CODEX, &responses("claude-opus-4-8", true)).await;
+    let streamed = send(&fleet, &token, "/v1/responses", CODEX, &responses("claude-opus-4-8", true)).await;
     assert_eq!(streamed.status, StatusCode::OK);
     assert!(streamed.text.contains("\"code\":\"invalid_prompt\"") && streamed.text.contains(outside));
     assert_eq!(asked(&fleet).await, 1, "no provider heard of what was refused");
@@ -188,7 +199,11 @@ async fn past_fair_use_the_customer_is_told_when_it_begins_anew_and_which_switch
     assert!(streamed.text.contains("\"code\":\"invalid_prompt\""), "a person is told, nothing retries");
     let whole = codex(&fleet, &token).await;
     assert_eq!(whole.status, StatusCode::BAD_REQUEST);
-    assert!(whole.text.contains("fair_use_reached") && whole.text.contains("walletPastFairUse"), "{}", whole.text);
+    assert!(
+        whole.text.contains("fair_use_reached") && whole.text.contains("walletPastFairUse"),
+        "{}",
+        whole.text
+    );
     assert_eq!(asked(&fleet).await, 1);
     let shown = read(&fleet, &token, "/api/v1/wallet/status").await;
     let window = &shown["plans"][0]["windows"][0];
@@ -205,7 +220,9 @@ async fn past_fair_use_the_customer_is_told_when_it_begins_anew_and_which_switch
     assert_eq!(paid.status, StatusCode::OK, "{}", paid.text);
     assert_ne!(paid.headers["x-codexapi-cost-micro"], "0");
     // A wider limit counts from the next request on.
-    fleet.set("/billing/fup-settings", &json!({ "windows": [{ "hours": 5, "limitMicro": 90_000_000 }] })).await;
+    fleet
+        .set("/billing/fup-settings", &json!({ "windows": [{ "hours": 5, "limitMicro": 90_000_000 }] }))
+        .await;
     assert_eq!(codex(&fleet, &token).await.headers["x-codexapi-cost-micro"], "0");
     assert_verified(&fleet).await;
 }
@@ -221,8 +238,7 @@ async fn nothing_a_customer_reads_tells_a_plans_limits_rates_or_computed_costs()
     let whole = send(&fleet, &token, "/v1/responses", CODEX, &responses("gpt-5.5", false)).await;
     let streamed = send(&fleet, &token, "/v1/responses", CODEX, &responses("gpt-5.5", true)).await;
     assert_eq!((whole.status, streamed.status), (StatusCode::OK, StatusCode::OK));
-    let refused =
-        send(&fleet, &token, "/v1/responses", CODEX, &responses("claude-opus-4-8", false)).await;
+    let refused = send(&fleet, &token, "/v1/responses", CODEX, &responses("claude-opus-4-8", false)).await;
 
     let charges = fleet.events("wallet.usage_charged").await;
     let charged: Vec<&Value> = charges.iter().map(|(_, payload)| &payload["UsageCharged"]).collect();
@@ -230,7 +246,10 @@ async fn nothing_a_customer_reads_tells_a_plans_limits_rates_or_computed_costs()
     let mut secrets = vec![SHORT_LIMIT, LONG_LIMIT, INPUT_RATE, OUTPUT_RATE];
     for charge in &charged {
         assert_eq!(charge["charged_micro"], 0);
-        assert_eq!((&charge["cost_micro"], &charge["shortfall_micro"]), (&charge["covered_by_plan_micro"], &json!(0)));
+        assert_eq!(
+            (&charge["cost_micro"], &charge["shortfall_micro"]),
+            (&charge["covered_by_plan_micro"], &json!(0))
+        );
         let of = |amount: &Value| amount.as_i64().expect("an amount");
         assert!(of(&charge["cost_micro"]) > 0 && of(&charge["plan"]["used_micro"]) > 0);
         secrets.extend([of(&charge["cost_micro"]), of(&charge["plan"]["used_micro"])]);
@@ -238,7 +257,10 @@ async fn nothing_a_customer_reads_tells_a_plans_limits_rates_or_computed_costs()
 
     let id = charged[0]["generation_id"].as_str().expect("an id");
     let shown = read(&fleet, &token, &format!("/api/v1/generations/{id}")).await;
-    assert_eq!((&shown["charge"]["coveredByPlan"], &shown["charge"]["planId"]), (&json!(true), &json!("unlimited")));
+    assert_eq!(
+        (&shown["charge"]["coveredByPlan"], &shown["charge"]["planId"]),
+        (&json!(true), &json!("unlimited"))
+    );
     assert!(shown["usage"]["outputTokens"].as_i64() > Some(0), "tokens are shown");
     let mut told = vec![whole.text, streamed.text, refused.text, shown.to_string()];
     for headers in [whole.headers, streamed.headers, refused.headers] {
@@ -282,14 +304,18 @@ async fn operators_grant_hours_once_and_see_who_has_which_plan() {
     let again = fleet.set(&path, &body).await;
     assert_eq!((&first["replayed"], &again["replayed"]), (&json!(false), &json!(true)));
     assert_eq!((&again["entitlementId"], &again["endsAt"]), (&first["entitlementId"], &first["endsAt"]));
-    let more = fleet.set(&path, &json!({ "hours": 2, "planId": "unlimited-promo", "idempotencyKey": "more" })).await;
+    let more =
+        fleet.set(&path, &json!({ "hours": 2, "planId": "unlimited-promo", "idempotencyKey": "more" })).await;
     assert_eq!(more["startsAt"], first["endsAt"], "time of one plan follows on");
 
     fleet.service.projected("entitlements", more["positions"][0].as_i64().expect("a position")).await;
     let billing = fleet.read("/billing?limit=10").await;
     let user = &billing["users"][0];
     assert_eq!(user["userId"], created.account_id.to_string());
-    assert_eq!((&user["plans"][0]["planId"], &user["plans"][0]["running"]), (&json!("unlimited-promo"), &json!(true)));
+    assert_eq!(
+        (&user["plans"][0]["planId"], &user["plans"][0]["running"]),
+        (&json!("unlimited-promo"), &json!(true))
+    );
     assert_eq!(user["plans"][0]["endsAt"], more["endsAt"]);
     let plans = billing["settings"]["plans"].as_array().expect("plans");
     assert!(plans.iter().any(|plan| plan["planId"] == "exit-intent" && plan["visibility"] == "exit_intent"));
@@ -302,9 +328,15 @@ async fn operators_grant_hours_once_and_see_who_has_which_plan() {
 async fn the_promos_assumptions_and_what_is_sold_are_audited_settings() {
     let fleet = Fleet::start().await;
     let before = fleet.read("/billing/unlimited-promo").await;
-    assert_eq!((&before["priceMicro"], &before["hours"], &before["maxQuantity"]), (&json!(99_000_000), &json!(240), &json!(5)));
+    assert_eq!(
+        (&before["priceMicro"], &before["hours"], &before["maxQuantity"]),
+        (&json!(99_000_000), &json!(240), &json!(5))
+    );
     let set = fleet.set("/billing/unlimited-promo", &json!({ "inputMicro": 4_000_000 })).await;
-    assert_eq!((&set["planId"], &set["fairUse"]["inputUsd"]), (&json!("unlimited-promo"), &json!("4.000000")));
+    assert_eq!(
+        (&set["planId"], &set["fairUse"]["inputUsd"]),
+        (&json!("unlimited-promo"), &json!("4.000000"))
+    );
     assert_eq!(set["fairUse"]["outputMicro"], before["fairUse"]["outputMicro"], "what is left out stays");
     assert_eq!(fleet.read("/billing/unlimited-promo").await["fairUse"], set["fairUse"]);
     let again = fleet.set("/billing/unlimited-promo", &json!({ "inputMicro": 4_000_000 })).await;
@@ -312,8 +344,10 @@ async fn the_promos_assumptions_and_what_is_sold_are_audited_settings() {
     let events = fleet.events("catalog.fair_use_set").await;
     assert_eq!((events.len(), events[0].0.as_str()), (1, "operator:static-admin-1"));
 
-    let sold = fleet.set("/billing/settings", &json!({ "planId": "titan", "creditMicro": 1_300_000_000 })).await;
-    let titan = sold["settings"]["plans"].as_array().expect("plans").iter().find(|plan| plan["planId"] == "titan");
+    let sold =
+        fleet.set("/billing/settings", &json!({ "planId": "titan", "creditMicro": 1_300_000_000 })).await;
+    let titan =
+        sold["settings"]["plans"].as_array().expect("plans").iter().find(|plan| plan["planId"] == "titan");
     assert_eq!(titan.expect("titan")["creditUsd"], "1300.000000");
     fleet.set("/billing/settings", &json!({ "planId": "titan", "onSale": false })).await;
     let refusals = [
@@ -334,9 +368,24 @@ async fn the_promos_assumptions_and_what_is_sold_are_audited_settings() {
     let hours = [
         (id.to_string(), json!({ "hours": 0, "idempotencyKey": "k" }), 400, "hours_out_of_range"),
         (id.to_string(), json!({ "hours": 1, "idempotencyKey": "" }), 400, "invalid_idempotency_key"),
-        (id.to_string(), json!({ "hours": 1, "planId": "apex", "idempotencyKey": "k" }), 409, "plan_buys_credit"),
-        (id.to_string(), json!({ "hours": 1, "planId": "none", "idempotencyKey": "k" }), 404, "plan_not_found"),
-        (uuid::Uuid::from_u128(1).to_string(), json!({ "hours": 1, "idempotencyKey": "k" }), 404, "account_not_found"),
+        (
+            id.to_string(),
+            json!({ "hours": 1, "planId": "apex", "idempotencyKey": "k" }),
+            409,
+            "plan_buys_credit",
+        ),
+        (
+            id.to_string(),
+            json!({ "hours": 1, "planId": "none", "idempotencyKey": "k" }),
+            404,
+            "plan_not_found",
+        ),
+        (
+            uuid::Uuid::from_u128(1).to_string(),
+            json!({ "hours": 1, "idempotencyKey": "k" }),
+            404,
+            "account_not_found",
+        ),
         ("me".into(), json!({ "hours": 1, "idempotencyKey": "k" }), 400, "invalid_user_id"),
     ];
     for (user, body, status, code) in hours {
@@ -355,7 +404,10 @@ async fn what_a_plan_covered_is_not_billed_again_when_the_wallet_pays() {
         json!({ "model": "gpt-5.5", "input": items, "max_output_tokens": 16, "prompt_cache_key": "thread" })
     };
     let first = send(&fleet, &token, "/v1/responses", CODEX, &turn(&["a long story"])).await;
-    assert_eq!((first.status, &first.headers["x-codexapi-cost-micro"]), (StatusCode::OK, &"0".parse().unwrap()));
+    assert_eq!(
+        (first.status, &first.headers["x-codexapi-cost-micro"]),
+        (StatusCode::OK, &"0".parse().unwrap())
+    );
     let on = json!({ "walletPastFairUse": true });
     fleet.service.post("/api/v1/plan-settings", &[("x-api-key", &token)], on.to_string()).await;
     fleet.set("/billing/fup-settings", &json!({ "windows": [{ "hours": 5, "limitMicro": 1 }] })).await;
@@ -365,7 +417,8 @@ async fn what_a_plan_covered_is_not_billed_again_when_the_wallet_pays() {
     let [first, second] = [&settled[0].1["GenerationSettled"], &settled[1].1["GenerationSettled"]];
     assert_eq!(first["plan"]["plan_id"], "unlimited");
     assert_eq!(second["plan"], Value::Null);
-    let input = first["usage"]["input"].as_i64().unwrap() + first["usage"]["cached_input"].as_i64().unwrap_or(0);
+    let input =
+        first["usage"]["input"].as_i64().unwrap() + first["usage"]["cached_input"].as_i64().unwrap_or(0);
     assert_eq!(second["already_billed_tokens"].as_i64(), Some(input), "{second}");
     assert_verified(&fleet).await;
 }

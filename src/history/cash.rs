@@ -1,0 +1,53 @@
+//! What happened to a Cash Wallet, and what an account was given beyond what it pays for, in a few words.
+
+use codexapi_aggregates::bonus::BonusEvent;
+use codexapi_aggregates::cash::CashEvent;
+
+pub(super) fn of_cash(event: &CashEvent) -> String {
+    let what = match event {
+        CashEvent::ToppedUp { payment_id, amount_micro, .. } => {
+            format!("+${amount_micro} payment {payment_id}")
+        }
+        CashEvent::PaymentTakenBack { payment_id, amount_micro, .. } => {
+            format!("-${amount_micro} of payment {payment_id} taken back")
+        }
+        CashEvent::PaymentReinstated { payment_id, amount_micro, .. } => {
+            format!("+${amount_micro} of payment {payment_id} reinstated")
+        }
+        CashEvent::CommissionPaid { commission_id, amount_micro, .. } => {
+            format!("+${amount_micro} commission {commission_id}")
+        }
+        CashEvent::CommissionTakenBack { commission_id, amount_micro, .. } => {
+            format!("-${amount_micro} of commission {commission_id} taken back")
+        }
+        CashEvent::CommissionReinstated { commission_id, amount_micro, .. } => {
+            format!("+${amount_micro} of commission {commission_id} reinstated")
+        }
+        CashEvent::TokensBought { purchase_id, plan_id, quantity, amount_micro, credit_micro, .. } => {
+            format!(
+                "-${amount_micro} for {quantity} × {plan_id}, ${credit_micro} of credit, grant {purchase_id}"
+            )
+        }
+    };
+    format!("{what}; balance ${}, debt ${}", event.balance(), event.debt())
+}
+
+pub(super) fn of_bonus(event: &BonusEvent) -> String {
+    match event {
+        BonusEvent::ShareCreditClaimed { grant_id, amount_micro, .. } => {
+            format!("${amount_micro} for sharing, grant {grant_id}")
+        }
+        BonusEvent::CodeIssued { code, kind, basis_points, .. } => {
+            format!("{kind:?} code {code}: {basis_points} basis points more")
+        }
+        BonusEvent::CodeApplied { code_id, payment_id, credit_micro, bonus_micro, .. } => {
+            format!("code {code_id} adds ${bonus_micro} to the ${credit_micro} of payment {payment_id}")
+        }
+        BonusEvent::CodeReturned { code_id, payment_id, .. } => {
+            format!("code {code_id} is back from payment {payment_id}")
+        }
+        BonusEvent::CodeUsed { code_id, payment_id, .. } => {
+            format!("code {code_id} is used by payment {payment_id}")
+        }
+    }
+}
