@@ -128,6 +128,7 @@ impl Gateway {
             ceiling_tokens: offer.context_tokens + max_output_tokens,
             worst_micro: MicroUsd(i64::MAX),
             balance_micro: None,
+            by_plan: false,
             limits: KeyHeadroom::default(),
             deadline: incoming.arrived + deadline_of(&route),
             idle: idle_of(&route),

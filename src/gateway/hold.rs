@@ -43,6 +43,7 @@ impl Gateway {
         };
         generation.worst_micro = placed.worst_micro;
         generation.balance_micro = Some(placed.balance_micro);
+        generation.by_plan = placed.by_plan;
         if hold.limits != HoldLimits::default() {
             generation.limits = self.headroom(account_id, &hold).await?;
         }
@@ -103,15 +104,18 @@ impl Gateway {
 struct Placed {
     worst_micro: MicroUsd,
     balance_micro: MicroUsd,
+    by_plan: bool,
 }
 
 fn placed_in(events: &[WalletEvent]) -> Placed {
     events
         .iter()
         .find_map(|event| match event {
-            WalletEvent::HoldPlaced { worst_micro, balance_micro, .. } => {
-                Some(Placed { worst_micro: *worst_micro, balance_micro: *balance_micro })
-            }
+            WalletEvent::HoldPlaced { worst_micro, balance_micro, plan, .. } => Some(Placed {
+                worst_micro: *worst_micro,
+                balance_micro: *balance_micro,
+                by_plan: plan.is_some(),
+            }),
             _ => None,
         })
         .expect("placing a hold always emits it")

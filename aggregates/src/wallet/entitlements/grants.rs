@@ -181,6 +181,9 @@ impl Decision<'_> {
         let wallet = self.wallet.as_ref();
         let Some((plan_id, plan, place)) = wallet.entitlements.find(entitlement_id) else { return };
         let taken_us = plan.blocks[place].remaining_us(self.now);
+        if taken_us == 0 {
+            return;
+        }
         let last = plan.ends_at().unwrap_or(self.now);
         let event = WalletEvent::EntitlementEnded {
             entitlement_id,

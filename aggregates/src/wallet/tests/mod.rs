@@ -10,6 +10,7 @@ mod key_use_properties;
 mod limits;
 mod oracle;
 mod overrun;
+mod plan_properties;
 mod plans;
 mod properties;
 mod reversing;

@@ -10,6 +10,7 @@ use codexapi_aggregates::wallet::events::GrantSource;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::Fleet;
 use crate::http::{bearer, operator};
@@ -132,6 +133,7 @@ async fn a_plan_covers_the_codex_cli_with_gpt_5_5_and_refuses_all_else_before_an
     let told = codex(&fleet, &token).await;
     assert_eq!(told.status, StatusCode::OK, "{}", told.text);
     assert_eq!(told.headers["x-codexapi-cost-micro"], "0");
+    assert_eq!(told.headers["x-codex-credits-unlimited"], "true");
     assert_eq!(asked(&fleet).await, 1);
 
     let messages = json!({
