@@ -119,6 +119,12 @@ impl Oracle {
         }
     }
 
+    /// Any hold there ever was.
+    fn pick(&mut self, which: &Index) -> Option<&mut OracleHold> {
+        let place = which.index(self.holds.len().max(1));
+        self.holds.get_mut(place)
+    }
+
     fn ends(&self, plan: usize) -> Option<i64> {
         let left: i64 = self.left[plan].iter().map(|(_, secs)| secs).sum();
         (left > 0).then_some(self.now + left)
@@ -290,7 +296,7 @@ impl Life {
     }
 
     fn settle(&mut self, which: &Index, cost: i64, input: u64, output: u64, insured: bool) {
-        let Some(hold) = self.oracle.holds.get_mut(which.index(self.oracle.holds.len().max(1))) else {
+        let Some(hold) = self.oracle.pick(which) else {
             return;
         };
         let failure = if insured { ProviderFailure::Unreported } else { ProviderFailure::None };
@@ -334,7 +340,7 @@ impl Life {
     }
 
     fn release(&mut self, which: &Index) {
-        let Some(hold) = self.oracle.holds.get_mut(which.index(self.oracle.holds.len().max(1))) else {
+        let Some(hold) = self.oracle.pick(which) else {
             return;
         };
         let released = self.story.act(release(hold.number)).is_ok();
@@ -345,7 +351,7 @@ impl Life {
     }
 
     fn reverse(&mut self, which: &Index) {
-        let Some(hold) = self.oracle.holds.get_mut(which.index(self.oracle.holds.len().max(1))) else {
+        let Some(hold) = self.oracle.pick(which) else {
             return;
         };
         let Some(told) = hold.told.take() else { return };
