@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::ids::{AccountId, GenerationId, GrantId, KeyId, NodeIncarnation};
+use crate::ids::{AccountId, AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId};
 use crate::money::{MicroUsd, Rate};
 use crate::pricing::tariff::{Fees, Mode, Quote, Rates, Tariff};
 use crate::time::Timestamp;
@@ -25,6 +25,14 @@ pub fn generation(number: u128) -> GenerationId {
 
 pub fn grant_id(number: u128) -> GrantId {
     GrantId(Uuid::from_u128(number))
+}
+
+pub fn purchase_id(number: u128) -> PurchaseId {
+    PurchaseId(Uuid::from_u128(number))
+}
+
+pub fn adjustment_id(number: u128) -> AdjustmentId {
+    AdjustmentId(Uuid::from_u128(number))
 }
 
 pub fn key(number: u128) -> KeyId {

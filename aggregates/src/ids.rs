@@ -54,6 +54,19 @@ uuid_id!(
     /// An API key or System Token, never its secret.
     KeyId
 );
+impl KeyId {
+    /// The key that checks of providers are recorded under: nobody's, and no token's.
+    pub const CHECKS: Self = Self(Uuid::from_u128(0x636f_6465_7861_8069_8000_6865_616c_7468));
+}
+
+uuid_id!(
+    /// Something bought from a wallet's credit.
+    PurchaseId
+);
+uuid_id!(
+    /// An operator's downward correction of a wallet's credit.
+    AdjustmentId
+);
 uuid_id!(
     /// Points into the erasable table of personal data.
     PersonId

@@ -44,7 +44,7 @@ pub enum ServiceCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServiceRefusal {
-    #[error("a message has 1 to {most} characters, not {got}")]
+    #[error("a maintenance message has 1 to {most} characters, not {got}")]
     MessageLength { got: usize, most: usize },
     #[error("maintenance cannot end in the past")]
     EndsInThePast,

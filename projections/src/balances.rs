@@ -17,7 +17,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "wallet_balances",
-    revision: 1,
+    revision: 2,
     aggregates: &["wallet"],
     tables: &[TABLE],
     batch: || Box::<Balances>::default(),
@@ -28,12 +28,14 @@ const TABLE: Table = Table {
     columns: "account_id uuid PRIMARY KEY, balance_micro bigint NOT NULL, held_micro bigint NOT NULL, \
         granted_micro bigint NOT NULL, expired_micro bigint NOT NULL, charged_micro bigint NOT NULL, \
         reversed_micro bigint NOT NULL, covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, \
-        insured_micro bigint NOT NULL, sequence bigint NOT NULL, position bigint NOT NULL, \
+        insured_micro bigint NOT NULL, purchased_micro bigint NOT NULL, adjusted_micro bigint NOT NULL, \
+        payments_reversed_micro bigint NOT NULL, debt_micro bigint NOT NULL, sequence bigint NOT NULL, position bigint NOT NULL, \
         first_position bigint NOT NULL, updated_at timestamptz NOT NULL",
     indexes: &["(first_position)"],
 };
 
-/// One wallet; balance = granted − expired − charged + reversed.
+/// One wallet; balance − debt = granted − expired − charged + reversed − purchased − adjusted
+/// − payments reversed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct WalletBalance {
     pub account_id: Uuid,
@@ -53,6 +55,13 @@ pub struct WalletBalance {
     pub shortfall_micro: MicroUsd,
     /// Usage that the customer was spared because the provider failed.
     pub insured_micro: MicroUsd,
+    pub purchased_micro: MicroUsd,
+    /// Taken away by operators.
+    pub adjusted_micro: MicroUsd,
+    /// Taken back for refunds and disputes, less what was given back since.
+    pub payments_reversed_micro: MicroUsd,
+    /// Reversed payments that nothing could cover; later credit pays them first.
+    pub debt_micro: MicroUsd,
     /// The wallet's last event: its number in the stream, and its place in the log.
     pub sequence: i64,
     pub position: i64,
@@ -105,6 +114,7 @@ impl Projection for Balances {
         });
         row.balance_micro = wallet.balance();
         row.held_micro = wallet.held();
+        row.debt_micro += wallet.debt_change();
         row.sequence = event.sequence;
         row.position = event.position;
         row.updated_at = updated_at;
@@ -124,6 +134,14 @@ impl Projection for Balances {
                 row.insured_micro += *insured_micro;
             }
             WalletEvent::ChargeReversed { amount_micro, .. } => row.reversed_micro += *amount_micro,
+            WalletEvent::PurchaseMade { amount_micro, .. } => row.purchased_micro += *amount_micro,
+            WalletEvent::CreditAdjusted { amount_micro, .. } => row.adjusted_micro += *amount_micro,
+            WalletEvent::PaymentReversed { amount_micro, .. } => {
+                row.payments_reversed_micro += *amount_micro;
+            }
+            WalletEvent::PaymentReinstated { amount_micro, .. } => {
+                row.payments_reversed_micro -= *amount_micro;
+            }
             WalletEvent::HoldPlaced { .. }
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::HoldReleased { .. }
@@ -155,6 +173,10 @@ impl Projection for Balances {
                     "covered_micro",
                     "shortfall_micro",
                     "insured_micro",
+                    "purchased_micro",
+                    "adjusted_micro",
+                    "payments_reversed_micro",
+                    "debt_micro",
                 ],
             );
             rows::insert(connection, &TABLE.version(version), &wallets, &on_conflict).await

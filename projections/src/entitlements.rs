@@ -159,6 +159,10 @@ impl Projection for Entitlements {
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::HoldReleased { .. }
             | WalletEvent::HoldExpired { .. }
+            | WalletEvent::PurchaseMade { .. }
+            | WalletEvent::CreditAdjusted { .. }
+            | WalletEvent::PaymentReversed { .. }
+            | WalletEvent::PaymentReinstated { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())

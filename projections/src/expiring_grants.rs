@@ -79,6 +79,10 @@ impl Projection for ExpiringGrants {
             | WalletEvent::HoldExpired { .. }
             | WalletEvent::UsageCharged { .. }
             | WalletEvent::ChargeReversed { .. }
+            | WalletEvent::PurchaseMade { .. }
+            | WalletEvent::CreditAdjusted { .. }
+            | WalletEvent::PaymentReversed { .. }
+            | WalletEvent::PaymentReinstated { .. }
             | WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
+use codexapi_aggregates::ids::KeyId;
 use codexapi_aggregates::money::MicroUsd;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
@@ -22,12 +23,13 @@ pub(crate) const TABLE: Table = Table {
         requests bigint NOT NULL, charged_micro bigint NOT NULL, reversed_micro bigint NOT NULL, \
         covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
         provider_cost_micro bigint NOT NULL, operator_cost_micro bigint NOT NULL, \
+        checks_cost_micro bigint NOT NULL, \
         PRIMARY KEY (quarter, billed_model, provider)",
     indexes: &[],
 };
 
 /// The columns that add up.
-const SUMS: [&str; 8] = [
+const SUMS: [&str; 9] = [
     "requests",
     "charged_micro",
     "reversed_micro",
@@ -36,6 +38,7 @@ const SUMS: [&str; 8] = [
     "insured_micro",
     "provider_cost_micro",
     "operator_cost_micro",
+    "checks_cost_micro",
 ];
 
 /// What generations brought in and cost.
@@ -50,12 +53,15 @@ pub struct MarginSums {
     pub shortfall_micro: MicroUsd,
     pub insured_micro: MicroUsd,
     pub provider_cost_micro: MicroUsd,
-    /// The part of `provider_cost_micro` that operator principals caused.
+    /// The part of `provider_cost_micro` that operator principals caused by using models.
     pub operator_cost_micro: MicroUsd,
+    /// The part of `provider_cost_micro` that checks of providers caused.
+    pub checks_cost_micro: MicroUsd,
 }
 
 impl MarginSums {
-    /// What was given away: unpaid, spared, taken back, or used by operator principals.
+    /// What was given away: unpaid, spared, taken back, or used by operator principals. Checks of providers are no
+    /// loss: they are what keeping watch costs.
     pub fn loss_micro(&self) -> MicroUsd {
         self.shortfall_micro + self.insured_micro + self.reversed_micro + self.operator_cost_micro
     }
@@ -171,7 +177,9 @@ impl MarginQuarters {
         }
         let sums = self.quarter_of(generation, provider);
         sums.provider_cost_micro += cost;
-        if generation.account_id.is_none() {
+        if generation.key_id == KeyId::CHECKS.0 {
+            sums.checks_cost_micro += cost;
+        } else if generation.account_id.is_none() {
             sums.operator_cost_micro += cost;
         }
     }

@@ -159,6 +159,10 @@ impl Projection for OpenHolds {
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::GrantExpired { .. }
             | WalletEvent::ChargeReversed { .. }
+            | WalletEvent::PurchaseMade { .. }
+            | WalletEvent::CreditAdjusted { .. }
+            | WalletEvent::PaymentReversed { .. }
+            | WalletEvent::PaymentReinstated { .. }
             | WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }

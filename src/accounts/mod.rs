@@ -3,11 +3,16 @@
 //! Personal data goes to its erasable table and a token's sealed copy to its own before the event that names them is
 //! appended: a row that no event names means nothing, while an event whose row is missing could not be mended.
 
+mod adjusting;
 mod credit;
+mod in_force;
 mod keys;
 mod limits;
+pub mod listing;
+pub mod notes;
 pub mod persons;
 mod plans;
+mod recalling;
 mod standing;
 
 use codexapi_aggregates::account::{Account, AccountCommand, AccountEvent, AccountRefusal, KeyKind};
@@ -22,11 +27,14 @@ use crate::config::CredentialSettings;
 use crate::event_log::EventLog;
 use crate::secrets::Token;
 
+pub use adjusting::{AdjustCredit, AdjustRefusal, CreditAdjusted, CreditChange, adjust_credit};
 pub use credit::{CreditGranted, CreditRefusal, GrantCredit, grant_credit};
+pub use in_force::{BELIEVED_FOR, WAIT, wait_until_in_force};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};
 pub use limits::{LimitsError, SetLimits, set_key_limits};
 use persons::Person;
 pub use plans::{GrantHours, HoursGranted, HoursRefusal, MAX_HOURS, end_entitlement, grant_hours};
+pub use recalling::recall_grant;
 pub use standing::{reinstate, suspend};
 
 /// Who becomes a customer.

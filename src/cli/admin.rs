@@ -3,6 +3,7 @@
 mod limits;
 mod plans;
 mod reports;
+mod wallets;
 
 use std::path::PathBuf;
 
@@ -17,12 +18,11 @@ use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::events::GrantSource;
 use codexapi_projections::api_keys::{self, ApiKey};
-use codexapi_projections::{accounts as account_rows, balances};
 use serde_json::{Value, json};
 
 use super::output::Output;
 use super::words::variant;
-use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer, persons};
+use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer};
 use crate::config::prices::PriceList;
 use crate::config::{CredentialSettings, DatabaseSettings, WalletSettings};
 use crate::event_log::{EventLog, EventLogOptions};
@@ -102,7 +102,13 @@ enum CustomerVerb {
         email: Option<String>,
     },
     /// List customers, newest first, with their balances
-    List(ListArguments),
+    List {
+        /// How an id, a name or an e-mail address begins, whatever its case
+        #[arg(long)]
+        search: Option<String>,
+        #[command(flatten)]
+        page: ListArguments,
+    },
     /// Grant credit, once per idempotency key
     Credit {
         account: AccountId,
@@ -117,6 +123,16 @@ enum CustomerVerb {
         /// When what is left of it expires, such as 2027-01-31T00:00:00Z
         #[arg(long)]
         expires: Option<DateTime<Utc>>,
+    },
+    /// Take credit away, once per idempotency key; never more than there is
+    Take(wallets::TakeArguments),
+    /// Set the balance by a grant or an adjustment of the difference
+    SetBalance(wallets::SetBalanceArguments),
+    /// Every movement of a customer's credit, newest first
+    Transactions {
+        account: AccountId,
+        #[command(flatten)]
+        page: ListArguments,
     },
     /// Stop every key of a customer from working
     Suspend {
@@ -229,6 +245,21 @@ struct Desk {
     output: Output,
 }
 
+impl Desk {
+    /// Whether a change of keys or accounts counts on every node. Where it does not yet, that is said beside the
+    /// output: with no service running, nothing is read from the log, and the change counts once one is started.
+    async fn in_force(&self, position: i64) -> bool {
+        let in_force = accounts::wait_until_in_force(self.log.pool(), position).await;
+        if !in_force {
+            let waited = accounts::WAIT.as_secs();
+            eprintln!(
+                "done, but not in force within {waited} s: it counts once a running service has read it"
+            );
+        }
+        in_force
+    }
+}
+
 /// Does what was asked and prints what came of it.
 pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
     let pool = app::connect(&arguments.database).await?;
@@ -259,11 +290,14 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
             let new = NewCustomer { name, email, ..NewCustomer::default() };
             let created =
                 accounts::create_customer(&desk.log, &desk.credentials, &desk.metadata, new).await?;
+            let in_force = desk.in_force(created.system_token.position).await;
             let token = created.system_token.token.reveal();
-            desk.output.record(&json!({ "account": created.account_id, "systemToken": token }));
+            desk.output.record(&json!({
+                "account": created.account_id, "systemToken": token, "inForce": in_force,
+            }));
             Ok(())
         }
-        CustomerVerb::List(page) => list_customers(desk, page).await,
+        CustomerVerb::List { search, page } => wallets::list(desk, search.as_deref(), &page).await,
         CustomerVerb::Credit { account, dollars, source, idempotency_key, expires } => {
             let expires_at = expires.map(|moment| Timestamp(moment.timestamp_micros()));
             let grant = GrantCredit {
@@ -283,33 +317,14 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
             }));
             Ok(())
         }
+        CustomerVerb::Take(arguments) => wallets::take(desk, arguments).await,
+        CustomerVerb::SetBalance(arguments) => wallets::set_balance(desk, arguments).await,
+        CustomerVerb::Transactions { account, page } => wallets::transactions(desk, account, &page).await,
         CustomerVerb::Suspend { account, reason } => limits::suspend(desk, account, reason).await,
         CustomerVerb::Reinstate { account } => limits::reinstate(desk, account).await,
         CustomerVerb::Key(verb) => customer_key(desk, verb).await,
         CustomerVerb::Token(verb) => system_token(desk, verb).await,
     }
-}
-
-async fn list_customers(desk: &Desk, page: ListArguments) -> anyhow::Result<()> {
-    let pool = desk.log.pool();
-    let page = account_rows::page(pool, page.before, page.limit).await?;
-    let ids: Vec<_> = page.rows.iter().map(|row| row.person_id).collect();
-    let persons = persons::by_ids(pool, &ids).await?;
-    let mut rows = Vec::new();
-    for row in page.rows {
-        let balance = balances::get(pool, row.account_id).await?;
-        let person = persons.get(&row.person_id);
-        rows.push(json!({
-            "account": row.account_id,
-            "name": person.and_then(|person| person.name.clone()),
-            "email": person.and_then(|person| person.email.clone()),
-            "balanceUsd": balance.map(|balance| balance.balance_micro.to_string()),
-            "registeredAt": row.registered_at,
-            "position": row.position,
-        }));
-    }
-    desk.output.table(&rows);
-    Ok(())
 }
 
 async fn customer_key(desk: &Desk, verb: CustomerKeyVerb) -> anyhow::Result<()> {
@@ -378,9 +393,12 @@ async fn pricing(desk: &Desk, verb: PricingVerb) -> anyhow::Result<()> {
 }
 
 async fn issue(desk: &Desk, account: Option<AccountId>, kind: KeyKind) -> anyhow::Result<()> {
-    let IssuedKey { key_id, kind, token, .. } =
+    let IssuedKey { key_id, kind, token, position } =
         accounts::issue_key(&desk.log, &desk.credentials, &desk.metadata, account, kind).await?;
-    desk.output.record(&json!({ "key": key_id, "kind": kind.name(), "token": token.reveal() }));
+    let in_force = desk.in_force(position).await;
+    desk.output.record(&json!({
+        "key": key_id, "kind": kind.name(), "token": token.reveal(), "inForce": in_force,
+    }));
     Ok(())
 }
 
@@ -390,8 +408,9 @@ async fn revoke(
     key: KeyId,
     reason: RevocationReason,
 ) -> anyhow::Result<()> {
-    accounts::revoke_key(&desk.log, &desk.metadata, account, key, reason).await?;
-    desk.output.record(&json!({ "key": key, "revoked": true }));
+    let position = accounts::revoke_key(&desk.log, &desk.metadata, account, key, reason).await?;
+    let in_force = desk.in_force(position).await;
+    desk.output.record(&json!({ "key": key, "revoked": true, "inForce": in_force }));
     Ok(())
 }
 

@@ -189,17 +189,15 @@ impl Gateway {
         Ok(GatewayError::UnknownModel { model: model.to_owned(), available })
     }
 
-    /// Whether a client's name for a model means one that is on sale.
-    pub async fn is_on_sale(&self, label: &str) -> anyhow::Result<bool> {
+    /// The model on sale that a client's name means: its own name, its label or an alias.
+    pub async fn sold_as(&self, label: &str) -> anyhow::Result<Option<String>> {
         let catalog = self.providers.catalog();
         let model: Option<String> = self
             .log
             .read(POLICY_STREAM, |policy: &RoutingPolicy| policy.resolve(catalog, label).map(str::to_owned))
             .await?;
-        Ok(match model {
-            Some(model) => self.models_on_sale().await?.contains(&model),
-            None => false,
-        })
+        let Some(model) = model else { return Ok(None) };
+        Ok(self.models_on_sale().await?.contains(&model).then_some(model))
     }
 
     /// Models that have a card in force, a provider, and are not switched off; by name.

@@ -126,6 +126,7 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         WalletRefusal::InsufficientCredit { available, requested } => {
             GatewayError::InsufficientCredit { available: *available, requested: *requested }
         }
+        WalletRefusal::InDebt { debt } => GatewayError::InDebt { debt: *debt },
         WalletRefusal::RequestsPerMinute { limit, retry_secs } => {
             GatewayError::TooManyRequests { limit: *limit, retry_secs: *retry_secs }
         }
@@ -164,6 +165,9 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         | WalletRefusal::GrantExists { .. }
         | WalletRefusal::UnknownGrant { .. }
         | WalletRefusal::AmountOutOfRange { .. }
+        | WalletRefusal::PurchaseExists { .. }
+        | WalletRefusal::AdjustmentExists { .. }
+        | WalletRefusal::MoreThanTakenBack { .. }
         | WalletRefusal::ExpiresInThePast
         | WalletRefusal::TooManyGrants { .. }
         | WalletRefusal::EntitlementExists { .. }

@@ -78,6 +78,10 @@ pub enum GatewayError {
     )]
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },
     #[error(
+        "A payment was taken back after its credit had been spent: ${debt} is owed. The next top-up pays that first."
+    )]
+    InDebt { debt: MicroUsd },
+    #[error(
         "Your plan {plan} covers {covers} only, and you have switched your wallet off for everything else. Switch \
          walletOutsideScope on (POST /api/v1/plan-settings) to let it pay."
     )]
@@ -129,9 +133,10 @@ impl GatewayError {
             | Self::OutsidePlanSwitchedOff { .. }
             | Self::OutsidePlanWithoutCredit { .. }
             | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
-            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } | Self::FairUseReached { .. } => {
-                StatusCode::PAYMENT_REQUIRED
-            }
+            Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
+            | Self::BudgetSpent { .. }
+            | Self::FairUseReached { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -174,6 +179,7 @@ impl GatewayError {
             | Self::RequestBeyondTokenLimit { .. }
             | Self::BudgetSpent { .. }
             | Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
             | Self::OutsidePlanSwitchedOff { .. }
             | Self::OutsidePlanWithoutCredit { .. }
             | Self::FairUseReached { .. }
@@ -198,9 +204,10 @@ impl GatewayError {
             | Self::OutsidePlanSwitchedOff { .. }
             | Self::OutsidePlanWithoutCredit { .. }
             | Self::KeyNotFromHere => ErrorKind::Permission,
-            Self::InsufficientCredit { .. } | Self::BudgetSpent { .. } | Self::FairUseReached { .. } => {
-                ErrorKind::InsufficientCredit
-            }
+            Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
+            | Self::BudgetSpent { .. }
+            | Self::FairUseReached { .. } => ErrorKind::InsufficientCredit,
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -230,6 +237,7 @@ impl GatewayError {
             Self::RequestBeyondTokenLimit { .. } => "request_beyond_token_limit",
             Self::BudgetSpent { .. } => "budget_spent",
             Self::InsufficientCredit { .. } => "insufficient_credit",
+            Self::InDebt { .. } => "debt_owed",
             Self::OutsidePlanSwitchedOff { .. } | Self::OutsidePlanWithoutCredit { .. } => "outside_plan",
             Self::FairUseReached { .. } => "fair_use_reached",
             Self::StillWaiting { .. }

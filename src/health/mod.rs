@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, mpsc};
 use crate::event_log::EventLog;
 use crate::gateway::Gateway;
 
-pub use probe::{CHECKS_KEY, CheckClass, Checked};
+pub use probe::{CheckClass, Checked};
 pub use targets::{CheckTarget, Which};
 
 /// Checks under way at a time.

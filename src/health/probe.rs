@@ -20,9 +20,6 @@ use super::{CheckTarget, Checks};
 use crate::event_log::read;
 use crate::gateway::{CheckedTarget, FailureClass, Incoming, KeyAccess, Payee};
 
-/// The key that checks stand under in the event log; no token belongs to it.
-pub const CHECKS_KEY: KeyId = KeyId(Uuid::from_u128(0x636f_6465_7861_8069_8000_6865_616c_7468));
-
 /// Output asked for. The least that OpenAI takes.
 const OUTPUT_TOKENS: u32 = 16;
 
@@ -149,7 +146,7 @@ impl Checks {
 
 fn incoming(target: &CheckTarget, settings: &HealthSettings, request_id: &str, arrived: Instant) -> Incoming {
     Incoming {
-        payee: Payee::Operator { key_id: CHECKS_KEY },
+        payee: Payee::Operator { key_id: KeyId::CHECKS },
         access: Arc::new(KeyAccess::default()),
         address: None,
         protocol: target.protocol,

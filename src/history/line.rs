@@ -66,8 +66,9 @@ fn of_catalog(event: &CatalogEvent) -> String {
 
 fn of_wallet(event: &WalletEvent) -> String {
     match event {
-        WalletEvent::CreditGranted { grant_id, source, amount_micro, .. } => {
-            format!("+${amount_micro} {source:?} grant {grant_id}")
+        WalletEvent::CreditGranted { grant_id, source, amount_micro, debt_paid_micro, .. } => {
+            let paid = noted(", of it paid as debt", *debt_paid_micro);
+            format!("+${amount_micro} {source:?} grant {grant_id}{paid}")
         }
         WalletEvent::GrantExpired { grant_id, expired_micro, kept_micro, .. } => {
             format!("-${expired_micro} of grant {grant_id} expired, ${kept_micro} kept for open holds")
@@ -98,8 +99,23 @@ fn of_wallet(event: &WalletEvent) -> String {
                 "-${charged_micro} of ${cost_micro}{shortfall}{late} for {model} generation {generation_id}"
             )
         }
-        WalletEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
-            format!("+${amount_micro} back for generation {generation_id}: {reason:?}")
+        WalletEvent::ChargeReversed { generation_id, reason, amount_micro, debt_paid_micro, .. } => {
+            let paid = noted(", of it paid as debt", *debt_paid_micro);
+            format!("+${amount_micro} back for generation {generation_id}: {reason:?}{paid}")
+        }
+        WalletEvent::PurchaseMade { purchase_id, item, amount_micro, .. } => {
+            format!("-${amount_micro} for purchase {purchase_id}: {item:?}")
+        }
+        WalletEvent::CreditAdjusted { adjustment_id, reason, amount_micro, .. } => {
+            format!("-${amount_micro} by adjustment {adjustment_id}: {reason:?}")
+        }
+        WalletEvent::PaymentReversed { payment_id, amount_micro, debt_added_micro, debt_micro, .. } => {
+            let added = noted(", of it new debt", *debt_added_micro);
+            format!("-${amount_micro} taken back for payment {payment_id}{added}; debt ${debt_micro}")
+        }
+        WalletEvent::PaymentReinstated { payment_id, amount_micro, debt_paid_micro, debt_micro, .. } => {
+            let paid = noted(", of it paid as debt", *debt_paid_micro);
+            format!("+${amount_micro} given back for payment {payment_id}{paid}; debt ${debt_micro}")
         }
         WalletEvent::EntitlementGranted { entitlement_id, source, terms, starts_at, ends_at, .. } => {
             let (plan, from, to) = (&terms.plan_id, moment(*starts_at), moment(*ends_at));

@@ -1,12 +1,13 @@
 //! Who is calling: from `Authorization: Bearer` or `x-api-key` to a principal, and whether that one may.
 //!
 //! A token is found by its keyed digest: in the operator's static tokens, then in a small cache, then in the `api_keys`
-//! read model. A cached answer lives for half a second, so a revoked key is refused everywhere within a second.
-//! Unknown tokens are not cached: a key must work the moment it is issued, and strangers must not fill the cache.
+//! read model. What was looked up is believed for a quarter of a second from when the look-up began; on that rests when
+//! a revocation or a limit is in force (`accounts::wait_until_in_force`). Unknown tokens are not cached: a key must work
+//! the moment it is issued, and strangers must not fill the cache.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use axum::extract::{Request, State};
@@ -24,14 +25,12 @@ use sqlx::PgPool;
 use super::address::ClientAddress;
 use super::envelope::RequestId;
 use super::error::Problem;
+use crate::accounts::BELIEVED_FOR;
 use crate::app::App;
 use crate::clock;
 use crate::config::CredentialSettings;
 use crate::gateway::{KeyAccess, KeyRefusal};
 use crate::secrets::{Token, TokenDigest, TokenDigestKey};
-
-/// How long a looked-up key is believed without asking again.
-const CACHED_FOR: Duration = Duration::from_millis(500);
 
 /// Keys remembered at most.
 const CACHE_CAPACITY: u64 = 50_000;
@@ -149,8 +148,15 @@ pub enum AuthError {
 pub struct Authenticator {
     digest_key: TokenDigestKey,
     static_tokens: HashMap<TokenDigest, Identity>,
-    cache: moka::future::Cache<TokenDigest, Identity>,
+    cache: moka::future::Cache<TokenDigest, LookedUp>,
     pool: PgPool,
+}
+
+/// What a look-up has found.
+#[derive(Clone)]
+struct LookedUp {
+    identity: Identity,
+    began: Instant,
 }
 
 impl Authenticator {
@@ -168,7 +174,7 @@ impl Authenticator {
             static_tokens: operators.chain(admins).collect(),
             cache: moka::future::Cache::builder()
                 .max_capacity(CACHE_CAPACITY)
-                .time_to_live(CACHED_FOR)
+                .time_to_live(BELIEVED_FOR)
                 .build(),
             digest_key,
             pool,
@@ -194,20 +200,27 @@ impl Authenticator {
         if let Some(identity) = self.static_tokens.get(&digest) {
             return Ok(identity.clone());
         }
-        // Parallel requests of one token share one look-up: a storm must not queue for connections.
-        self.cache
-            .try_get_with(digest, self.look_up(&digest))
-            .await
-            .map_err(|error| AuthError::shared(&error))
+        let arrived = Instant::now();
+        loop {
+            // Parallel requests of one token share one look-up: a storm must not queue for connections.
+            let found = self.cache.try_get_with(digest, self.look_up(&digest)).await;
+            let found = found.map_err(|error| AuthError::shared(&error))?;
+            if arrived < found.began + BELIEVED_FOR {
+                return Ok(found.identity);
+            }
+            // It took long and others had begun it; the next one begins after this request has come.
+            self.cache.invalidate(&digest).await;
+        }
     }
 
-    async fn look_up(&self, digest: &TokenDigest) -> Result<Identity, AuthError> {
+    async fn look_up(&self, digest: &TokenDigest) -> Result<LookedUp, AuthError> {
+        let began = Instant::now();
         let text = digest.to_string();
         let found = tokio::time::timeout(LOOKUP_TIMEOUT, api_keys::by_digest(&self.pool, &text))
             .await
             .map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?
             .map_err(|error| AuthError::Unavailable(error.into()))?;
-        identity(found.ok_or(AuthError::Unknown)?)
+        Ok(LookedUp { identity: identity(found.ok_or(AuthError::Unknown)?)?, began })
     }
 }
 

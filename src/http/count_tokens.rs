@@ -40,7 +40,7 @@ pub async fn count(
     let counted = counting.await.map_err(|panicked| Problem::failed(panicked.into()))?;
     let (model, input_tokens) = counted.map_err(|bad| unreadable(&bad))?;
     // A count for a model that is refused afterwards would be a promise.
-    if !app.gateway.is_on_sale(&model).await.map_err(Problem::unavailable)? {
+    if app.gateway.sold_as(&model).await.map_err(Problem::unavailable)?.is_none() {
         return Err(models::not_sold(&model, &models::on_sale(&app).await?));
     }
     Ok(Json(json!({ "input_tokens": input_tokens })))

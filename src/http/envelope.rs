@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
 use http::{HeaderName, HeaderValue};
 use tracing::Instrument;
@@ -43,7 +43,13 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
     request.extensions_mut().insert(address);
 
     let span = tracing::info_span!("request", id = %id.0);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = match is_text(request.uri().path()) {
+        true => next.run(request).instrument(span.clone()).await,
+        false => {
+            let message = "The path of this URL is no text: its escaped bytes are not UTF-8.";
+            Problem::invalid("invalid_path", message).into_response()
+        }
+    };
     let _entered = span.enter();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         log_cause(&problem);
@@ -57,6 +63,21 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
     tracing::info!(%method, route, status, elapsed_ms = elapsed.as_millis() as u64, "answered");
     app.metrics.requests.get_or_create(&RequestLabels::new(route, response.status())).inc();
     response
+}
+
+/// Whether the bytes a path stands for, with its escapes read, are UTF-8.
+fn is_text(path: &str) -> bool {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        let escaped = match after {
+            [high, low, ..] if *first == b'%' => digit(high).zip(digit(low)),
+            _ => None,
+        };
+        bytes.push(escaped.map_or(*first, |(high, low)| high * 16 + low));
+        rest = if escaped.is_some() { &after[2..] } else { after };
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// The one place a cause is logged.
@@ -79,4 +100,19 @@ fn add_id(response: &mut Response, spoken: Option<Protocol>, id: &RequestId) {
         response.headers_mut().insert(REQUEST_ID, value.clone());
     }
     response.headers_mut().insert(X_REQUEST_ID, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_text;
+
+    #[test]
+    fn a_path_is_text_where_its_escapes_are() {
+        for text in ["/v1/models/gpt-5.5", "/v1/models/%C3%A4", "/%", "/%zz", "/100%25", "/%c3%a4%2"] {
+            assert!(is_text(text), "{text}");
+        }
+        for bytes in ["/v1/models/%ff", "/%C3", "/%C3/%A4", "/a%80"] {
+            assert!(!is_text(bytes), "{bytes}");
+        }
+    }
 }

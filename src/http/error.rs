@@ -198,7 +198,8 @@ impl From<AuthError> for Problem {
         let unauthorized =
             |code, message| Self::new(StatusCode::UNAUTHORIZED, ErrorKind::Authentication, code, message);
         let forbidden =
-            |message| Self::new(StatusCode::FORBIDDEN, ErrorKind::Permission, "wrong_kind_of_key", message);
+            |code, message| Self::new(StatusCode::FORBIDDEN, ErrorKind::Permission, code, message);
+        let wrong_kind = |message| forbidden("wrong_kind_of_key", message);
         match error {
             E::Missing => unauthorized(
                 "missing_token",
@@ -210,20 +211,17 @@ impl From<AuthError> for Problem {
             ),
             E::Unknown => unauthorized("invalid_token", "This token is not known here."),
             E::Revoked => unauthorized("revoked_token", "This token was revoked or replaced."),
-            E::Expired => unauthorized("expired_token", "This token has expired. Issue a new key."),
-            E::NotFromHere => Self::new(
-                StatusCode::FORBIDDEN,
-                ErrorKind::Permission,
-                "network_not_allowed",
-                "This token may not be used from your network.",
-            ),
+            E::Expired => forbidden("key_expired", "This key has expired. Issue a new one."),
+            E::NotFromHere => {
+                forbidden("network_not_allowed", "This token may not be used from your network.")
+            }
             E::Conflicting => Self::invalid(
                 "conflicting_tokens",
                 "`Authorization` and `x-api-key` hold tokens of different accounts. Send only one.",
             ),
-            E::CustomersOnly => forbidden("This needs the token of a customer; this one is the operator's."),
-            E::PayersOnly => forbidden("This needs a token that generations are billed to."),
-            E::AdminsOnly => forbidden("This needs an admin key."),
+            E::CustomersOnly => wrong_kind("This needs the token of a customer; this one is the operator's."),
+            E::PayersOnly => wrong_kind("This needs a token that generations are billed to."),
+            E::AdminsOnly => wrong_kind("This needs an admin key."),
             E::Unavailable(cause) => Self::unavailable(cause.context("looking up a token")),
         }
     }

@@ -16,6 +16,7 @@ pub mod error;
 pub mod generations;
 pub mod key;
 pub mod models;
+pub mod movement;
 pub mod openai;
 pub mod openapi;
 pub mod plans;
@@ -64,7 +65,7 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing, keys, maintenance, manage_models, model_health, model_provider, model_usage, models,
-        provider_health, topup_codes, unlimited, users,
+        provider_health, topup_codes, unlimited, users, wallets,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
@@ -87,7 +88,11 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/users", get(wallets::list)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
+        operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
+        operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
+        operators!(GET, "/users/{user_id}/wallet/transactions", get(wallets::transactions)),
         operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
         operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
         operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
@@ -146,6 +151,7 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
         route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     billing as selling, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, topup_codes, unlimited, users,
+    models as all_models, provider_health, topup_codes, unlimited, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{account, api_docs, billing, count_tokens, generations, key, models, plans, setup, system};
@@ -54,6 +54,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::statement::export,
         plans::list,
         billing::plan_settings::read,
         billing::plan_settings::set,
@@ -87,6 +88,10 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         topup_codes::issue,
         topup_codes::make_link,
         users::set_active,
+        wallets::list,
+        wallets::adjust,
+        wallets::set_balance,
+        wallets::transactions,
         unlimited::grant
     ),
     tags(

@@ -96,6 +96,16 @@ impl Nats {
         self.client.connection_state() == State::Connected
     }
 
+    /// Whether it is connected, or comes to be within `patience`: a connection is made while the service starts.
+    pub async fn connects_within(&self, patience: Duration) -> bool {
+        let connected = async {
+            while !self.is_connected() {
+                tokio::time::sleep(RECONNECT_DELAY_FLOOR).await;
+            }
+        };
+        tokio::time::timeout(patience, connected).await.is_ok()
+    }
+
     /// A JetStream context whose every request is answered or given up within `REQUEST_TIMEOUT`.
     pub fn jetstream(&self) -> jetstream::Context {
         let mut context = jetstream::new(self.client.clone());

@@ -21,6 +21,9 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// How often the checkpoint is compared with the log's head, whatever the feed says.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Failures of the feed in a row that are not worth a line.
+const FAILURES_UNSAID: u32 = 2;
+
 /// While the feed is away, new events gather for this long before the log is read again.
 const GATHER: Duration = Duration::from_millis(50);
 
@@ -29,6 +32,9 @@ pub(super) struct Follower<F> {
     model: &'static ReadModel,
     appended: watch::Receiver<i64>,
     feed: F,
+    /// How often it has failed since it last answered.
+    feed_failures: u32,
+    /// What was last logged of it.
     feed_error: Option<String>,
     /// The last checkpoint known.
     position: i64,
@@ -41,8 +47,8 @@ pub(super) struct Follower<F> {
 impl<F: Feed> Follower<F> {
     pub fn new(pool: PgPool, model: &'static ReadModel, appended: watch::Receiver<i64>, feed: F) -> Self {
         let looked_at = Instant::now();
-        let (feed_error, position, head, moved) = (None, 0, 0, false);
-        Self { pool, model, appended, feed, feed_error, position, head, looked_at, moved }
+        let (feed_failures, feed_error, position, head, moved) = (0, None, 0, 0, false);
+        Self { pool, model, appended, feed, feed_failures, feed_error, position, head, looked_at, moved }
     }
 
     /// Follows until something fails. `moving` is called once the read model is at the log's head.
@@ -136,16 +142,22 @@ impl<F: Feed> Follower<F> {
         Ok(applied)
     }
 
-    /// Logs that the feed has failed or recovered, once.
+    /// Logs that the feed stays away or has come back, once. What the next try mends is no news: at a first start the
+    /// relay is still making what the feed reads from.
     fn note_feed(&mut self, error: Option<String>) {
-        if self.feed_error == error {
+        let projection = self.model.name;
+        let Some(error) = error else {
+            self.feed_failures = 0;
+            if self.feed_error.take().is_some() {
+                tracing::info!(projection, "the feed is back");
+            }
+            return;
+        };
+        self.feed_failures = self.feed_failures.saturating_add(1);
+        if self.feed_failures <= FAILURES_UNSAID || self.feed_error.as_ref() == Some(&error) {
             return;
         }
-        let projection = self.model.name;
-        match &error {
-            Some(error) => tracing::warn!(projection, error, "the feed is away; following the log itself"),
-            None => tracing::info!(projection, "the feed is back"),
-        }
-        self.feed_error = error;
+        tracing::warn!(projection, error, "the feed is away; following the log itself");
+        self.feed_error = Some(error);
     }
 }

@@ -36,6 +36,9 @@ pub const PAGE: i64 = 2_000;
 /// The floor under every way of being woken.
 pub const POLL: Duration = Duration::from_secs(1);
 
+/// How long a connection may take before the relay says that it cannot publish.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
+
 const RETRY_FLOOR: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
@@ -136,7 +139,7 @@ impl Relay {
         trust: Trust,
         delay: &mut Duration,
     ) -> anyhow::Result<()> {
-        anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
+        anyhow::ensure!(self.nats.connects_within(CONNECTED_WITHIN).await, "NATS is not connected");
         let mut cursor = stream::find_place(&self.pool, &self.nats, lock, trust).await?;
         self.report(cursor.position, cursor.position);
         self.enter(RelayState::Publishing, None);

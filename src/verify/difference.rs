@@ -71,8 +71,12 @@ pub enum Difference {
     Amount { event: EventName, what: String, expected: MicroUsd, found: MicroUsd },
     #[error("{event}: {what}")]
     Rule { event: EventName, what: String },
-    #[error("{stream}: grants − charges + reversals − expiries = ${expected}, the balance is ${found}")]
+    #[error(
+        "{stream}: grants − charges + reversals − purchases − adjustments − payment reversals − expiries = ${expected}, the balance less the debt is ${found}"
+    )]
     BalanceDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
+    #[error("{stream}: reversed payments less what paid them leave a debt of ${expected}, it is ${found}")]
+    DebtDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("{stream}: paid in − taken back − spent = ${expected}, the balance less the debt is ${found}")]
     CashDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("wallet {account_id}, grant {grant_id}: {what} (position {position})")]

@@ -106,6 +106,10 @@ impl PlanAudit {
             | WalletEvent::CreditGranted { .. }
             | WalletEvent::GrantExpired { .. }
             | WalletEvent::AttemptStarted { .. }
+            | WalletEvent::PurchaseMade { .. }
+            | WalletEvent::CreditAdjusted { .. }
+            | WalletEvent::PaymentReversed { .. }
+            | WalletEvent::PaymentReinstated { .. }
             | WalletEvent::WalletFallbackSet { .. } => Ok(()),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use codexapi_aggregates::ids::GenerationId;
+use codexapi_aggregates::ids::{GenerationId, GrantId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::wallet::{GrantPart, Wallet, WalletEvent};
 
@@ -24,6 +24,13 @@ pub(super) struct WalletAudit {
     charged: MicroUsd,
     reversed: MicroUsd,
     expired: MicroUsd,
+    purchased: MicroUsd,
+    adjusted: MicroUsd,
+    /// Σ payment reversals less Σ reinstatements.
+    payments_reversed: MicroUsd,
+    debt: MicroUsd,
+    /// What is taken back of each payment.
+    taken_back: BTreeMap<GrantId, MicroUsd>,
     held: MicroUsd,
     open: BTreeMap<GenerationId, OpenHold>,
     /// Expired and neither charged nor released since.
@@ -60,22 +67,60 @@ impl WalletAudit {
         &self.open
     }
 
-    /// Σ grants − Σ charged + Σ charge reversals − Σ expiries is the folded wallet's balance.
+    /// Σ grants − Σ charged + Σ charge reversals − Σ purchases − Σ adjustments − Σ payment reversals
+    /// − Σ expiries is the folded wallet's balance less its debt.
     pub fn adds_up(&self, stream: &str, wallet: &Wallet) -> Result<(), Difference> {
-        let (expected, found) = (self.balance(), wallet.balance());
-        if expected == found {
-            return Ok(());
+        let (expected, found) = (self.worth(), wallet.balance() - wallet.debt());
+        if expected != found {
+            return Err(Difference::BalanceDoesNotAddUp { stream: stream.into(), expected, found });
         }
-        Err(Difference::BalanceDoesNotAddUp { stream: stream.into(), expected, found })
+        if self.debt != wallet.debt() {
+            let (expected, found) = (self.debt, wallet.debt());
+            return Err(Difference::DebtDoesNotAddUp { stream: stream.into(), expected, found });
+        }
+        Ok(())
+    }
+
+    /// What there is less what is owed.
+    fn worth(&self) -> MicroUsd {
+        self.granted - self.charged + self.reversed
+            - self.purchased
+            - self.adjusted
+            - self.payments_reversed
+            - self.expired
     }
 
     fn balance(&self) -> MicroUsd {
-        self.granted - self.charged + self.reversed - self.expired
+        self.worth() + self.debt
+    }
+
+    /// The debt after an event that says it, or paid some.
+    fn owe(&mut self, event: &WalletEvent) -> Result<(), String> {
+        let change = event.debt_change();
+        self.debt += change;
+        if self.debt < MicroUsd::ZERO {
+            return Err(format!("it pays more debt than there is, by ${}", MicroUsd::ZERO - self.debt));
+        }
+        match event {
+            WalletEvent::PaymentReversed { debt_micro, .. }
+            | WalletEvent::PaymentReinstated { debt_micro, .. }
+                if *debt_micro != self.debt =>
+            {
+                Err(format!("the debt after it should be ${} and is ${debt_micro}", self.debt))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn movement(&mut self, event: &WalletEvent, position: i64) -> Result<(), String> {
+        self.owe(event)?;
         match event {
-            WalletEvent::CreditGranted { amount_micro, .. } => self.granted += *amount_micro,
+            WalletEvent::CreditGranted { amount_micro, debt_paid_micro, .. } => {
+                if debt_paid_micro > amount_micro {
+                    return Err(format!("it pays ${debt_paid_micro} of debt with ${amount_micro}"));
+                }
+                self.granted += *amount_micro;
+            }
             WalletEvent::GrantExpired { expired_micro, .. } => self.expired += *expired_micro,
             WalletEvent::HoldPlaced { generation_id, amount_micro, .. } => {
                 let hold = OpenHold { amount_micro: *amount_micro, position };
@@ -98,20 +143,37 @@ impl WalletAudit {
             }
             WalletEvent::UsageCharged { generation_id, charged_micro, from, late, .. } => {
                 charge_is_whole(event)?;
-                if sum(from) != *charged_micro {
-                    return Err(format!(
-                        "its parts sum to ${}, not to the charge of ${charged_micro}",
-                        sum(from)
-                    ));
-                }
+                parts_are_whole(from, *charged_micro)?;
                 self.close(*generation_id, Some(*late))?;
                 self.charged += *charged_micro;
             }
-            WalletEvent::ChargeReversed { amount_micro, to, .. } => {
-                if sum(to) != *amount_micro {
-                    return Err(format!("its parts sum to ${}, not to ${amount_micro}", sum(to)));
-                }
+            WalletEvent::ChargeReversed { amount_micro, to, debt_paid_micro, .. } => {
+                parts_are_whole(to, *amount_micro - *debt_paid_micro)?;
                 self.reversed += *amount_micro;
+            }
+            WalletEvent::PurchaseMade { amount_micro, from, .. } => {
+                parts_are_whole(from, *amount_micro)?;
+                self.purchased += *amount_micro;
+            }
+            WalletEvent::CreditAdjusted { amount_micro, from, .. } => {
+                parts_are_whole(from, *amount_micro)?;
+                self.adjusted += *amount_micro;
+            }
+            WalletEvent::PaymentReversed { payment_id, amount_micro, from, debt_added_micro, .. } => {
+                parts_are_whole(from, *amount_micro - *debt_added_micro)?;
+                self.payments_reversed += *amount_micro;
+                *self.taken_back.entry(*payment_id).or_default() += *amount_micro;
+            }
+            WalletEvent::PaymentReinstated { payment_id, amount_micro, debt_paid_micro, .. } => {
+                if debt_paid_micro > amount_micro {
+                    return Err(format!("it pays ${debt_paid_micro} of debt with ${amount_micro}"));
+                }
+                self.payments_reversed -= *amount_micro;
+                let taken = self.taken_back.entry(*payment_id).or_default();
+                *taken -= *amount_micro;
+                if *taken < MicroUsd::ZERO {
+                    return Err(format!("payment {payment_id} gets back more than was taken for it"));
+                }
             }
             WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
@@ -157,6 +219,10 @@ fn charge_is_whole(event: &WalletEvent) -> Result<(), String> {
     Err(format!("charged + covered + shortfall is ${met}, the cost is ${cost_micro}"))
 }
 
-fn sum(parts: &[GrantPart]) -> MicroUsd {
-    parts.iter().map(|part| part.amount_micro).sum()
+fn parts_are_whole(parts: &[GrantPart], whole: MicroUsd) -> Result<(), String> {
+    let sum: MicroUsd = parts.iter().map(|part| part.amount_micro).sum();
+    if sum == whole {
+        return Ok(());
+    }
+    Err(format!("its parts sum to ${sum}, not to ${whole}"))
 }

@@ -111,7 +111,7 @@ impl Business {
             .expect("reversed");
     }
 
-    async fn command(&self, action: WalletAction) {
+    pub async fn command(&self, action: WalletAction) {
         let terms = WalletTerms::default();
         self.log
             .execute(&self.wallet(), &Metadata::process("test"), |wallet: &Wallet, now| {

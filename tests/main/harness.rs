@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use codexapi::accounts;
+use codexapi::app::App;
 use codexapi::embedded::{EmbeddedPostgres, EmbeddedPostgresOptions};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
@@ -77,6 +79,14 @@ impl TestDatabase {
         drop(shared);
         Self { pool: server.database().await, _server: server }
     }
+}
+
+/// Waits until no door goes by what was before `position`, however long that takes on a busy machine.
+pub async fn in_force(app: &App, position: i64) {
+    wait_for("a change is in force", async || {
+        accounts::wait_until_in_force(&app.pool, position).await.then_some(())
+    })
+    .await;
 }
 
 /// Waits until `holds` gives a value.

@@ -13,3 +13,4 @@ mod relay;
 mod routing;
 mod stored;
 mod verify;
+mod verify_credit;

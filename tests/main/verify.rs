@@ -31,7 +31,7 @@ async fn trading() -> (TestDatabase, Business) {
 }
 
 /// Brings every read model up to the log's head.
-async fn project(pool: &PgPool) {
+pub async fn project(pool: &PgPool) {
     let stored = read::read_after(pool, SHARD, 0, 10_000).await.expect("read");
     let entries: Vec<Entry> = stored.iter().map(|event| event.decode().expect("decoded").into()).collect();
     for model in READ_MODELS {
@@ -39,17 +39,17 @@ async fn project(pool: &PgPool) {
     }
 }
 
-async fn verify(pool: &PgPool) -> Report {
+pub async fn verify(pool: &PgPool) -> Report {
     let options = VerifyOptions::new(HoldTerms::standard(clock::now()));
     verify::run(pool, &options).await.expect("verify can be carried out")
 }
 
-async fn difference(pool: &PgPool) -> Difference {
+pub async fn difference(pool: &PgPool) -> Difference {
     verify(pool).await.difference.expect("a difference")
 }
 
 /// Runs SQL as someone with full power over the database would, triggers switched off.
-async fn tamper(pool: &PgPool, statement: &str) {
+pub async fn tamper(pool: &PgPool, statement: &str) {
     let mut connection = PgConnection::connect_with(&pool.connect_options()).await.expect("connected");
     sqlx::raw_sql("SET session_replication_role = replica")
         .execute(&mut connection)
@@ -315,7 +315,7 @@ async fn a_stream_forged_with_fitting_hashes_breaks_the_seal() {
 }
 
 /// Gives every event of a stream the hashes that fit it, as a forger with the source code would.
-async fn chain_anew(pool: &PgPool, aggregate_type: &str, aggregate_id: &str) {
+pub async fn chain_anew(pool: &PgPool, aggregate_type: &str, aggregate_id: &str) {
     let mut previous = codexapi::event_log::chain::CHAIN_START;
     for event in read::read_stream(pool, aggregate_type, aggregate_id, 0, 1_000).await.expect("read") {
         previous = event.expected_hash(&previous).expect("canonical");

@@ -261,7 +261,7 @@ impl PriceBook {
 }
 
 /// Whether `name` may name a model anywhere here.
-pub(crate) fn is_model_name(name: &str) -> bool {
+pub fn is_model_name(name: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:/".contains(c);
     (1..=100).contains(&name.len()) && name.chars().all(allowed)
 }

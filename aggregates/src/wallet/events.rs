@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::entitlements::{
     EntitlementEnd, EntitlementSource, EntitlementTerms, PlanCover, PlanUse, WalletFallback,
 };
-use crate::ids::{GenerationId, GrantId, KeyId, NodeIncarnation, PlanId};
+use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PlanId, PurchaseId};
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
 use crate::time::Timestamp;
@@ -26,13 +26,47 @@ pub enum GrantSource {
 }
 
 impl GrantSource {
-    /// Whether the customer paid money for it here.
+    /// Whether it was bought: a reversed payment is taken from such credit, and is debt beyond it.
     pub fn is_paid(self) -> bool {
         match self {
             Self::TopUp => true,
             Self::Admin | Self::ShareCredit | Self::Gumroad | Self::Referral | Self::Promo => false,
         }
     }
+}
+
+/// What can be bought from a wallet's credit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseItem {
+    /// Room for one more managed project.
+    ProjectSlot,
+}
+
+/// Why an operator took credit away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdjustmentReason {
+    /// It should not have been granted.
+    GrantedInError,
+    /// It was granted twice.
+    DuplicateCredit,
+    /// It was come by against the terms.
+    Abuse,
+    /// The customer asked for it.
+    CustomerRequest,
+    /// An operator named the balance that there should be.
+    BalanceSet,
+}
+
+/// What a grant was given as; an exhausted one that has left the state is known by it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GrantTerms {
+    pub source: GrantSource,
+    pub amount_micro: MicroUsd,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    pub granted_at: Timestamp,
 }
 
 /// A part of a movement, taken from or given back to one grant.
@@ -91,6 +125,9 @@ pub enum WalletEvent {
         amount_micro: MicroUsd,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at: Option<Timestamp>,
+        /// What of it paid debt; the rest can be spent.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        debt_paid_micro: MicroUsd,
         balance_micro: MicroUsd,
         held_micro: MicroUsd,
         at: Timestamp,
@@ -182,6 +219,9 @@ pub enum WalletEvent {
         /// Whose charge it was and when, so that the key's budgets get it back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         charged: Option<ChargedBy>,
+        /// What of it, paid with bought credit, paid debt instead of going back: amount = parts + this.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        debt_paid_micro: MicroUsd,
         /// What is given back of a plan.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         plan: Option<Box<PlanUse>>,
@@ -238,6 +278,56 @@ pub enum WalletEvent {
         held_micro: MicroUsd,
         at: Timestamp,
     },
+    PurchaseMade {
+        purchase_id: PurchaseId,
+        item: PurchaseItem,
+        amount_micro: MicroUsd,
+        from: Vec<GrantPart>,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// An operator took credit away.
+    CreditAdjusted {
+        adjustment_id: AdjustmentId,
+        reason: AdjustmentReason,
+        amount_micro: MicroUsd,
+        from: Vec<GrantPart>,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// A payment, or a part of it, was refunded or disputed: amount = parts + debt added.
+    PaymentReversed {
+        payment_id: GrantId,
+        amount_micro: MicroUsd,
+        from: Vec<GrantPart>,
+        debt_added_micro: MicroUsd,
+        /// The whole debt after it.
+        debt_micro: MicroUsd,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// What was taken back for a payment is the customer's again: amount = debt paid + credit that
+    /// returned to the payment's grant.
+    PaymentReinstated {
+        payment_id: GrantId,
+        amount_micro: MicroUsd,
+        debt_paid_micro: MicroUsd,
+        /// The payment's grant, where it had left the state and returns with this credit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grant: Option<GrantTerms>,
+        /// The whole debt after it.
+        debt_micro: MicroUsd,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+}
+
+fn is_zero(amount: &MicroUsd) -> bool {
+    *amount == MicroUsd::ZERO
 }
 
 impl WalletEvent {
@@ -252,6 +342,10 @@ impl WalletEvent {
             | Self::HoldExpired { balance_micro, .. }
             | Self::UsageCharged { balance_micro, .. }
             | Self::ChargeReversed { balance_micro, .. }
+            | Self::PurchaseMade { balance_micro, .. }
+            | Self::CreditAdjusted { balance_micro, .. }
+            | Self::PaymentReversed { balance_micro, .. }
+            | Self::PaymentReinstated { balance_micro, .. }
             | Self::EntitlementGranted { balance_micro, .. }
             | Self::EntitlementEnded { balance_micro, .. }
             | Self::EntitlementReinstated { balance_micro, .. }
@@ -271,11 +365,38 @@ impl WalletEvent {
             | Self::HoldExpired { held_micro, .. }
             | Self::UsageCharged { held_micro, .. }
             | Self::ChargeReversed { held_micro, .. }
+            | Self::PurchaseMade { held_micro, .. }
+            | Self::CreditAdjusted { held_micro, .. }
+            | Self::PaymentReversed { held_micro, .. }
+            | Self::PaymentReinstated { held_micro, .. }
             | Self::EntitlementGranted { held_micro, .. }
             | Self::EntitlementEnded { held_micro, .. }
             | Self::EntitlementReinstated { held_micro, .. }
             | Self::EntitlementExpired { held_micro, .. }
             | Self::WalletFallbackSet { held_micro, .. } => *held_micro,
+        }
+    }
+
+    /// What it adds to the debt; negative where it paid some.
+    pub fn debt_change(&self) -> MicroUsd {
+        match self {
+            Self::CreditGranted { debt_paid_micro, .. }
+            | Self::ChargeReversed { debt_paid_micro, .. }
+            | Self::PaymentReinstated { debt_paid_micro, .. } => MicroUsd::ZERO - *debt_paid_micro,
+            Self::PaymentReversed { debt_added_micro, .. } => *debt_added_micro,
+            Self::GrantExpired { .. }
+            | Self::HoldPlaced { .. }
+            | Self::AttemptStarted { .. }
+            | Self::HoldReleased { .. }
+            | Self::HoldExpired { .. }
+            | Self::UsageCharged { .. }
+            | Self::PurchaseMade { .. }
+            | Self::CreditAdjusted { .. }
+            | Self::EntitlementGranted { .. }
+            | Self::EntitlementEnded { .. }
+            | Self::EntitlementReinstated { .. }
+            | Self::EntitlementExpired { .. }
+            | Self::WalletFallbackSet { .. } => MicroUsd::ZERO,
         }
     }
 
@@ -290,6 +411,10 @@ impl WalletEvent {
             | Self::HoldExpired { at, .. }
             | Self::UsageCharged { at, .. }
             | Self::ChargeReversed { at, .. }
+            | Self::PurchaseMade { at, .. }
+            | Self::CreditAdjusted { at, .. }
+            | Self::PaymentReversed { at, .. }
+            | Self::PaymentReinstated { at, .. }
             | Self::EntitlementGranted { at, .. }
             | Self::EntitlementEnded { at, .. }
             | Self::EntitlementReinstated { at, .. }
@@ -310,6 +435,10 @@ impl DomainEvent for WalletEvent {
             Self::HoldExpired { .. } => "wallet.hold_expired",
             Self::UsageCharged { .. } => "wallet.usage_charged",
             Self::ChargeReversed { .. } => "wallet.charge_reversed",
+            Self::PurchaseMade { .. } => "wallet.purchase_made",
+            Self::CreditAdjusted { .. } => "wallet.credit_adjusted",
+            Self::PaymentReversed { .. } => "wallet.payment_reversed",
+            Self::PaymentReinstated { .. } => "wallet.payment_reinstated",
             Self::EntitlementGranted { .. } => "wallet.entitlement_granted",
             Self::EntitlementEnded { .. } => "wallet.entitlement_ended",
             Self::EntitlementReinstated { .. } => "wallet.entitlement_reinstated",

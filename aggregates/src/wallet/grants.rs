@@ -83,12 +83,30 @@ impl Wallet {
         self.forget_oldest_exhausted();
     }
 
+    /// What of `amount` pays debt; the rest is the customer's to spend.
+    pub(super) fn pays_debt(&self, amount: MicroUsd) -> MicroUsd {
+        self.debt_micro.min(amount)
+    }
+
     pub(super) fn give_back_to_grants(&mut self, parts: &[GrantPart]) {
         for part in parts {
             if let Some(grant) = self.grant_mut(part.grant_id) {
                 grant.remaining_micro += part.amount_micro;
             }
         }
+    }
+
+    /// What of `parts` goes back to its grants: bought credit pays debt first, so that it makes no
+    /// difference whether a charge or its payment was taken back before the other.
+    fn left_by_debt(&self, parts: Vec<GrantPart>) -> Vec<GrantPart> {
+        let mut debt = self.debt_micro;
+        let pays = |part: &GrantPart| self.grant(part.grant_id).is_some_and(|grant| grant.source.is_paid());
+        let left = parts.into_iter().map(|part| {
+            let paid = if pays(&part) { debt.min(part.amount_micro) } else { MicroUsd::ZERO };
+            debt -= paid;
+            GrantPart { amount_micro: part.amount_micro - paid, ..part }
+        });
+        left.filter(|part| part.amount_micro.is_positive()).collect()
     }
 
     fn forget_oldest_exhausted(&mut self) {
@@ -126,12 +144,14 @@ impl Decision<'_> {
         if live >= MAX_LIVE_GRANTS {
             return Err(WalletRefusal::TooManyGrants { most: MAX_LIVE_GRANTS });
         }
+        let debt_paid_micro = self.wallet.pays_debt(amount_micro);
         let event = WalletEvent::CreditGranted {
             grant_id,
             source,
             amount_micro,
             expires_at,
-            balance_micro: self.wallet.balance() + amount_micro,
+            debt_paid_micro,
+            balance_micro: self.wallet.balance() + amount_micro - debt_paid_micro,
             held_micro: self.wallet.held_micro,
             at: self.now,
         };
@@ -151,15 +171,18 @@ impl Decision<'_> {
             return Err(WalletRefusal::UnknownGrant { grant_id: unknown.grant_id });
         }
         let amount_micro: MicroUsd = parts.iter().map(|part| part.amount_micro).sum();
-        let grant_ids: Vec<GrantId> = parts.iter().map(|part| part.grant_id).collect();
+        let to = self.wallet.left_by_debt(parts);
+        let returned_micro: MicroUsd = to.iter().map(|part| part.amount_micro).sum();
+        let grant_ids: Vec<GrantId> = to.iter().map(|part| part.grant_id).collect();
         let event = WalletEvent::ChargeReversed {
             generation_id,
             reason,
             amount_micro,
-            to: parts,
+            to,
             charged,
+            debt_paid_micro: amount_micro - returned_micro,
             plan,
-            balance_micro: self.wallet.balance() + amount_micro,
+            balance_micro: self.wallet.balance() + returned_micro,
             held_micro: self.wallet.held_micro,
             at: self.now,
         };

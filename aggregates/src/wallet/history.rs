@@ -47,16 +47,21 @@ pub(super) struct History {
     models: BTreeMap<String, ModelOutputs>,
     /// By UTC day.
     shortfalls: BTreeMap<i64, MicroUsd>,
-    /// Payments by UTC day.
+    /// Unreversed payments by UTC day.
     payments: BTreeMap<i64, MicroUsd>,
     insured: InsuredToday,
 }
 
 impl History {
     pub(super) fn remember_grant(&mut self, source: GrantSource, amount: MicroUsd, at: Timestamp) {
-        if source == GrantSource::TopUp {
-            add_to_day(&mut self.payments, at, amount, PAYMENT_DAYS);
+        if source.is_paid() {
+            add_to_day(&mut self.payments, at, at, amount, PAYMENT_DAYS);
         }
+    }
+
+    /// `change` of what is left of a payment of `paid_at`, negative where it was taken back.
+    pub(super) fn change_payment(&mut self, paid_at: Timestamp, change: MicroUsd, at: Timestamp) {
+        add_to_day(&mut self.payments, paid_at, at, change, PAYMENT_DAYS);
     }
 
     pub(super) fn remember_charge(
@@ -69,7 +74,7 @@ impl History {
     ) {
         self.remember_output(model, output_tokens, at);
         if shortfall.is_positive() {
-            add_to_day(&mut self.shortfalls, at, shortfall, SHORTFALL_DAYS);
+            add_to_day(&mut self.shortfalls, at, at, shortfall, SHORTFALL_DAYS);
         }
         if insured.is_positive() {
             let day = at.utc_day();
@@ -148,8 +153,15 @@ impl History {
     }
 }
 
-fn add_to_day(days: &mut BTreeMap<i64, MicroUsd>, at: Timestamp, amount: MicroUsd, kept_days: i64) {
+/// Adds to the day of `of`, and forgets what at `at` is older than `kept_days`.
+fn add_to_day(
+    days: &mut BTreeMap<i64, MicroUsd>,
+    of: Timestamp,
+    at: Timestamp,
+    amount: MicroUsd,
+    kept_days: i64,
+) {
     let today = at.utc_day();
-    *days.entry(today).or_default() += amount;
+    *days.entry(of.utc_day()).or_default() += amount;
     days.retain(|day, _| *day >= today - kept_days);
 }

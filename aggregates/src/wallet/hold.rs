@@ -129,13 +129,16 @@ impl Decision<'_> {
         if let Some(cover) = wallet.cover(&command, expected, self.now)? {
             return self.place_covered(command, cover);
         }
+        if wallet.debt_micro.is_positive() {
+            return Err(WalletRefusal::InDebt { debt: wallet.debt_micro });
+        }
         wallet.refuse_beyond(&command.limits, command.key_id, command.input_tokens, requested, self.now)?;
         let funds = wallet.funds();
         if funds.balance < requested {
             return Err(WalletRefusal::InsufficientCredit { available: funds.balance, requested });
         }
         let worst_micro = command.worst_micro();
-        let open_holds = wallet.holds.len() - wallet.entitlements.open_holds;
+        let open_holds = wallet.holds_on_balance();
         let covers_estimates = funds.unheld >= requested;
         let covers_worst =
             open_holds == 0 || wallet.worst_micro + worst_micro <= funds.for_worst + leak_limit;
@@ -167,8 +170,9 @@ impl Decision<'_> {
         let wallet = self.wallet.as_ref();
         let (key_id, input_tokens) = (command.key_id, command.input_tokens);
         wallet.refuse_beyond(&command.limits, key_id, input_tokens, MicroUsd::ZERO, self.now)?;
-        if wallet.holds.len() >= MAX_OPEN_HOLDS {
-            return Err(WalletRefusal::MustWait { open_holds: wallet.holds.len() });
+        let open_holds = wallet.holds.len();
+        if open_holds >= MAX_OPEN_HOLDS {
+            return Err(WalletRefusal::MustWait { open_holds });
         }
         let event = WalletEvent::HoldPlaced {
             generation_id: command.generation_id,
@@ -190,20 +194,25 @@ impl Decision<'_> {
     }
 }
 
-/// What a new hold can count on.
-struct Funds {
+/// What a new hold or a purchase can count on.
+pub(super) struct Funds {
     /// Unexpired credit.
-    balance: MicroUsd,
+    pub balance: MicroUsd,
     /// Unexpired credit less what open holds have set aside of it.
-    unheld: MicroUsd,
+    pub unheld: MicroUsd,
     /// What open holds and the new one could spend together.
-    for_worst: MicroUsd,
+    pub for_worst: MicroUsd,
 }
 
 impl Wallet {
+    /// Open holds that the balance pays for.
+    pub(super) fn holds_on_balance(&self) -> usize {
+        self.holds.len() - self.entitlements.open_holds
+    }
+
     /// Credit that has expired but is kept for older holds is theirs alone: it lightens what they
     /// press on the rest, and a new hold cannot have it.
-    fn funds(&self) -> Funds {
+    pub(super) fn funds(&self) -> Funds {
         let unexpired = self.grants.iter().filter(|grant| !grant.expired);
         let balance: MicroUsd = unexpired.map(|grant| grant.remaining_micro).sum();
         if !self.keeps_expired_credit() {

@@ -10,8 +10,10 @@ mod grants;
 mod history;
 mod hold;
 mod key_use;
+mod payments;
 mod refusal;
 mod settle;
+mod takings;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +26,8 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use events::{
-    ChargedBy, ExpiryReason, GrantPart, GrantSource, ReleaseReason, ReversalReason, WalletEvent,
+    AdjustmentReason, ChargedBy, ExpiryReason, GrantPart, GrantSource, GrantTerms, PurchaseItem,
+    ReleaseReason, ReversalReason, WalletEvent,
 };
 pub use grants::{Grant, MAX_GRANT};
 pub use hold::{PlaceHold, WORST_WEB_SEARCHES};
@@ -32,7 +35,7 @@ pub use key_use::{HoldLimits, KeyUseNow};
 pub use refusal::WalletRefusal;
 pub use settle::{ProviderFailure, SettleHold};
 
-use crate::ids::{GenerationId, GrantId, KeyId, NodeIncarnation};
+use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::usage::Attempt;
@@ -42,6 +45,8 @@ use entitlements::{
 };
 use history::History;
 use key_use::KeyUses;
+use payments::TakenBack;
+use takings::RecentTakings;
 
 /// Open holds a wallet may have; the next request waits.
 pub const MAX_OPEN_HOLDS: usize = 4_096;
@@ -138,6 +143,31 @@ pub enum WalletAction {
         outside_scope: Option<bool>,
         past_fair_use: Option<bool>,
     },
+    /// Buys something from the credit that no hold has set aside.
+    Purchase {
+        purchase_id: PurchaseId,
+        item: PurchaseItem,
+        amount_micro: MicroUsd,
+    },
+    /// An operator's downward correction; never below what is there.
+    AdjustDown {
+        adjustment_id: AdjustmentId,
+        reason: AdjustmentReason,
+        amount_micro: MicroUsd,
+    },
+    /// A payment or a part of it was reversed. How much of its credit that concerns is the payment
+    /// stream's rule.
+    TakeBackPayment {
+        payment_id: GrantId,
+        amount_micro: MicroUsd,
+    },
+    /// A reversal did not stand.
+    ReinstatePayment {
+        payment_id: GrantId,
+        amount_micro: MicroUsd,
+        /// The log's word on the payment's grant, where `UnknownGrant` said that it has left the state.
+        recalled: Option<GrantTerms>,
+    },
 }
 
 // State
@@ -180,6 +210,13 @@ pub struct Wallet {
     grants: Vec<Grant>,
     holds: BTreeMap<GenerationId, Hold>,
     expired_holds: BTreeMap<GenerationId, ExpiredHold>,
+    /// Reversed payments that neither their grant nor other paid credit could cover.
+    #[serde(default)]
+    debt_micro: MicroUsd,
+    #[serde(default)]
+    taken_back: TakenBack,
+    #[serde(default)]
+    recent_takings: RecentTakings,
     /// Σ of open holds.
     held_micro: MicroUsd,
     /// Σ of open holds' worst cases.
@@ -194,6 +231,11 @@ impl Wallet {
     /// Σ of what remains of every grant, in micro-USD.
     pub fn balance(&self) -> MicroUsd {
         self.grants.iter().map(|grant| grant.remaining_micro).sum()
+    }
+
+    /// Reversed payments still owed, in micro-USD; later credit pays them first.
+    pub fn debt(&self) -> MicroUsd {
+        self.debt_micro
     }
 
     /// Σ of open holds, in micro-USD.
@@ -253,19 +295,40 @@ impl Wallet {
             WalletAction::SetWalletFallback { outside_scope, past_fair_use } => {
                 decision.set_wallet_fallback(outside_scope, past_fair_use);
             }
+            WalletAction::Purchase { purchase_id, item, amount_micro } => {
+                decision.purchase(purchase_id, item, amount_micro)?;
+            }
+            WalletAction::AdjustDown { adjustment_id, reason, amount_micro } => {
+                decision.adjust_down(adjustment_id, reason, amount_micro)?;
+            }
+            WalletAction::TakeBackPayment { payment_id, amount_micro } => {
+                decision.take_back_payment(payment_id, amount_micro)?;
+            }
+            WalletAction::ReinstatePayment { payment_id, amount_micro, recalled } => {
+                decision.reinstate_payment(payment_id, amount_micro, recalled)?;
+            }
         }
         Ok(decision.events)
     }
 
     fn evolve(&mut self, event: &WalletEvent) {
+        self.debt_micro += event.debt_change();
         match event {
-            WalletEvent::CreditGranted { grant_id, source, amount_micro, expires_at, at, .. } => {
+            WalletEvent::CreditGranted {
+                grant_id,
+                source,
+                amount_micro,
+                expires_at,
+                debt_paid_micro,
+                at,
+                ..
+            } => {
                 self.history.remember_grant(*source, *amount_micro, *at);
                 self.add_grant(Grant {
                     grant_id: *grant_id,
                     source: *source,
                     amount_micro: *amount_micro,
-                    remaining_micro: *amount_micro,
+                    remaining_micro: *amount_micro - *debt_paid_micro,
                     expires_at: *expires_at,
                     granted_at: *at,
                     spent_at: *at,
@@ -357,6 +420,22 @@ impl Wallet {
                 if let Some(ChargedBy { key_id, at }) = charged {
                     self.keys.give_back(*key_id, *amount_micro, *at);
                 }
+            }
+            WalletEvent::PurchaseMade { purchase_id, from, at, .. } => {
+                self.take_from_grants(from, *at);
+                self.recent_takings.remember(purchase_id.0);
+            }
+            WalletEvent::CreditAdjusted { adjustment_id, from, at, .. } => {
+                self.take_from_grants(from, *at);
+                self.recent_takings.remember(adjustment_id.0);
+            }
+            WalletEvent::PaymentReversed { payment_id, amount_micro, from, at, .. } => {
+                self.payment_reversed(*payment_id, *amount_micro, from, *at);
+            }
+            WalletEvent::PaymentReinstated {
+                payment_id, amount_micro, debt_paid_micro, grant, at, ..
+            } => {
+                self.payment_reinstated(*payment_id, *amount_micro, *debt_paid_micro, *grant, *at);
             }
             WalletEvent::EntitlementGranted {
                 entitlement_id, source, terms, starts_at, ends_at, at, ..

@@ -1,7 +1,7 @@
 //! Why a wallet does not do what it is asked, each with its numbers.
 
 use super::entitlements::Scope;
-use crate::ids::{GenerationId, GrantId, PlanId};
+use crate::ids::{AdjustmentId, GenerationId, GrantId, PlanId, PurchaseId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
@@ -9,6 +9,8 @@ use crate::time::Timestamp;
 pub enum WalletRefusal {
     #[error("the balance of ${available} does not cover the ${requested} this request needs")]
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },
+    #[error("a payment was taken back and ${debt} of it is owed; the next top-up pays that first")]
+    InDebt { debt: MicroUsd },
     #[error("{open_holds} requests are still running on this balance")]
     MustWait { open_holds: usize },
     #[error("generation {generation_id} has a hold already")]
@@ -19,8 +21,14 @@ pub enum WalletRefusal {
     GrantExists { grant_id: GrantId },
     #[error("grant {grant_id} is no longer known here; credit the difference instead")]
     UnknownGrant { grant_id: GrantId },
-    #[error("a grant is more than $0 and at most ${most}; ${amount} is not")]
+    #[error("an amount is more than $0 and at most ${most}; ${amount} is not")]
     AmountOutOfRange { amount: MicroUsd, most: MicroUsd },
+    #[error("purchase {purchase_id} was made already")]
+    PurchaseExists { purchase_id: PurchaseId },
+    #[error("adjustment {adjustment_id} was made already")]
+    AdjustmentExists { adjustment_id: AdjustmentId },
+    #[error("of payment {payment_id} ${taken} is taken back, so ${requested} cannot be given back")]
+    MoreThanTakenBack { payment_id: GrantId, taken: MicroUsd, requested: MicroUsd },
     #[error("credit that expires must expire in the future")]
     ExpiresInThePast,
     #[error("a wallet has at most {most} live grants")]

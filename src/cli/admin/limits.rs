@@ -5,6 +5,7 @@ use clap::Args;
 use codexapi_aggregates::account::{KeyLimits, SuspensionReason};
 use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::routing::Catalog;
 use codexapi_aggregates::time::Timestamp;
 use ipnet::IpNet;
 use serde_json::json;
@@ -52,19 +53,27 @@ pub(super) async fn set(desk: &Desk, arguments: LimitsArguments) -> anyhow::Resu
         has_networks: !arguments.networks.is_empty(),
     };
     let set = SetLimits { limits, networks: arguments.networks };
-    let position = accounts::set_key_limits(&desk.log, &desk.metadata, arguments.key, set).await?;
-    desk.output.record(&json!({ "key": arguments.key, "changed": position > 0 }));
+    let position =
+        accounts::set_key_limits(&desk.log, &Catalog::default(), &desk.metadata, arguments.key, set).await?;
+    let in_force = desk.in_force(position).await;
+    desk.output.record(&json!({ "key": arguments.key, "changed": position > 0, "inForce": in_force }));
     Ok(())
 }
 
 pub(super) async fn suspend(desk: &Desk, account: AccountId, reason: SuspensionReason) -> anyhow::Result<()> {
     let position = accounts::suspend(&desk.log, &desk.metadata, account, reason).await?;
-    desk.output.record(&json!({ "account": account, "suspended": true, "changed": position > 0 }));
+    let in_force = desk.in_force(position).await;
+    let changed = position > 0;
+    desk.output
+        .record(&json!({ "account": account, "suspended": true, "changed": changed, "inForce": in_force }));
     Ok(())
 }
 
 pub(super) async fn reinstate(desk: &Desk, account: AccountId) -> anyhow::Result<()> {
     let position = accounts::reinstate(&desk.log, &desk.metadata, account).await?;
-    desk.output.record(&json!({ "account": account, "suspended": false, "changed": position > 0 }));
+    let in_force = desk.in_force(position).await;
+    let changed = position > 0;
+    desk.output
+        .record(&json!({ "account": account, "suspended": false, "changed": changed, "inForce": in_force }));
     Ok(())
 }

@@ -44,6 +44,7 @@ pub(super) async fn margin(
                 "requests": day.sums.requests,
                 "chargedUsd": day.sums.charged_micro.to_string(),
                 "providerCostUsd": day.sums.provider_cost_micro.to_string(),
+                "checksUsd": day.sums.checks_cost_micro.to_string(),
                 "lossUsd": day.sums.loss_micro().to_string(),
                 "marginUsd": day.sums.margin_micro().to_string(),
             })

@@ -46,9 +46,20 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::invalid("invalid_body", "The body should be a JSON object."));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        Problem::invalid("invalid_body", format!("The body is not what this URL takes: {error}."))
-    })
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let (path, cause) = (error.path().to_string(), error.inner());
+        match path.as_str() {
+            "." => unlike(cause),
+            field => unlike(format_args!("`{field}`: {cause}")),
+        }
+    })?;
+    deserializer.end().map_err(unlike)?;
+    Ok(read)
+}
+
+fn unlike(why: impl std::fmt::Display) -> Problem {
+    Problem::invalid("invalid_body", format!("The body is not what this URL takes: {why}."))
 }
 
 fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Problem {
@@ -93,5 +104,26 @@ mod tests {
         let AdminBody(all) = AdminBody::<Limits>::from_request(sent("{}"), &()).await.expect("an object");
         let OptionalBody(none) = OptionalBody::<Limits>::from_request(sent(""), &()).await.expect("nothing");
         assert_eq!((all, none), (Limits { limit: None }, Limits { limit: None }));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_body_is_told_with_the_field() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nested {
+            #[expect(dead_code, reason = "only read")]
+            keys: Vec<Limits>,
+        }
+        let refused = |text: &str| parse::<Nested>(text.as_bytes()).map(|_| ()).expect_err(text).message;
+        let cases = [
+            (r#"{"keys": [{"limit": 1}, {"limit": "2"}]}"#, "`keys[1].limit`: invalid type"),
+            (r#"{"keys": 1}"#, "`keys`: invalid type"),
+            (r#"{"kes": []}"#, "`kes`: unknown field `kes`"),
+            ("{}", "missing field `keys`"),
+            (r#"{"keys": []} {}"#, "trailing characters"),
+        ];
+        for (text, told) in cases {
+            assert!(refused(text).contains(told), "{text}: {}", refused(text));
+        }
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::AdminBody;
-use super::{Actor, timestamp};
+use super::{Actor, of_change, timestamp};
 use crate::accounts::{self, SetLimits};
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
@@ -31,7 +31,7 @@ pub struct LimitsOfKey {
     daily_budget_micro: Option<i64>,
     /// Per UTC month, in micro-USD.
     monthly_budget_micro: Option<i64>,
-    /// Empty for all; at most 100.
+    /// Models by their names, labels or aliases; empty for all, at most 100.
     allowed_models: Vec<String>,
     /// From when on the key does not work.
     expires_at: Option<DateTime<Utc>>,
@@ -41,12 +41,16 @@ pub struct LimitsOfKey {
 
 /// What a change has come to.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct LimitsSet {
     /// Where its event stands in the log; none where nothing changed.
     positions: Vec<i64>,
+    /// Whether the next request on every node feels it. False where the read models lag: it is made, and counts as
+    /// soon as they have caught up.
+    in_force: bool,
 }
 
-/// Sets the whole of what a key may use; counts everywhere within about a second.
+/// Sets the whole of what a key may use; answers once it counts everywhere.
 #[utoipa::path(
     post, path = "/admin/api/api-keys/{key_id}/limits", operation_id = "set_key_limits", tag = "operator accounts",
     params(("key_id" = String, Path)), request_body = LimitsOfKey,
@@ -64,8 +68,10 @@ pub async fn set_limits(
     let key_id = key_id.parse().map(KeyId);
     let key_id = key_id.map_err(|_| Problem::invalid("invalid_key_id", "A key's id is a UUID."))?;
     let set = body.read()?;
-    let position = accounts::set_key_limits(&app.log, &actor.metadata, key_id, set).await?;
-    Ok(Json(LimitsSet { positions: Some(position).filter(|position| *position > 0).into_iter().collect() }))
+    let catalog = app.gateway.providers().catalog();
+    let position = accounts::set_key_limits(&app.log, catalog, &actor.metadata, key_id, set).await?;
+    let in_force = accounts::wait_until_in_force(&app.pool, position).await;
+    Ok(Json(LimitsSet { positions: of_change(position), in_force }))
 }
 
 impl LimitsOfKey {

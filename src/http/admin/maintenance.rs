@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use codexapi_aggregates::service::{SERVICE_STREAM, Service, ServiceCommand};
+use codexapi_aggregates::service::{MAX_MESSAGE_CHARS, SERVICE_STREAM, Service, ServiceCommand};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -72,8 +72,15 @@ pub async fn set(
 ) -> Result<Json<MaintenanceChanged>, Problem> {
     let SetMaintenanceMode { active, message, until } = set;
     if !active && (message.is_some() || until.is_some()) {
-        let message = "`message` and `until` are of maintenance that is on: `active` is false.";
+        let message =
+            "`message` and `until` are of maintenance that is on; leave them out where `active` is false.";
         return Err(Problem::invalid("nothing_to_say", message));
+    }
+    if active && message.is_none() {
+        let message = format!(
+            "`message` is missing: what clients are told while maintenance is on, 1 to {MAX_MESSAGE_CHARS} characters."
+        );
+        return Err(Problem::invalid("message_missing", message));
     }
     let committed = app
         .log

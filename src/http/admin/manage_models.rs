@@ -14,6 +14,7 @@ use super::Actor;
 use super::body::{AdminBody, OptionalBody};
 use super::policy_change::{Decisions, decide};
 use super::policy_view::{PolicyView, Shown, view};
+use super::policy_warnings::warnings;
 use crate::app::App;
 use crate::event_log::read;
 use crate::http::error::{ErrorBody, Problem};
@@ -40,6 +41,8 @@ pub struct ManageModelsQuery {
 pub struct Decided {
     /// Where the events of these decisions stand in the log; none where nothing changed.
     positions: Vec<i64>,
+    /// Rules that were made and may serve nobody, as a target whose provider does not list the model.
+    warnings: Vec<String>,
     /// The policy now, with the models that were named.
     state: PolicyView,
 }
@@ -97,7 +100,8 @@ pub async fn set(
     let named = decisions.models.iter().map(|decision| &decision.model);
     let named = named.chain(decisions.targets.iter().map(|decision| &decision.model));
     let named: BTreeSet<String> = named.cloned().collect();
-    Ok(Json(Decided { positions, state: view(&app, &Shown::These(named)).await? }))
+    let warnings = warnings(&decisions, app.gateway.providers().catalog());
+    Ok(Json(Decided { positions, warnings, state: view(&app, &Shown::These(named)).await? }))
 }
 
 /// Confirms that what was decided counts on the node that answers.

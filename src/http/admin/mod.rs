@@ -14,11 +14,13 @@ pub mod model_usage;
 pub mod models;
 mod policy_change;
 mod policy_view;
+mod policy_warnings;
 pub mod provider_health;
 mod refusal;
 pub mod topup_codes;
 pub mod unlimited;
 pub mod users;
+pub mod wallets;
 
 use std::convert::Infallible;
 
@@ -54,6 +56,11 @@ fn moment(at: Timestamp) -> DateTime<Utc> {
 
 fn timestamp(moment: DateTime<Utc>) -> Timestamp {
     Timestamp(moment.timestamp_micros())
+}
+
+/// Where the one event of a change stands; nowhere (0) where nothing changed.
+fn of_change(position: i64) -> Vec<i64> {
+    Some(position).filter(|position| *position > 0).into_iter().collect()
 }
 
 /// The positions of a command's events, of which the last stands at `last`; they follow one another.

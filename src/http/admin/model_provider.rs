@@ -12,6 +12,7 @@ use super::Actor;
 use super::body::AdminBody;
 use super::policy_change::{Decisions, FamilyDecision, decide};
 use super::policy_view::{ConfiguredProvider, FamilyProvider, configured, families};
+use super::policy_warnings::warnings;
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
@@ -38,6 +39,8 @@ pub struct ModelProviders {
 pub struct ProviderDecided {
     /// Where its event stands in the log; none where nothing changed.
     positions: Vec<i64>,
+    /// Whether the rule may serve nobody, and why.
+    warnings: Vec<String>,
     state: ModelProviders,
 }
 
@@ -67,7 +70,8 @@ pub async fn set(
 ) -> Result<Json<ProviderDecided>, Problem> {
     let decisions = Decisions { family_providers: vec![decision], ..Decisions::default() };
     let positions = decide(&app, &actor, &decisions).await?;
-    Ok(Json(ProviderDecided { positions, state: providers(&app).await? }))
+    let warnings = warnings(&decisions, app.gateway.providers().catalog());
+    Ok(Json(ProviderDecided { positions, warnings, state: providers(&app).await? }))
 }
 
 async fn providers(app: &App) -> Result<ModelProviders, Problem> {

@@ -80,8 +80,10 @@ struct UsageOfModel {
     /// What providers charge for all generations.
     cost_micro: i64,
     cost_usd: String,
-    /// The part of the cost that the operator's own generations caused.
+    /// The part of the cost that the operator's own generations caused, but for checks of providers.
     operator_cost_micro: i64,
+    /// The part of the cost that checks of providers caused.
+    checks_cost_micro: i64,
     /// Charged, less what went back and what providers cost.
     margin_micro: i64,
     margin_usd: String,
@@ -184,6 +186,7 @@ fn of_model(model: String, used: &UsageSums, sums: &MarginSums) -> UsageOfModel 
         cost_micro: sums.provider_cost_micro.0,
         cost_usd: sums.provider_cost_micro.to_string(),
         operator_cost_micro: sums.operator_cost_micro.0,
+        checks_cost_micro: sums.checks_cost_micro.0,
         margin_micro,
         margin_usd: sums.margin_micro().to_string(),
     }

@@ -7,7 +7,7 @@ use codexapi_aggregates::wallet::WalletRefusal;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 
-use crate::accounts::{HoursRefusal, LimitsError};
+use crate::accounts::{AdjustRefusal, HoursRefusal, LimitsError};
 use crate::http::error::Problem;
 
 /// 409 where the same decision would be fine in another state, 400 where it never is.
@@ -47,6 +47,42 @@ impl From<ServiceRefusal> for Problem {
     }
 }
 
+/// 409 where the wallet does not allow it as it is, 400 where no wallet would.
+pub fn of_wallet(refusal: &WalletRefusal) -> (StatusCode, &'static str) {
+    use WalletRefusal as R;
+    match refusal {
+        R::InsufficientCredit { .. } => (StatusCode::CONFLICT, "insufficient_credit"),
+        R::InDebt { .. } => (StatusCode::CONFLICT, "debt_owed"),
+        R::MustWait { .. } => (StatusCode::CONFLICT, "requests_running"),
+        R::GrantExists { .. } => (StatusCode::CONFLICT, "grant_exists"),
+        R::UnknownGrant { .. } => (StatusCode::CONFLICT, "unknown_grant"),
+        R::PurchaseExists { .. } => (StatusCode::CONFLICT, "purchase_exists"),
+        R::AdjustmentExists { .. } => (StatusCode::CONFLICT, "adjustment_exists"),
+        R::MoreThanTakenBack { .. } => (StatusCode::CONFLICT, "more_than_taken_back"),
+        R::TooManyGrants { .. } => (StatusCode::CONFLICT, "too_many_grants"),
+        R::EndOutOfRange { .. } => (StatusCode::CONFLICT, "too_far_ahead"),
+        R::TooManyPlans { .. } => (StatusCode::CONFLICT, "too_many_plans"),
+        R::TooManyEntitlements { .. } => (StatusCode::CONFLICT, "too_many_entitlements"),
+        R::EntitlementExists { .. } => (StatusCode::CONFLICT, "entitlement_exists"),
+        R::AmountOutOfRange { .. } => (StatusCode::BAD_REQUEST, "amount_out_of_range"),
+        R::BlocksOutOfRange { .. } => (StatusCode::BAD_REQUEST, "blocks_out_of_range"),
+        R::ExpiresInThePast => (StatusCode::BAD_REQUEST, "expires_in_the_past"),
+        R::HoldExists { .. }
+        | R::UnknownHold { .. }
+        | R::AttemptOutOfOrder { .. }
+        | R::TooManyAttempts { .. }
+        | R::RequestsPerMinute { .. }
+        | R::TokensPerMinute { .. }
+        | R::LargerThanTokensPerMinute { .. }
+        | R::ParallelRequests { .. }
+        | R::DailyBudget { .. }
+        | R::MonthlyBudget { .. }
+        | R::FairUseReached { .. }
+        | R::OutsidePlanSwitchedOff { .. }
+        | R::OutsidePlanWithoutCredit { .. } => (StatusCode::CONFLICT, "refused"),
+    }
+}
+
 impl From<CatalogRefusal> for Problem {
     fn from(refusal: CatalogRefusal) -> Self {
         use CatalogRefusal as R;
@@ -79,48 +115,28 @@ impl From<CatalogRefusal> for Problem {
 
 impl From<HoursRefusal> for Problem {
     fn from(refusal: HoursRefusal) -> Self {
-        match refusal {
-            HoursRefusal::Account(refusal) => refusal.into(),
-            HoursRefusal::Plan(refusal) => refusal.into(),
-            HoursRefusal::HoursOutOfRange { .. } => Self::invalid("hours_out_of_range", refusal.to_string()),
-            HoursRefusal::Wallet(refusal) => entitlement_refused(&refusal),
-        }
+        let (status, code) = match &refusal {
+            HoursRefusal::Account(account) => return account.clone().into(),
+            HoursRefusal::Plan(plan) => return plan.clone().into(),
+            HoursRefusal::HoursOutOfRange { .. } => (StatusCode::BAD_REQUEST, "hours_out_of_range"),
+            HoursRefusal::Wallet(wallet) => of_wallet(wallet),
+        };
+        Self::new(status, ErrorKind::InvalidRequest, code, refusal.to_string())
     }
 }
 
-/// A plan that a wallet does not take.
-fn entitlement_refused(refusal: &WalletRefusal) -> Problem {
-    use WalletRefusal as R;
-    let code = match refusal {
-        R::EndOutOfRange { .. } => "too_far_ahead",
-        R::TooManyPlans { .. } => "too_many_plans",
-        R::TooManyEntitlements { .. } => "too_many_entitlements",
-        R::BlocksOutOfRange { .. } => "blocks_out_of_range",
-        R::EntitlementExists { .. } => "entitlement_exists",
-        R::InsufficientCredit { .. }
-        | R::MustWait { .. }
-        | R::HoldExists { .. }
-        | R::UnknownHold { .. }
-        | R::GrantExists { .. }
-        | R::UnknownGrant { .. }
-        | R::AmountOutOfRange { .. }
-        | R::ExpiresInThePast
-        | R::TooManyGrants { .. }
-        | R::AttemptOutOfOrder { .. }
-        | R::TooManyAttempts { .. }
-        | R::RequestsPerMinute { .. }
-        | R::TokensPerMinute { .. }
-        | R::LargerThanTokensPerMinute { .. }
-        | R::ParallelRequests { .. }
-        | R::DailyBudget { .. }
-        | R::MonthlyBudget { .. }
-        | R::FairUseReached { .. }
-        | R::OutsidePlanSwitchedOff { .. }
-        | R::OutsidePlanWithoutCredit { .. } => {
-            return Problem::failed(anyhow::anyhow!("granting time of a plan was refused: {refusal}"));
-        }
-    };
-    Problem::new(StatusCode::CONFLICT, ErrorKind::InvalidRequest, code, refusal.to_string())
+impl From<AdjustRefusal> for Problem {
+    fn from(refusal: AdjustRefusal) -> Self {
+        let (status, code) = match &refusal {
+            AdjustRefusal::Account(account) => return account.clone().into(),
+            AdjustRefusal::Wallet(wallet) => of_wallet(wallet),
+            AdjustRefusal::BalanceChanged { .. } => (StatusCode::CONFLICT, "balance_changed"),
+            AdjustRefusal::OwesDebt { .. } => (StatusCode::CONFLICT, "debt_owed"),
+            AdjustRefusal::NegativeBalance { .. } => (StatusCode::BAD_REQUEST, "amount_out_of_range"),
+            AdjustRefusal::NoteLength { .. } => (StatusCode::BAD_REQUEST, "note_length"),
+        };
+        Self::new(status, ErrorKind::InvalidRequest, code, refusal.to_string())
+    }
 }
 
 impl From<LimitsError> for Problem {
@@ -130,8 +146,10 @@ impl From<LimitsError> for Problem {
                 Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "key_not_found", error.to_string())
             }
             LimitsError::TooManyNetworks { .. } => Self::invalid("too_many_networks", error.to_string()),
+            LimitsError::UnknownModel { .. } => Self::invalid("unknown_model", error.to_string()),
             LimitsError::Command(error) => error.into(),
             LimitsError::Read(error) => error.into(),
+            LimitsError::Unavailable(cause) => Self::unavailable(cause),
             LimitsError::Table(error) => Self::unavailable(anyhow::Error::new(error).context("key networks")),
         }
     }

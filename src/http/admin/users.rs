@@ -9,8 +9,8 @@ use codexapi_aggregates::ids::AccountId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Actor;
 use super::body::AdminBody;
+use super::{Actor, of_change};
 use crate::accounts;
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
@@ -29,13 +29,17 @@ pub struct SetActive {
 
 /// What a change has come to.
 #[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct ActiveSet {
     active: bool,
     /// Where its event stands in the log; none where nothing changed.
     positions: Vec<i64>,
+    /// Whether the next request on every node feels it. False where the read models lag: it is made, and counts as
+    /// soon as they have caught up.
+    in_force: bool,
 }
 
-/// Suspends a customer (no key of theirs works) or reinstates them; counts everywhere within about a second.
+/// Suspends a customer (no key of theirs works) or reinstates them; answers once it counts everywhere.
 #[utoipa::path(
     post, path = "/admin/api/users/{user_id}/active", operation_id = "set_user_active", tag = "operator accounts",
     params(("user_id" = String, Path, description = "The account's id")), request_body = SetActive,
@@ -55,13 +59,16 @@ pub async fn set_active(
     let position = match (active, reason) {
         (true, None) => accounts::reinstate(&app.log, &actor.metadata, account_id).await?,
         (false, Some(reason)) => accounts::suspend(&app.log, &actor.metadata, account_id, reason).await?,
-        (true, Some(_)) | (false, None) => {
-            let message = "`reason` says why an account is suspended: it stands where `active` is false.";
+        (true, Some(_)) => {
+            let message = "`reason` says why an account is suspended; leave it out where `active` is true.";
+            return Err(Problem::invalid("reason_of_suspension", message));
+        }
+        (false, None) => {
+            let message = "`reason` is missing. Say why the account is suspended: `requested`, `abuse`, \
+                           `payment_dispute`, `compromised` or `investigation`.";
             return Err(Problem::invalid("reason_of_suspension", message));
         }
     };
-    Ok(Json(ActiveSet {
-        active,
-        positions: Some(position).filter(|position| *position > 0).into_iter().collect(),
-    }))
+    let in_force = accounts::wait_until_in_force(&app.pool, position).await;
+    Ok(Json(ActiveSet { active, positions: of_change(position), in_force }))
 }

@@ -7,5 +7,6 @@ pub mod plan_settings;
 pub mod plan_usage;
 mod refusal;
 pub mod share_credit;
+pub mod statement;
 pub mod token_usage;
 pub mod wallet_status;

@@ -33,6 +33,9 @@ pub struct WalletStatus {
     /// The balance in dollars, for people.
     #[schema(example = "12.345678")]
     balance_usd: String,
+    /// Owed for payments that were taken back; the next credit pays it first.
+    debt_micro: i64,
+    debt_usd: String,
     /// Plans that are running, and how much of each is used.
     plans: Vec<PlanUsage>,
     pricing: PricingPayload,
@@ -54,8 +57,8 @@ pub async fn read(
 
 /// The status of one customer's wallet.
 pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Problem> {
-    let amounts = |wallet: &Wallet| (wallet.balance(), wallet.held(), wallet.available());
-    let (balance, held, available): (MicroUsd, MicroUsd, MicroUsd) =
+    let amounts = |wallet: &Wallet| [wallet.balance(), wallet.held(), wallet.available(), wallet.debt()];
+    let [balance, held, available, debt]: [MicroUsd; 4] =
         app.log.read(&account_id.to_string(), amounts).await.map_err(Problem::unavailable)?;
     let prices = |book: &PriceBook| pricing_payload(book, clock::now());
     let pricing = app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)?;
@@ -64,6 +67,8 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
         held_micro: held.0,
         available_micro: available.0,
         balance_usd: balance.to_string(),
+        debt_micro: debt.0,
+        debt_usd: debt.to_string(),
         plans: plan_usage::of(app, account_id).await?,
         pricing,
     })

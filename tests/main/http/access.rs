@@ -1,12 +1,17 @@
 //! Who may call what.
 
-use codexapi::accounts;
+use codexapi::accounts::{self, SetLimits};
+use codexapi::clock;
 use codexapi::http::auth::Audience;
 use codexapi::http::routes;
-use codexapi_aggregates::account::{KeyKind, RevocationReason};
+use codexapi_aggregates::account::{KeyKind, KeyLimits, RevocationReason};
+use codexapi_aggregates::routing::Catalog;
+use codexapi_aggregates::time::Timestamp;
 use http::StatusCode;
+use serde_json::json;
 
-use super::{ADMIN_TOKEN, OPERATOR_TOKEN, Service, bearer, cached_keys_expire, operator};
+use super::{ADMIN_TOKEN, OPERATOR_TOKEN, Service, bearer, operator};
+use crate::harness::wait_for;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_but_the_public_ones_is_closed_without_a_token() {
@@ -68,7 +73,7 @@ async fn a_revoked_key_and_a_replaced_system_token_stop_working() {
     let account = Some(customer.account_id);
     let key =
         accounts::issue_key(log, credentials, &operator(), account, KeyKind::Api).await.expect("issued");
-    service.projected("api_keys", key.position).await;
+    service.in_force(key.position).await;
     let with_key = [("x-api-key", key.token.reveal())];
     assert_eq!(service.get("/api/v1/me", &with_key).await.0, StatusCode::OK);
 
@@ -77,14 +82,45 @@ async fn a_revoked_key_and_a_replaced_system_token_stop_working() {
     let replaced = accounts::issue_key(log, credentials, &operator(), account, KeyKind::SystemToken)
         .await
         .expect("issued");
-    service.projected("api_keys", replaced.position).await;
-    cached_keys_expire().await;
+    service.in_force(replaced.position).await;
     let (status, body) = service.get("/api/v1/me", &with_key).await;
     assert_eq!((status, &body["error"]["code"]), (StatusCode::UNAUTHORIZED, &"revoked_token".into()));
     let old = customer.system_token.token.reveal();
     assert_eq!(service.get("/api/v1/me", &[("x-api-key", old)]).await.0, StatusCode::UNAUTHORIZED);
     let new = replaced.token.reveal();
     assert_eq!(service.get("/api/v1/me", &[("x-api-key", new)]).await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_key_is_told_the_same_on_every_route() {
+    let service = Service::start().await;
+    let customer = service.customer().await;
+    let (app, key_id) = (&service.app, customer.system_token.key_id);
+    let soon = Timestamp(clock::now().0 + 2_000_000);
+    let limits = KeyLimits { expires_at: Some(soon), ..KeyLimits::default() };
+    let set = SetLimits { limits, networks: vec![] };
+    let set = accounts::set_key_limits(&app.log, &Catalog::default(), &operator(), key_id, set).await;
+    service.in_force(set.expect("set")).await;
+    wait_for("the key's end", async || (clock::now() > soon).then_some(())).await;
+    let authorization = bearer(customer.system_token.token.reveal());
+    let headers = [("authorization", authorization.as_str())];
+    let generation = json!({ "model": "gpt-5.5", "input": "Hello", "messages": [] }).to_string();
+    for path in ["/api/v1/me", "/api/v1/key", "/v1/models", "/v1/responses/resp_1"] {
+        let (status, body) = service.get(path, &headers).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (StatusCode::FORBIDDEN, &"key_expired".into()),
+            "{path}"
+        );
+    }
+    for path in ["/v1/responses", "/v1/chat/completions"] {
+        let (status, body) = service.post(path, &headers, generation.clone()).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (StatusCode::FORBIDDEN, &"key_expired".into()),
+            "{path}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

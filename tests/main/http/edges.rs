@@ -107,6 +107,19 @@ async fn the_models_come_in_pages_as_anthropics_sdk_turns_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_no_text_is_refused_in_the_dialect_of_its_url() {
+    let service = Service::start().await;
+    for path in ["/v1/responses/%ff", "/v1/models/%ff", "/api/v1/generations/%C3", "/v1/messages/%80"] {
+        let (status, body) = service.get(path, &[KEY]).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {body}");
+        match path.starts_with("/v1/m") {
+            true => assert_eq!(body["error"]["type"], "invalid_request_error", "{path}: {body}"),
+            false => assert_eq!(body["error"]["code"], "invalid_path", "{path}: {body}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_counted_for_models_on_sale_alone() {
     let service = selling().await;
     let count = async |model: &str| {

@@ -115,7 +115,7 @@ async fn a_key_shows_what_was_used_with_it_and_not_with_another() {
     let account = Some(customer.account_id);
     let second =
         accounts::issue_key(log, credentials, &operator(), account, KeyKind::Api).await.expect("issued");
-    service.projected("api_keys", second.position).await;
+    service.in_force(second.position).await;
     read(&service, &format!("/api/v1/generations/{}", made[1]), &customer).await;
     let listed = read(&service, "/api/v1/generations", &customer).await;
     let charged_at: Vec<_> = listed["generations"]

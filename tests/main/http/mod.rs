@@ -7,9 +7,9 @@ mod generations;
 mod operating;
 mod reading;
 mod setup;
+mod statement;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -30,7 +30,7 @@ use sqlx::ConnectOptions;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
-use crate::harness::{PATIENCE, TestDatabase};
+use crate::harness::{PATIENCE, TestDatabase, in_force};
 
 pub const ADMIN_TOKEN: &str = "cdx-admin-static-for-tests-0001";
 pub const OPERATOR_TOKEN: &str = "cdx-op-static-for-tests-000001";
@@ -79,8 +79,7 @@ impl Service {
         let new = NewCustomer { name: Some("Ada".into()), ..NewCustomer::default() };
         let created =
             accounts::create_customer(&self.app.log, credentials, &operator(), new).await.expect("created");
-        self.projected("api_keys", created.system_token.position).await;
-        self.projected("accounts", created.system_token.position).await;
+        self.in_force(created.system_token.position).await;
         created
     }
 
@@ -94,6 +93,11 @@ impl Service {
         };
         let terms = self.app.config.wallet.terms();
         accounts::grant_credit(&self.app.log, &terms, &operator(), grant).await.expect("granted");
+    }
+
+    /// Waits until no door goes by what was before `position`.
+    pub async fn in_force(&self, position: i64) {
+        in_force(&self.app, position).await;
     }
 
     pub async fn projected(&self, projection: &str, position: i64) {
@@ -141,9 +145,4 @@ pub fn operator() -> Metadata {
 
 pub fn bearer(token: &str) -> String {
     format!("Bearer {token}")
-}
-
-/// Longer than a key that was looked up is believed.
-pub async fn cached_keys_expire() {
-    tokio::time::sleep(Duration::from_millis(600)).await;
 }

@@ -33,14 +33,13 @@ use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_aggregates::wallet::events::GrantSource;
-use codexapi_projections::checkpoint;
 use serde_json::Value;
 use sqlx::ConnectOptions;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::harness::{PATIENCE, TestDatabase};
+use crate::harness::{TestDatabase, in_force};
 
 pub const OPERATOR_TOKEN: &str = "cdx-op-static-for-money-tests-01";
 
@@ -132,8 +131,7 @@ impl Deployment {
         if balance > 0 {
             self.grant(account_id, balance).await;
         }
-        let wait = checkpoint::wait_for(&self.app.pool, "api_keys", created.system_token.position, PATIENCE);
-        assert!(wait.await.expect("readable"), "the token was not projected");
+        in_force(&self.app, created.system_token.position).await;
         let key_id = created.system_token.key_id;
         Customer { account_id, key_id, token: created.system_token.token.reveal().to_owned() }
     }

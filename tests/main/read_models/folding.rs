@@ -22,7 +22,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A history that has something of everything.
 pub(super) fn full_history() -> Vec<RecordedEvent> {
     let step = |n: u32| Step {
-        kind: (n * 7 % 10) as u8,
+        kind: (n * 7 % 12) as u8,
         account: (n % 3) as u8,
         amount: (n * 37 % 1_500) as u16,
         minutes: (n * 13 % 50) as u16,
@@ -133,9 +133,12 @@ async fn every_sum_agrees_with_the_events_it_comes_from() {
     for number in 0..super::history::ACCOUNTS {
         let wallet = codexapi_projections::balances::get(&pool, account(number).0).await.expect("read");
         let wallet = wallet.expect("a wallet");
-        let parts =
-            wallet.granted_micro - wallet.expired_micro - wallet.charged_micro + wallet.reversed_micro;
-        assert_eq!(wallet.balance_micro, parts);
+        let parts = wallet.granted_micro - wallet.expired_micro - wallet.charged_micro
+            + wallet.reversed_micro
+            - wallet.purchased_micro
+            - wallet.adjusted_micro
+            - wallet.payments_reversed_micro;
+        assert_eq!(wallet.balance_micro - wallet.debt_micro, parts);
     }
     let charged = sum("generations", "charged_micro");
     assert!(charged > 0 && sum("generations", "reversed_micro") > 0);
@@ -148,6 +151,10 @@ async fn every_sum_agrees_with_the_events_it_comes_from() {
     assert_eq!(sum("open_holds", "amount_micro"), sum("wallet_balances", "held_micro"));
     let movements: i64 = sum("wallet_movements", "amount_micro");
     assert_eq!(movements, sum("wallet_balances", "balance_micro"));
+    assert_eq!(sum("wallet_movements", "debt_change_micro"), sum("wallet_balances", "debt_micro"));
+    for column in ["purchased_micro", "adjusted_micro", "payments_reversed_micro", "debt_micro"] {
+        assert!(sum("wallet_balances", column) > 0, "{column} is not put to the test");
+    }
 }
 
 fn rows<'a>(tables: &'a Value, table: &str) -> &'a Vec<Value> {

@@ -4,7 +4,8 @@ use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationR
 use codexapi_aggregates::cash::{CashAction, CashCommand, CashWallet, TokenOrder};
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
 use codexapi_aggregates::ids::{
-    AccountId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
+    AccountId, AdjustmentId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
+    PurchaseId,
 };
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};
@@ -14,7 +15,7 @@ use codexapi_aggregates::usage::{
     Timings, Usage, UsageEvent, UsageSource,
 };
 use codexapi_aggregates::wallet::events::{
-    ExpiryReason, GrantSource, ReleaseReason, ReversalReason, WalletEvent,
+    AdjustmentReason, ExpiryReason, GrantSource, PurchaseItem, ReleaseReason, ReversalReason, WalletEvent,
 };
 use cqrs_es::Aggregate;
 use uuid::Uuid;
@@ -47,6 +48,9 @@ pub struct History {
     pub events: Vec<RecordedEvent>,
     balances: [i64; ACCOUNTS as usize],
     held: [i64; ACCOUNTS as usize],
+    debts: [i64; ACCOUNTS as usize],
+    /// Taken back from a payment that stands for all of an account's.
+    taken_back: [i64; ACCOUNTS as usize],
     sequences: std::collections::BTreeMap<String, i64>,
     open: Vec<Held>,
     expired: Vec<Held>,
@@ -80,7 +84,7 @@ impl History {
         self.minutes += i64::from(step.minutes);
         let number = step.account % ACCOUNTS;
         let pick = usize::from(step.amount);
-        match step.kind % 10 {
+        match step.kind % 12 {
             0 => {
                 self.grant(number, i64::from(step.amount) * 100);
                 self.govern(number, step.amount);
@@ -105,6 +109,9 @@ impl History {
                 self.reverse(hold, payer);
             }
             9 => self.operator_generation(step),
+            10 if step.amount.is_multiple_of(3) => self.reinstate_payment(number),
+            10 => self.take_back_payment(number, 1 + i64::from(step.amount)),
+            11 => self.take(number, i64::from(step.amount), step.amount.is_multiple_of(2)),
             _ => self.grant(number, 1),
         }
     }
@@ -198,7 +205,8 @@ impl History {
 
     fn grant(&mut self, number: u8, amount: i64) {
         let at = self.now();
-        self.balances[usize::from(number)] += amount;
+        let debt_paid = self.pay_debt(number, amount);
+        self.balances[usize::from(number)] += amount - debt_paid;
         let grant_id = GrantId(Uuid::from_u128(self.id()));
         let (balance_micro, held_micro) = self.amounts(number);
         self.push_wallet(
@@ -208,6 +216,7 @@ impl History {
                 source: GrantSource::TopUp,
                 amount_micro: MicroUsd(amount),
                 expires_at: (amount % 2 == 0).then(|| at.plus_secs(86_400)),
+                debt_paid_micro: MicroUsd(debt_paid),
                 balance_micro,
                 held_micro,
                 at,
@@ -321,12 +330,84 @@ impl History {
                 amount_micro,
                 to: vec![],
                 charged: None,
+                debt_paid_micro: MicroUsd::ZERO,
                 plan: None,
                 balance_micro,
                 held_micro,
                 at,
             },
         );
+    }
+
+    fn pay_debt(&mut self, number: u8, amount: i64) -> i64 {
+        let debt = &mut self.debts[usize::from(number)];
+        let paid = amount.min(*debt);
+        *debt -= paid;
+        paid
+    }
+
+    /// A purchase or an adjustment.
+    fn take(&mut self, number: u8, amount: i64, purchase: bool) {
+        let at = self.now();
+        let amount = amount.min(self.balances[usize::from(number)]);
+        self.balances[usize::from(number)] -= amount;
+        let (balance_micro, held_micro) = self.amounts(number);
+        let (id, amount_micro) = (Uuid::from_u128(self.id()), MicroUsd(amount));
+        let event = if purchase {
+            let (purchase_id, item, from) = (PurchaseId(id), PurchaseItem::ProjectSlot, vec![]);
+            WalletEvent::PurchaseMade { purchase_id, item, amount_micro, from, balance_micro, held_micro, at }
+        } else {
+            let (adjustment_id, reason, from) = (AdjustmentId(id), AdjustmentReason::Abuse, vec![]);
+            WalletEvent::CreditAdjusted {
+                adjustment_id,
+                reason,
+                amount_micro,
+                from,
+                balance_micro,
+                held_micro,
+                at,
+            }
+        };
+        self.push_wallet(number, event);
+    }
+
+    fn take_back_payment(&mut self, number: u8, amount: i64) {
+        let at = self.now();
+        let taken = amount.min(self.balances[usize::from(number)]);
+        self.balances[usize::from(number)] -= taken;
+        self.debts[usize::from(number)] += amount - taken;
+        self.taken_back[usize::from(number)] += amount;
+        let (balance_micro, held_micro) = self.amounts(number);
+        let event = WalletEvent::PaymentReversed {
+            payment_id: GrantId(account(number).0),
+            amount_micro: MicroUsd(amount),
+            from: vec![],
+            debt_added_micro: MicroUsd(amount - taken),
+            debt_micro: MicroUsd(self.debts[usize::from(number)]),
+            balance_micro,
+            held_micro,
+            at,
+        };
+        self.push_wallet(number, event);
+    }
+
+    fn reinstate_payment(&mut self, number: u8) {
+        let at = self.now();
+        let amount = std::mem::take(&mut self.taken_back[usize::from(number)]);
+        let debt_paid = self.pay_debt(number, amount);
+        self.balances[usize::from(number)] += amount - debt_paid;
+        let (balance_micro, held_micro) = self.amounts(number);
+        let event = WalletEvent::PaymentReinstated {
+            payment_id: GrantId(account(number).0),
+            amount_micro: MicroUsd(amount),
+            debt_paid_micro: MicroUsd(debt_paid),
+            grant: None,
+            debt_micro: MicroUsd(self.debts[usize::from(number)]),
+            balance_micro,
+            held_micro,
+            at,
+        };
+        self.push_wallet(number, event);
     }
 
     fn operator_generation(&mut self, step: Step) {

@@ -9,14 +9,13 @@ use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_aggregates::wallet::WalletEvent;
-use codexapi_projections::checkpoint;
 use futures::future::join_all;
 use reqwest::Response;
 use serde_json::{Value, json};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{BALANCE, Scene, World};
-use crate::harness::{PATIENCE, wait_for};
+use crate::harness::in_force;
 use crate::money::asking::{Ask, read};
 use crate::money::{Customer, INPUT_RATE, OUTPUT_RATE, serve, test};
 
@@ -173,8 +172,7 @@ async fn what_one_node_decides_about_a_key_the_other_obeys() {
     let credentials = &app.config.credentials;
     let key =
         accounts::issue_key(&app.log, credentials, &test(), account, KeyKind::Api).await.expect("issued");
-    let followed = checkpoint::wait_for(&app.pool, "api_keys", key.position, PATIENCE).await;
-    assert!(followed.expect("readable"));
+    in_force(app, key.position).await;
     let ask = Ask::new(Protocol::Chat, false, 64, &json!({"output_tokens": 5})).of(&scene.model);
     let status = async |token: &str| nodes.send(1, token, &ask).await.status().as_u16();
     assert_eq!((status(key.token.reveal()).await, status(&customer.token).await), (200, 200));
@@ -183,12 +181,7 @@ async fn what_one_node_decides_about_a_key_the_other_obeys() {
         accounts::revoke_key(&app.log, &test(), account, key.key_id, RevocationReason::Requested).await;
     let lowered = KeyLimits { allowed_models: vec!["another".into()], ..KeyLimits::default() };
     nodes.world.limit(&customer, lowered).await;
-    let followed = checkpoint::wait_for(&app.pool, "api_keys", position.expect("revoked"), PATIENCE).await;
-    assert!(followed.expect("readable"));
-    wait_for("the other node knows", async || {
-        ((status(key.token.reveal()).await, status(&customer.token).await) == (401, 403)).then_some(())
-    })
-    .await;
+    in_force(app, position.expect("revoked")).await;
     let holds = nodes.world.deployment.count("wallet.hold_placed", customer.account_id).await;
     for _ in 0..5 {
         assert_eq!((status(key.token.reveal()).await, status(&customer.token).await), (401, 403));

@@ -35,10 +35,8 @@ use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_aggregates::wallet::WalletEvent;
 
-use codexapi_projections::checkpoint;
-
 use self::front::{Front, Manner};
-use crate::harness::PATIENCE;
+use crate::harness::in_force;
 use crate::money::ledger::Ledger;
 use crate::money::{Customer, Deployment, test};
 
@@ -128,7 +126,7 @@ impl World {
             .await;
     }
 
-    /// Changes a customer's account, and waits until the change can be looked up.
+    /// Changes a customer's account, and waits until the change counts.
     async fn account(
         &self,
         customer: &Customer,
@@ -138,11 +136,7 @@ impl World {
         let (stream, metadata) = (customer.account_id.to_string(), test());
         let changed =
             app.log.execute(&stream, &metadata, |account: &Account, now| account.decide(command(now)));
-        let position = changed.await.expect("changed").position;
-        for model in ["api_keys", "accounts"] {
-            let wait = checkpoint::wait_for(&app.pool, model, position, PATIENCE).await;
-            assert!(wait.expect("readable"), "{model} did not follow");
-        }
+        in_force(app, changed.await.expect("changed").position).await;
     }
 
     async fn decide(&self, action: RoutingAction) {

@@ -2,13 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::examples::{a_micro_per_token, attempt, generation, grant_id, key, micro, node, quote, second};
+use crate::examples::{
+    a_micro_per_token, adjustment_id, attempt, generation, grant_id, key, micro, node, purchase_id, quote,
+    second,
+};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::usage::ClientFamily;
 use crate::wallet::{
-    ChargedBy, GrantPart, GrantSource, HoldLimits, PlaceHold, ProviderFailure, ReleaseReason, ReversalReason,
-    SettleHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal, WalletTerms,
+    AdjustmentReason, ChargedBy, GrantPart, GrantSource, HoldLimits, PlaceHold, ProviderFailure,
+    PurchaseItem, ReleaseReason, ReversalReason, SettleHold, Wallet, WalletAction, WalletCommand,
+    WalletEvent, WalletRefusal, WalletTerms,
 };
 
 /// No leak, so that every example's numbers are the balance's own; holds expire after 1 000 s.
@@ -66,6 +70,11 @@ impl Story {
         self.with(grant(number, amount, Some(expires_at)))
     }
 
+    /// Credit that nobody paid for.
+    pub fn given(self, number: u128, amount: i64) -> Self {
+        self.with(gift(number, amount, None))
+    }
+
     /// A hold whose estimate and worst case are `tokens` micro-USD each.
     pub fn held(self, number: u128, tokens: u64) -> Self {
         self.with(hold(number, tokens))
@@ -73,6 +82,19 @@ impl Story {
 
     pub fn settled(self, number: u128, cost: i64) -> Self {
         self.with(settle(number, cost))
+    }
+
+    pub fn taken_back(self, number: u128, amount: i64) -> Self {
+        self.with(take_back(number, amount))
+    }
+
+    pub fn reinstated(self, number: u128, amount: i64) -> Self {
+        self.with(reinstate(number, amount))
+    }
+
+    /// What there is to spend, and what is owed.
+    pub fn balance_and_debt(&self) -> (i64, i64) {
+        (self.wallet.balance().0, self.wallet.debt().0)
     }
 
     pub fn remaining(&self, number: u128) -> Option<MicroUsd> {
@@ -86,6 +108,43 @@ pub fn grant(number: u128, amount: i64, expires_at: Option<i64>) -> WalletAction
         source: GrantSource::TopUp,
         amount_micro: micro(amount),
         expires_at: expires_at.map(second),
+    }
+}
+
+pub fn gift(number: u128, amount: i64, expires_at: Option<i64>) -> WalletAction {
+    WalletAction::GrantCredit {
+        grant_id: grant_id(number),
+        source: GrantSource::Admin,
+        amount_micro: micro(amount),
+        expires_at: expires_at.map(second),
+    }
+}
+
+pub fn take_back(number: u128, amount: i64) -> WalletAction {
+    WalletAction::TakeBackPayment { payment_id: grant_id(number), amount_micro: micro(amount) }
+}
+
+pub fn reinstate(number: u128, amount: i64) -> WalletAction {
+    WalletAction::ReinstatePayment {
+        payment_id: grant_id(number),
+        amount_micro: micro(amount),
+        recalled: None,
+    }
+}
+
+pub fn purchase(number: u128, amount: i64) -> WalletAction {
+    WalletAction::Purchase {
+        purchase_id: purchase_id(number),
+        item: PurchaseItem::ProjectSlot,
+        amount_micro: micro(amount),
+    }
+}
+
+pub fn adjust_down(number: u128, amount: i64) -> WalletAction {
+    WalletAction::AdjustDown {
+        adjustment_id: adjustment_id(number),
+        reason: AdjustmentReason::GrantedInError,
+        amount_micro: micro(amount),
     }
 }
 

@@ -12,6 +12,7 @@ fn credit_raises_the_balance_and_the_event_says_to_what() {
         source: GrantSource::TopUp,
         amount_micro: micro(50),
         expires_at: Some(second(60)),
+        debt_paid_micro: micro(0),
         balance_micro: micro(150),
         held_micro: micro(0),
         at: second(5),

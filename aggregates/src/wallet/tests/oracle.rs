@@ -1,5 +1,5 @@
 //! A wallet in vectors and loops, written from money.md and not from the rules: what is granted,
-//! held, charged, given back and expired, each hold and grant kept for ever.
+//! held, charged, given back, bought, taken back, owed and expired, each hold and grant kept for ever.
 //!
 //! It does not say whether a hold is admitted; it says what the numbers are once it is.
 
@@ -9,6 +9,10 @@ pub struct OracleGrant {
     pub given_at: i64,
     pub expires_at: Option<i64>,
     pub left: i64,
+    /// Somebody paid for it.
+    pub paid: bool,
+    /// What is taken back of the payment it stands for.
+    pub taken_back: i64,
     /// Its expiry has been taken note of; only what older holds may need is left.
     pub expiry_noted: bool,
 }
@@ -42,6 +46,11 @@ pub struct Oracle {
     pub given_back: i64,
     pub expired: i64,
     pub shortfall: i64,
+    pub bought: i64,
+    pub adjusted: i64,
+    /// Taken back for reversed payments, less what was given back since.
+    pub reversed: i64,
+    pub debt: i64,
 }
 
 impl Oracle {
@@ -70,9 +79,96 @@ impl Oracle {
             .sum()
     }
 
-    pub fn grant(&mut self, id: u128, amount: i64, expires_at: Option<i64>, now: i64) {
+    /// What open holds have set aside of the credit that a hold placed now could spend: what older
+    /// holds will take from expired credit does not press on it.
+    pub fn pressed(&self, now: i64, size: fn(&OracleHold) -> i64) -> i64 {
+        let mut holds: Vec<(i64, i64)> = self.open().map(|hold| (hold.placed_at, size(hold))).collect();
+        holds.sort_unstable();
+        for index in self.in_spend_order() {
+            let grant = &self.grants[index];
+            let Some(expires_at) = grant.expires_at.filter(|e| *e <= now) else { continue };
+            let mut left = grant.left;
+            for (placed_at, need) in &mut holds {
+                if *placed_at < expires_at {
+                    let spent = left.min(*need);
+                    left -= spent;
+                    *need -= spent;
+                }
+            }
+        }
+        holds.iter().map(|(_, need)| need).sum()
+    }
+
+    pub fn grant(&mut self, id: u128, amount: i64, paid: bool, expires_at: Option<i64>, now: i64) {
         self.granted += amount;
-        self.grants.push(OracleGrant { id, given_at: now, expires_at, left: amount, expiry_noted: false });
+        let left = amount - self.pay_debt(amount);
+        let (taken_back, expiry_noted) = (0, false);
+        self.grants.push(OracleGrant { id, given_at: now, expires_at, left, paid, taken_back, expiry_noted });
+    }
+
+    /// The part of `amount` that goes towards what is owed.
+    fn pay_debt(&mut self, amount: i64) -> i64 {
+        let paid = if amount < self.debt { amount } else { self.debt };
+        self.debt -= paid;
+        paid
+    }
+
+    /// Takes `amount` from unexpired credit, in spend order.
+    fn take(&mut self, amount: i64, now: i64) {
+        let mut rest = amount;
+        for index in self.in_spend_order() {
+            let grant = &mut self.grants[index];
+            if grant.expires_at.is_none_or(|e| e > now) {
+                let taken = rest.min(grant.left);
+                grant.left -= taken;
+                rest -= taken;
+            }
+        }
+        assert_eq!(rest, 0, "more was taken than there is");
+    }
+
+    pub fn buy(&mut self, amount: i64, now: i64) {
+        self.bought += amount;
+        self.take(amount, now);
+    }
+
+    pub fn adjust(&mut self, amount: i64, now: i64) {
+        self.adjusted += amount;
+        self.take(amount, now);
+    }
+
+    pub fn take_back(&mut self, index: usize, amount: i64, now: i64) {
+        self.reversed += amount;
+        self.grants[index].taken_back += amount;
+        let mut rest = amount;
+        let mut order = vec![index];
+        order.extend(self.in_spend_order().into_iter().filter(|other| {
+            let grant = &self.grants[*other];
+            *other != index && grant.paid && grant.expires_at.is_none_or(|e| e > now)
+        }));
+        for index in order {
+            let taken = rest.min(self.grants[index].left);
+            self.grants[index].left -= taken;
+            rest -= taken;
+        }
+        self.debt += rest;
+    }
+
+    pub fn reinstate(&mut self, index: usize, amount: i64, now: i64) {
+        self.reversed -= amount;
+        self.grants[index].taken_back -= amount;
+        let returned = amount - self.pay_debt(amount);
+        self.give(index, returned, now);
+    }
+
+    /// Gives to a grant what came back; of one that has expired only what older holds may need stays.
+    fn give(&mut self, index: usize, amount: i64, now: i64) {
+        self.grants[index].left += amount;
+        if amount > 0 && self.grants[index].expires_at.is_some_and(|e| e <= now) {
+            self.grants[index].expiry_noted = true;
+            let keep = self.keep_of(self.grants[index].id, now);
+            self.drop_to(index, keep);
+        }
     }
 
     /// Indices of grants, soonest expiry first, then oldest, then by id.
@@ -127,12 +223,8 @@ impl Oracle {
             self.given_back += amount;
             for index in 0..self.grants.len() {
                 if self.grants[index].id == grant_id {
-                    self.grants[index].left += amount;
-                    if self.grants[index].expires_at.is_some_and(|e| e <= now) {
-                        self.grants[index].expiry_noted = true;
-                        let keep = self.keep_of(grant_id, now);
-                        self.drop_to(index, keep);
-                    }
+                    let towards_debt = if self.grants[index].paid { self.pay_debt(amount) } else { 0 };
+                    self.give(index, amount - towards_debt, now);
                 }
             }
         }

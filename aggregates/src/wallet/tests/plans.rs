@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::builders::{Story, grant, hold, place, release, request, settle, settle_after, sweep};
+use super::builders::{Story, grant, hold, place, release, request, settle, settle_after, sweep, take_back};
 use crate::catalog::FairUseInForce;
 use crate::examples::{a_micro_per_token, generation, grant_id, key, micro, quote, second};
 use crate::ids::PlanId;
@@ -491,4 +491,14 @@ fn credit_that_expires_is_not_kept_for_a_covered_hold() {
     let events = story.act(sweep()).unwrap();
     assert!(matches!(&events[..], [WalletEvent::GrantExpired { expired_micro, kept_micro, .. }]
         if (*expired_micro, *kept_micro) == (micro(100), micro(0))));
+}
+
+#[test]
+fn debt_does_not_stop_what_a_plan_covers() {
+    let story = with_plan().granted(7, 100).with(by(ClientFamily::ClaudeCode, 1, 80)).with(settle(1, 80));
+    let mut owing = story.with(take_back(7, 100)).with(switch(None, Some(true)));
+    assert_eq!(owing.wallet.debt(), micro(80));
+    assert!(owing.act(hold(2, 500)).is_ok(), "the plan pays");
+    let refused = refusal(&mut owing, hold(3, 10));
+    assert_eq!(refused, WalletRefusal::InDebt { debt: micro(80) }, "past its fair use the wallet would");
 }

@@ -6,12 +6,17 @@ use cqrs_es::Aggregate;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::builders::{Story, grant, place, release, request, settle, sweep};
+use super::builders::{
+    Story, adjust_down, gift, grant, place, purchase, reinstate, release, request, settle, sweep, take_back,
+};
 use super::oracle::{Fate, Oracle, OracleHold};
 use crate::examples::{generation, grant_id, micro, node, second};
 use crate::ids::{GenerationId, GrantId};
+use crate::money::MicroUsd;
 use crate::time::Timestamp;
-use crate::wallet::{GrantPart, PlaceHold, ReversalReason, Wallet, WalletAction, WalletEvent, WalletRefusal};
+use crate::wallet::{
+    Grant, GrantPart, PlaceHold, ReversalReason, Wallet, WalletAction, WalletEvent, WalletRefusal,
+};
 
 const MAX_AGE: i64 = 1_000;
 
@@ -19,6 +24,7 @@ const MAX_AGE: i64 = 1_000;
 enum Step {
     Grant {
         amount: i64,
+        paid: bool,
         lifetime: Option<i64>,
     },
     Hold {
@@ -37,6 +43,22 @@ enum Step {
     Reverse {
         which: Index,
     },
+    Purchase {
+        amount: i64,
+    },
+    AdjustDown {
+        amount: i64,
+    },
+    /// `part` per cent of what was granted; over 100 where refund and dispute overlap.
+    TakeBack {
+        which: Index,
+        part: i64,
+    },
+    /// `part` per cent of what is taken back; over 100 must be refused.
+    Reinstate {
+        which: Index,
+        part: i64,
+    },
     NodeDies {
         node: u128,
     },
@@ -49,12 +71,17 @@ enum Step {
 fn steps(longest_part: i64) -> impl Strategy<Value = Vec<Step>> {
     let which = any::<Index>;
     let step = prop_oneof![
-        3 => (1..600_i64, prop::option::of(1..800_i64)).prop_map(|(amount, lifetime)| Step::Grant { amount, lifetime }),
+        3 => (1..600_i64, any::<bool>(), prop::option::of(1..800_i64))
+            .prop_map(|(amount, paid, lifetime)| Step::Grant { amount, paid, lifetime }),
         6 => (0..150_u64, 0..150_u64, 1..4_u128)
             .prop_map(|(input, max_output, node)| Step::Hold { input, max_output, node }),
         4 => (which(), 0..longest_part).prop_map(|(which, part)| Step::Settle { which, part }),
         1 => which().prop_map(|which| Step::Release { which }),
         1 => which().prop_map(|which| Step::Reverse { which }),
+        1 => (1..300_i64).prop_map(|amount| Step::Purchase { amount }),
+        1 => (1..300_i64).prop_map(|amount| Step::AdjustDown { amount }),
+        2 => (which(), 1..120_i64).prop_map(|(which, part)| Step::TakeBack { which, part }),
+        2 => (which(), 1..120_i64).prop_map(|(which, part)| Step::Reinstate { which, part }),
         1 => (1..4_u128).prop_map(|node| Step::NodeDies { node }),
         1 => Just(Step::Sweep),
         3 => (0..300_i64).prop_map(|seconds| Step::Wait { seconds }),
@@ -80,6 +107,9 @@ struct Sums {
     charged: i64,
     given_back: i64,
     expired: i64,
+    bought: i64,
+    adjusted: i64,
+    reversed: i64,
 }
 
 impl Life {
@@ -129,7 +159,28 @@ impl Life {
                 assert_eq!(self.charges[generation_id], 1, "one charge per generation");
                 self.check_payment(event, from, self.placed[generation_id], *at);
             }
-            WalletEvent::ChargeReversed { amount_micro, .. } => self.sums.given_back += amount_micro.0,
+            WalletEvent::ChargeReversed { amount_micro, to, debt_paid_micro, .. } => {
+                assert_eq!(*amount_micro, sum(to) + *debt_paid_micro);
+                self.sums.given_back += amount_micro.0;
+            }
+            WalletEvent::PurchaseMade { amount_micro, from, .. } => {
+                assert_eq!(*amount_micro, sum(from));
+                self.sums.bought += amount_micro.0;
+            }
+            WalletEvent::CreditAdjusted { amount_micro, from, .. } => {
+                assert_eq!(*amount_micro, sum(from));
+                self.sums.adjusted += amount_micro.0;
+            }
+            WalletEvent::PaymentReversed { amount_micro, from, debt_added_micro, debt_micro, .. } => {
+                assert_eq!(*amount_micro, sum(from) + *debt_added_micro);
+                assert_eq!(*debt_micro, fold.debt());
+                self.sums.reversed += amount_micro.0;
+            }
+            WalletEvent::PaymentReinstated { amount_micro, debt_paid_micro, debt_micro, .. } => {
+                assert!(debt_paid_micro <= amount_micro);
+                assert_eq!(*debt_micro, fold.debt());
+                self.sums.reversed -= amount_micro.0;
+            }
             // Plans have properties of their own.
             WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
@@ -137,8 +188,10 @@ impl Life {
             | WalletEvent::EntitlementExpired { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }
-        let Sums { granted, charged, given_back, expired } = self.sums;
-        assert_eq!(event.balance().0, granted - charged + given_back - expired, "conservation");
+        let Sums { granted, charged, given_back, expired, bought, adjusted, reversed } = self.sums;
+        let moved = granted - charged + given_back - bought - adjusted - reversed - expired;
+        assert_eq!(moved, event.balance().0 - fold.debt().0, "conservation");
+        assert!(fold.debt().0 >= 0);
         assert_eq!(event.balance(), fold.balance(), "the event tells the balance that is folded");
         assert_eq!(event.balance(), fold.grants().iter().map(|grant| grant.remaining_micro).sum());
         assert!(fold.grants().iter().all(|grant| grant.remaining_micro.0 >= 0));
@@ -159,7 +212,7 @@ impl Life {
         };
         assert_eq!(*cost_micro, *charged_micro + *covered_by_plan_micro + *shortfall_micro);
         assert!(charged_micro.0 >= 0 && shortfall_micro.0 >= 0);
-        assert_eq!(*charged_micro, from.iter().map(|part| part.amount_micro).sum());
+        assert_eq!(*charged_micro, sum(from));
         for part in from {
             let expires_at = self.expiries.get(&part.grant_id).copied();
             let is_entitled = expires_at.is_none_or(|expires_at| at < expires_at || placed_at < expires_at);
@@ -171,12 +224,22 @@ impl Life {
     fn check_state(&self) {
         assert_eq!(self.story.wallet.balance().0, self.oracle.balance());
         assert_eq!(self.story.wallet.held().0, self.oracle.held());
+        assert_eq!(self.story.wallet.debt().0, self.oracle.debt);
         assert_eq!(self.oracle.charged, self.sums.charged);
+        assert_eq!(self.oracle.granted, self.sums.granted);
+        assert_eq!(self.oracle.given_back, self.sums.given_back);
+        assert_eq!(self.oracle.bought, self.sums.bought);
+        assert_eq!(self.oracle.adjusted, self.sums.adjusted);
+        assert_eq!(self.oracle.reversed, self.sums.reversed);
         assert_eq!(self.oracle.expired, self.sums.expired);
         for grant in &self.oracle.grants {
             let left = self.story.wallet.grant(grant_id(grant.id)).map_or(0, |kept| kept.remaining_micro.0);
             assert_eq!(left, grant.left, "grant {}", grant.id);
         }
+        let unexpired_paid = |grant: &&Grant| grant.source.is_paid() && !grant.expired;
+        let paid: i64 =
+            self.story.wallet.grants().iter().filter(unexpired_paid).map(|g| g.remaining_micro.0).sum();
+        assert!(self.oracle.debt == 0 || paid == 0, "{paid} of paid credit beside a debt");
         for grant in self.story.wallet.grants().iter().filter(|grant| grant.remaining_micro.is_positive()) {
             let is_past = grant.expires_at.filter(|expires_at| *expires_at <= self.story.now);
             let mut holds = self.story.wallet.open_holds();
@@ -188,11 +251,15 @@ impl Life {
     fn step(&mut self, number: u128, step: &Step) {
         let due_before = self.story.wallet.next_due(MAX_AGE).is_some_and(|due| due <= self.story.now);
         let applied = match step {
-            Step::Grant { amount, lifetime } => self.grant(number, *amount, *lifetime),
+            Step::Grant { amount, paid, lifetime } => self.grant(number, *amount, *paid, *lifetime),
             Step::Hold { input, max_output, node: on } => self.hold(number, *input, *max_output, *on),
             Step::Settle { which, part } => self.settle(which, *part),
             Step::Release { which } => self.release(which),
             Step::Reverse { which } => self.reverse(which),
+            Step::Purchase { amount } => self.buy(number, *amount),
+            Step::AdjustDown { amount } => self.adjust(number, *amount),
+            Step::TakeBack { which, part } => self.take_back(which, *part),
+            Step::Reinstate { which, part } => self.reinstate(which, *part),
             Step::NodeDies { node } => self.node_dies(*node),
             Step::Sweep => self.act(sweep()).map(|events| assert_eq!(!events.is_empty(), due_before)).is_ok(),
             Step::Wait { seconds } => {
@@ -207,11 +274,100 @@ impl Life {
         }
     }
 
-    fn grant(&mut self, number: u128, amount: i64, lifetime: Option<i64>) -> bool {
+    fn grant(&mut self, number: u128, amount: i64, paid: bool, lifetime: Option<i64>) -> bool {
         let expires_at = lifetime.map(|lifetime| self.seconds + lifetime);
-        self.act(grant(number, amount, expires_at)).expect("such a grant is allowed");
-        self.oracle.grant(number, amount, expires_at, self.seconds);
+        let action = if paid { grant(number, amount, expires_at) } else { gift(number, amount, expires_at) };
+        self.act(action).expect("such a grant is allowed");
+        self.oracle.grant(number, amount, paid, expires_at, self.seconds);
         true
+    }
+
+    fn buy(&mut self, number: u128, amount: i64) -> bool {
+        let fresh = self.oracle.fresh(self.seconds);
+        match self.act(purchase(number, amount)) {
+            Ok(_) => {
+                let unheld = fresh - self.oracle.pressed(self.seconds, |hold| hold.estimate);
+                assert!(self.oracle.debt == 0 && amount <= unheld);
+                self.oracle.buy(amount, self.seconds);
+                true
+            }
+            Err(WalletRefusal::InDebt { debt }) => {
+                assert!(debt.0 == self.oracle.debt && debt.0 > 0);
+                false
+            }
+            Err(WalletRefusal::InsufficientCredit { available, requested }) => {
+                assert!(available < requested && requested.0 == amount && available.0 <= fresh);
+                false
+            }
+            Err(WalletRefusal::MustWait { open_holds }) => {
+                assert!(open_holds > 0, "nothing to wait for");
+                false
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn adjust(&mut self, number: u128, amount: i64) -> bool {
+        let fresh = self.oracle.fresh(self.seconds);
+        match self.act(adjust_down(number, amount)) {
+            Ok(_) => {
+                self.oracle.adjust(amount, self.seconds);
+                true
+            }
+            Err(refusal) => {
+                let (available, requested) = (micro(fresh), micro(amount));
+                assert_eq!(refusal, WalletRefusal::InsufficientCredit { available, requested });
+                assert!(fresh < amount);
+                false
+            }
+        }
+    }
+
+    fn pick_payment(&self, which: &Index) -> Option<usize> {
+        let paid: Vec<usize> =
+            (0..self.oracle.grants.len()).filter(|index| self.oracle.grants[*index].paid).collect();
+        paid.get(which.index(paid.len().max(1))).copied()
+    }
+
+    fn take_back(&mut self, which: &Index, part: i64) -> bool {
+        let Some(index) = self.pick_payment(which) else { return false };
+        let id = self.oracle.grants[index].id;
+        let amount = 1 + self.granted(id) * part / 100;
+        self.act(take_back(id, amount)).expect("a reversal is never refused");
+        self.oracle.take_back(index, amount, self.seconds);
+        self.oracle.drop_unawaited(self.seconds);
+        true
+    }
+
+    fn reinstate(&mut self, which: &Index, part: i64) -> bool {
+        let Some(index) = self.pick_payment(which) else { return false };
+        let (id, taken) = (self.oracle.grants[index].id, self.oracle.grants[index].taken_back);
+        let amount = 1 + taken * part / 100;
+        match self.act(reinstate(id, amount)) {
+            Ok(_) => {
+                assert!(amount <= taken, "more came back than was taken");
+                self.oracle.reinstate(index, amount, self.seconds);
+                self.oracle.drop_unawaited(self.seconds);
+                true
+            }
+            Err(refusal) => {
+                let (payment_id, taken, requested) = (grant_id(id), micro(taken), micro(amount));
+                assert_eq!(refusal, WalletRefusal::MoreThanTakenBack { payment_id, taken, requested });
+                assert!(taken < requested);
+                false
+            }
+        }
+    }
+
+    /// What grant `id` was given as.
+    fn granted(&self, id: u128) -> i64 {
+        let granted = self.story.events.iter().find_map(|event| match event {
+            WalletEvent::CreditGranted { grant_id: given, amount_micro, .. } if *given == grant_id(id) => {
+                Some(amount_micro.0)
+            }
+            _ => None,
+        });
+        granted.expect("it was granted")
     }
 
     fn hold(&mut self, number: u128, input: u64, max_output: u64, on: u128) -> bool {
@@ -224,6 +380,7 @@ impl Life {
                     panic!("a hold is placed last, not {events:?}")
                 };
                 assert_eq!(worst_micro.0, worst);
+                assert_eq!(self.oracle.debt, 0, "a hold beside a debt");
                 assert!(fresh >= i64::try_from(input).unwrap(), "input that no credit covers");
                 let estimate = amount_micro.0;
                 let (id, placed_at) = (number, self.seconds);
@@ -240,6 +397,10 @@ impl Life {
                 };
                 self.oracle.holds.push(hold);
                 true
+            }
+            Err(WalletRefusal::InDebt { debt }) => {
+                assert!(debt.0 == self.oracle.debt && debt.0 > 0);
+                false
             }
             Err(WalletRefusal::InsufficientCredit { available, requested }) => {
                 assert_eq!(available.0, fresh);
@@ -323,6 +484,10 @@ impl Life {
     }
 }
 
+fn sum(parts: &[GrantPart]) -> MicroUsd {
+    parts.iter().map(|part| part.amount_micro).sum()
+}
+
 fn fold(mut wallet: Wallet, events: &[WalletEvent]) -> Wallet {
     events.iter().for_each(|event| wallet.apply(event.clone()));
     wallet
@@ -358,7 +523,7 @@ proptest! {
             // A hold that expired and is settled late spends what others were admitted on.
             let ages = |seconds| life.oracle.open().any(|hold| hold.placed_at + MAX_AGE <= life.seconds + seconds);
             match step {
-                Step::NodeDies { .. } => continue,
+                Step::NodeDies { .. } | Step::AdjustDown { .. } | Step::TakeBack { .. } => continue,
                 Step::Wait { seconds } if ages(*seconds) => continue,
                 _ => {}
             }

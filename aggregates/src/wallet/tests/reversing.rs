@@ -28,6 +28,7 @@ fn a_reversal_gives_each_grant_its_part_back() {
         amount_micro: micro(150),
         to: vec![part(1, 100), part(2, 50)],
         charged: None,
+        debt_paid_micro: micro(0),
         plan: None,
         balance_micro: micro(200),
         held_micro: micro(0),

@@ -16,6 +16,7 @@ fn granted(expires_at: Option<i64>) -> WalletEvent {
         source: GrantSource::TopUp,
         amount_micro: micro(100),
         expires_at: expires_at.map(second),
+        debt_paid_micro: micro(0),
         balance_micro: micro(100),
         held_micro: micro(0),
         at: second(0),

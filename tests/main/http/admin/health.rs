@@ -1,6 +1,6 @@
 //! Checks of providers: real generations at the operator's cost, whose fate is the circuit's.
 
-use codexapi::health::CHECKS_KEY;
+use codexapi_aggregates::ids::KeyId;
 use codexapi_aggregates::usage::TokenUsage;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ async fn a_check_is_recorded_at_the_operators_cost_and_that_is_the_providers_bil
     let total: i64 = events.iter().filter_map(|event| event["provider_cost_micro"].as_i64()).sum();
     assert_eq!(results["costMicro"], total);
     assert!(events.iter().all(|event| event["payer"] == "operator" && event["charged_micro"] == 0));
-    assert!(settled.iter().all(|(actor, _)| *actor == format!("key:{CHECKS_KEY}")));
+    assert!(settled.iter().all(|(actor, _)| *actor == format!("key:{}", KeyId::CHECKS)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,8 +46,9 @@ async fn maintenance_with_an_end_ends_by_itself() {
 async fn maintenance_wants_words_and_an_end_that_is_to_come() {
     let fleet = Fleet::start().await;
     let past = "2001-01-01T00:00:00Z";
-    let cases: [(Value, &str); 5] = [
-        (json!({ "active": true }), "message_length"),
+    let cases: [(Value, &str); 6] = [
+        (json!({ "active": true }), "message_missing"),
+        (json!({ "active": true, "message": "" }), "message_length"),
         (json!({ "active": true, "message": "x".repeat(501) }), "message_length"),
         (json!({ "active": true, "message": "x", "until": past }), "ends_in_the_past"),
         (json!({ "active": false, "message": "x" }), "nothing_to_say"),

@@ -8,6 +8,7 @@ mod opening;
 mod plans;
 mod routing;
 mod usage;
+mod wallets;
 
 use codexapi::embedded::{Simulator, SimulatorOptions};
 use codexapi_aggregates::ids::AccountId;

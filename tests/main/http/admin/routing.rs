@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Fleet;
+use crate::http::bearer;
 
 fn only(provider: &str) -> Value {
     json!({ "targets": [{ "model": "gpt-5.5", "targets": [{ "provider": provider }] }] })
@@ -38,16 +39,66 @@ async fn labels_aliases_and_switching_off_count_at_once_and_leave_the_rest_as_it
     assert_eq!(answer["positions"].as_array().map(Vec::len), Some(1));
     assert_eq!(answer["state"]["models"][0]["label"], "House Model");
     assert_eq!(fleet.ask(&token, "house", "c").await.0, StatusCode::OK);
+    let authorization = bearer(&token);
+    let openai = [("authorization", authorization.as_str())];
+    let (_, listed) = fleet.service.get("/v1/models", &openai).await;
+    let listed = listed["data"].as_array().expect("models").clone();
+    let ids: Vec<&Value> = listed.iter().map(|model| &model["id"]).collect();
+    assert_eq!(ids, [&json!("claude-opus-4-8"), &json!("gpt-5.5")], "each once, under its own name");
+    assert_eq!(
+        (&listed[1]["display_name"], &listed[1]["aliases"]),
+        (&json!("House Model"), &json!(["house"]))
+    );
+    for name in ["gpt-5.5", "house", "House%20Model"] {
+        let path = format!("/v1/models/{name}");
+        let (status, model) = fleet.service.get(&path, &openai).await;
+        assert_eq!((status, &model), (StatusCode::OK, &listed[1]), "{name}");
+        let (_, model) = fleet.service.get(&path, &[("x-api-key", &token)]).await;
+        assert_eq!(
+            (&model["id"], &model["display_name"]),
+            (&json!("gpt-5.5"), &json!("House Model")),
+            "{name}"
+        );
+    }
 
     fleet.set("/manage-models", &json!({ "models": [{ "model": "gpt-5.5", "enabled": false }] })).await;
     let (status, refused) = fleet.ask(&token, "house", "c").await;
     assert_eq!((status, &refused["error"]["code"]), (StatusCode::NOT_FOUND, &json!("model_disabled")));
+    assert_eq!(fleet.service.get("/v1/models/house", &openai).await.0, StatusCode::NOT_FOUND);
+    let (_, listed) = fleet.service.get("/v1/models", &openai).await;
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "what is switched off is not on sale");
     let again = json!({ "models": [{ "model": "gpt-5.5", "enabled": true, "label": null, "idleSecs": 60 }] });
     let answer = fleet.set("/manage-models", &again).await;
     let model = &answer["state"]["models"][0];
     assert_eq!((&model["label"], &model["aliases"]), (&Value::Null, &json!(["house"])));
     assert_eq!((&model["idleSecs"], &model["enabled"]), (&json!(60), &json!(true)));
     assert_eq!(fleet.ask(&token, "house", "c").await.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_may_serve_nobody_is_made_with_a_warning() {
+    let fleet = Fleet::start().await;
+    let target = |model: &str, target: Value| json!({ "targets": [{ "model": model, "targets": [target] }] });
+    let cases = [
+        (target("claude-opus-4-8", json!({ "provider": "two" })), None),
+        (target("claude-opus-4-8", json!({ "provider": "one" })), Some("provider one does not list")),
+        (target("gpt-5.5", json!({ "provider": "two", "upstreamModel": "claude-opus-4-8" })), None),
+        (target("gpt-5.5", json!({ "provider": "two", "upstreamModel": "gpt-6" })), Some("\"gpt-6\"")),
+        (
+            json!({ "familyProviders": [{ "family": "claude", "source": "external", "provider": "one" }] }),
+            Some("no model of the family claude"),
+        ),
+    ];
+    for (body, told) in cases {
+        let answer = fleet.set("/manage-models", &body).await;
+        let warnings = answer["warnings"].as_array().expect("a list");
+        assert_eq!(warnings.len(), usize::from(told.is_some()), "{body}: {answer}");
+        let said = warnings.first().and_then(Value::as_str).unwrap_or_default();
+        assert!(said.contains(told.unwrap_or_default()), "{said}");
+        assert_eq!(answer["positions"].as_array().map(Vec::len), Some(1), "it is made");
+    }
+    let claude = json!({ "family": "claude", "source": "external", "provider": "two" });
+    assert_eq!(fleet.set("/model-provider", &claude).await["warnings"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

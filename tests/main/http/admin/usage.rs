@@ -1,6 +1,10 @@
 //! What models were used for, brought in and cost.
 
-use codexapi_projections::checkpoint;
+use chrono::{DateTime, Days};
+use chrono_tz::UTC;
+use codexapi::clock;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_projections::{checkpoint, margin};
 use http::StatusCode;
 use serde_json::json;
 
@@ -31,7 +35,13 @@ async fn usage_of_models_adds_up_to_the_providers_bills() {
     assert_eq!(used["tokens"]["output"], customers);
     let amount = |name: &str| used[name].as_i64().expect("an amount");
     assert_eq!(amount("marginMicro"), amount("chargedMicro") - amount("reversedMicro") - amount("costMicro"));
-    assert!(amount("operatorCostMicro") > 0 && amount("operatorCostMicro") < amount("costMicro"));
+    assert!(amount("checksCostMicro") > 0 && amount("checksCostMicro") < amount("costMicro"));
+    assert_eq!(amount("operatorCostMicro"), 0, "a check is no use of a model");
+    let now = DateTime::from_timestamp_micros(clock::now().0).expect("a moment").date_naive();
+    let (from, to) = (now - Days::new(1), now + Days::new(1));
+    let margin = margin::by_model(&fleet.service.app.pool, UTC, from, to).await.expect("read");
+    assert_eq!(margin[0].sums.checks_cost_micro.0, amount("checksCostMicro"));
+    assert_eq!(margin[0].sums.loss_micro(), MicroUsd::ZERO, "nor is it a loss");
     assert_eq!(fleet.read("/model-usage?from=2020-01-01&to=2020-01-02").await["models"], json!([]));
     assert_eq!(fleet.read("/model-usage?after=gpt-5.5").await["models"], json!([]));
 }
