@@ -18,8 +18,10 @@ use crate::config::{Config, CredentialSettings, DatabaseSettings};
 use crate::event_log::{EventLog, EventLogOptions};
 use crate::gateway::admission::WaitingLimits;
 use crate::gateway::{DrainLimits, Gateway, GatewaySettings, SettlementLimits};
+use crate::gumroad::Gumroad;
 use crate::health::Checks;
 use crate::http::auth::Authenticator;
+use crate::http::sign_ups::SignUpLimit;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
 use crate::projector::Projector;
@@ -52,6 +54,8 @@ pub struct App {
     pub checks: Arc<Checks>,
     pub stored: Arc<Stored>,
     pub background: Arc<Background>,
+    pub gumroad: Arc<Gumroad>,
+    pub sign_ups: SignUpLimit,
     /// How far this node's relay is.
     pub relay: watch::Sender<RelayProgress>,
     /// What is really listened on, where the settings leave the port open.
@@ -107,6 +111,8 @@ impl App {
             checks,
             stored,
             background,
+            gumroad: Arc::new(Gumroad::new(&config.gumroad)?),
+            sign_ups: SignUpLimit::new(config.gumroad.sign_ups_per_hour),
             relay: watch::Sender::default(),
             listening: OnceLock::new(),
             nats,
@@ -119,6 +125,11 @@ impl App {
 
     pub fn nats_is_connected(&self) -> bool {
         self.nats.is_connected()
+    }
+
+    /// For what must come to its end though its caller has left.
+    pub fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// Where customers reach this service, without a trailing slash.

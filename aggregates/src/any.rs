@@ -7,8 +7,10 @@ use crate::bonus::Bonuses;
 use crate::cash::CashWallet;
 use crate::catalog::Catalog;
 use crate::event::AnyEvent;
+use crate::gumroad::GumroadLicence;
 use crate::log::LogSeals;
 use crate::pricing::PriceBook;
+use crate::referral::Referral;
 use crate::routing::RoutingPolicy;
 use crate::service::Service;
 use crate::usage::TokenUsage;
@@ -19,9 +21,11 @@ pub enum AnyAggregate {
     Account(Account),
     Bonus(Bonuses),
     Cash(CashWallet),
+    Gumroad(GumroadLicence),
     Catalog(Catalog),
     Log(LogSeals),
     Pricing(PriceBook),
+    Referral(Referral),
     Routing(Box<RoutingPolicy>),
     Service(Service),
     Usage(TokenUsage),
@@ -35,9 +39,11 @@ impl AnyAggregate {
             Account::TYPE => Self::Account(Account::default()),
             Bonuses::TYPE => Self::Bonus(Bonuses::default()),
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
+            GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
             Catalog::TYPE => Self::Catalog(Catalog::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
+            Referral::TYPE => Self::Referral(Referral::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
             Service::TYPE => Self::Service(Service::default()),
             TokenUsage::TYPE => Self::Usage(TokenUsage::default()),
@@ -53,9 +59,11 @@ impl AnyAggregate {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
             (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
+            (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
             (Self::Catalog(state), AnyEvent::Catalog(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
+            (Self::Referral(state), AnyEvent::Referral(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
             (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
             (Self::Usage(state), AnyEvent::Usage(event)) => state.apply(event),
@@ -69,9 +77,11 @@ impl AnyAggregate {
             Self::Account(state) => serde_json::to_value(state),
             Self::Bonus(state) => serde_json::to_value(state),
             Self::Cash(state) => serde_json::to_value(state),
+            Self::Gumroad(state) => serde_json::to_value(state),
             Self::Catalog(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
+            Self::Referral(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),
             Self::Service(state) => serde_json::to_value(state),
             Self::Usage(state) => serde_json::to_value(state),

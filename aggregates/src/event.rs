@@ -7,8 +7,10 @@ use crate::account::AccountEvent;
 use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
 use crate::catalog::CatalogEvent;
+use crate::gumroad::GumroadEvent;
 use crate::log::LogEvent;
 use crate::pricing::PricingEvent;
+use crate::referral::ReferralEvent;
 use crate::routing::RoutingEvent;
 use crate::service::ServiceEvent;
 use crate::usage::UsageEvent;
@@ -39,9 +41,11 @@ pub enum AnyEvent {
     Account(AccountEvent),
     Bonus(BonusEvent),
     Cash(CashEvent),
+    Gumroad(GumroadEvent),
     Catalog(CatalogEvent),
     Log(LogEvent),
     Pricing(PricingEvent),
+    Referral(ReferralEvent),
     Routing(RoutingEvent),
     Service(ServiceEvent),
     Usage(UsageEvent),
@@ -66,9 +70,11 @@ impl AnyEvent {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
             "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
+            "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),
             "catalog" => serde_json::from_slice(payload).map(Self::Catalog).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
+            "referral" => serde_json::from_slice(payload).map(Self::Referral).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),
             "service" => serde_json::from_slice(payload).map(Self::Service).map_err(failed),
             "usage" => serde_json::from_slice(payload).map(Self::Usage).map_err(failed),

@@ -11,10 +11,12 @@ pub mod catalog;
 pub mod event;
 #[cfg(test)]
 mod examples;
+pub mod gumroad;
 pub mod ids;
 pub mod log;
 pub mod money;
 pub mod pricing;
+pub mod referral;
 pub mod routing;
 pub mod service;
 pub mod settlement;

@@ -18,11 +18,13 @@ pub mod checkpoint;
 pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;
+pub mod gumroad_signups;
 pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
 pub mod queue;
+pub mod referral_commissions;
 mod rows;
 pub mod usage;
 pub mod versions;
@@ -58,7 +60,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 11] = [
+pub static READ_MODELS: [&ReadModel; 13] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -69,6 +71,8 @@ pub static READ_MODELS: [&ReadModel; 11] = [
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,
+    &gumroad_signups::READ_MODEL,
+    &referral_commissions::READ_MODEL,
     &entitlements::READ_MODEL,
 ];
 

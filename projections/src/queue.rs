@@ -165,9 +165,11 @@ impl Projection for Queue {
             | AnyEvent::Account(_)
             | AnyEvent::Bonus(_)
             | AnyEvent::Cash(_)
+            | AnyEvent::Gumroad(_)
             | AnyEvent::Catalog(_)
             | AnyEvent::Log(_)
             | AnyEvent::Pricing(_)
+            | AnyEvent::Referral(_)
             | AnyEvent::Routing(_)
             | AnyEvent::Service(_) => {}
         }

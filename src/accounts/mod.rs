@@ -9,6 +9,7 @@ mod in_force;
 mod keys;
 mod limits;
 pub mod listing;
+pub mod marks;
 pub mod notes;
 pub mod persons;
 mod plans;
@@ -44,6 +45,8 @@ pub struct NewCustomer {
     pub account_id: Option<AccountId>,
     pub name: Option<String>,
     pub email: Option<String>,
+    pub country: Option<String>,
+    pub mobile: Option<String>,
     /// Given where the token must be a certain one; else it is drawn at random.
     pub system_token: Option<Token>,
 }
@@ -69,7 +72,8 @@ pub async fn create_customer(
     let person_id = PersonId(clock::new_id());
     let key_id = KeyId(clock::new_id());
     let token = new.system_token.unwrap_or_else(|| Token::generate(KeyKind::SystemToken));
-    let person = Person { person_id: person_id.0, name: new.name, email: new.email };
+    let NewCustomer { name, email, country, mobile, .. } = new;
+    let person = Person { person_id: person_id.0, name, email, country, mobile };
     persons::store(log.pool(), &person).await.map_err(CommandError::Failed)?;
     keys::seal(log, credentials, key_id, &token).await.map_err(CommandError::Failed)?;
 

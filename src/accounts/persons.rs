@@ -13,14 +13,19 @@ pub struct Person {
     pub person_id: Uuid,
     pub name: Option<String>,
     pub email: Option<String>,
+    /// Two letters.
+    pub country: Option<String>,
+    pub mobile: Option<String>,
 }
 
 /// Keeps a new person.
 pub async fn store(pool: &PgPool, person: &Person) -> anyhow::Result<()> {
-    sqlx::query("insert into persons (person_id, name, email) values ($1, $2, $3)")
+    sqlx::query("insert into persons (person_id, name, email, country, mobile) values ($1, $2, $3, $4, $5)")
         .bind(person.person_id)
         .bind(&person.name)
         .bind(&person.email)
+        .bind(&person.country)
+        .bind(&person.mobile)
         .execute(pool)
         .await
         .context("storing a person")?;
@@ -39,11 +44,12 @@ pub async fn forget(pool: &PgPool, person_id: PersonId) -> anyhow::Result<()> {
 
 /// The persons of one page of customers, by id; erased ones are missing.
 pub async fn by_ids(pool: &PgPool, ids: &[Uuid]) -> anyhow::Result<BTreeMap<Uuid, Person>> {
-    let persons: Vec<Person> =
-        sqlx::query_as("select person_id, name, email from persons where person_id = any($1)")
-            .bind(ids)
-            .fetch_all(pool)
-            .await
-            .context("reading persons")?;
+    let persons: Vec<Person> = sqlx::query_as(
+        "select person_id, name, email, country, mobile from persons where person_id = any($1)",
+    )
+    .bind(ids)
+    .fetch_all(pool)
+    .await
+    .context("reading persons")?;
     Ok(persons.into_iter().map(|person| (person.person_id, person)).collect())
 }

@@ -108,6 +108,22 @@ pub enum CommandError<R> {
     Failed(anyhow::Error),
 }
 
+impl<R> CommandError<R> {
+    /// The same error, its refusal as another rule has it.
+    pub fn map<S>(self, refusal: impl FnOnce(R) -> S) -> CommandError<S> {
+        match self {
+            Self::Refused(refused) => CommandError::Refused(refusal(refused)),
+            Self::IdempotencyMismatch { command, key } => CommandError::IdempotencyMismatch { command, key },
+            Self::Unavailable { context, outcome_unknown } => {
+                CommandError::Unavailable { context, outcome_unknown }
+            }
+            Self::TooMuchContention => CommandError::TooMuchContention,
+            Self::Overloaded => CommandError::Overloaded,
+            Self::Failed(error) => CommandError::Failed(error),
+        }
+    }
+}
+
 impl EventLog {
     /// Runs a rule over one stream. `decide` gets the state and the time: the clock's, or that of the
     /// stream's last event if that is later.

@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod credentials;
 mod dollars;
 mod explain;
+pub mod gumroad;
 pub mod limits;
 pub mod plans;
 pub mod prices;
@@ -28,6 +29,7 @@ pub use brand::BrandSettings;
 pub use catalog::CatalogSettings;
 pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
+pub use gumroad::GumroadSettings;
 pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};
 pub use servers::{DatabaseSettings, HttpSettings, LogFormat, LogSettings, NatsSettings, NodeSettings};
 pub use stored::StoredSettings;
@@ -53,6 +55,8 @@ pub struct Config {
     pub wallet: WalletSettings,
     #[command(flatten, next_help_heading = "Bonuses: sharing, mails, referrals")]
     pub bonuses: BonusSettings,
+    #[command(flatten, next_help_heading = "Customers who bought at Gumroad")]
+    pub gumroad: GumroadSettings,
     #[command(flatten, next_help_heading = "Requests that wait for a running one")]
     pub wait: WaitSettings,
     #[command(flatten, next_help_heading = "Generations whose client has left")]

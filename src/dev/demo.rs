@@ -32,7 +32,7 @@ pub(super) async fn ensure_customer(
         account_id: Some(account_id),
         system_token: Some(token),
         name: Some("Demo customer".into()),
-        email: None,
+        ..NewCustomer::default()
     };
     match accounts::create_customer(&app.log, &app.config.credentials, &metadata, new).await {
         Ok(_) | Err(CommandError::Refused(AccountRefusal::AlreadyRegistered)) => {}

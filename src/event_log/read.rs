@@ -116,6 +116,28 @@ pub async fn read_after(
     .await
 }
 
+/// At most `limit` events of one type of aggregate after `after`, up to and including `up_to`, in order.
+pub async fn read_type_after(
+    executor: impl PgExecutor<'_>,
+    _shard: Shard,
+    aggregate_type: &str,
+    after: i64,
+    up_to: i64,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT position, event_id, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                payload::text AS payload, metadata::text AS metadata, hash, recorded_at
+         FROM events WHERE position > $1 AND position <= $2 AND aggregate_type = $3 ORDER BY position LIMIT $4",
+    )
+    .bind(after)
+    .bind(up_to)
+    .bind(aggregate_type)
+    .bind(limit)
+    .fetch_all(executor)
+    .await
+}
+
 /// All events after `after`, up to and including `up_to`, in order, as one streaming SELECT.
 pub fn stream_after<'a>(
     executor: impl PgExecutor<'a> + 'a,

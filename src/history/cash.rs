@@ -2,6 +2,8 @@
 
 use codexapi_aggregates::bonus::BonusEvent;
 use codexapi_aggregates::cash::CashEvent;
+use codexapi_aggregates::gumroad::{GumroadEvent, Signup};
+use codexapi_aggregates::referral::{Commission, ReferralEvent};
 
 pub(super) fn of_cash(event: &CashEvent) -> String {
     let what = match event {
@@ -48,6 +50,44 @@ pub(super) fn of_bonus(event: &BonusEvent) -> String {
         }
         BonusEvent::CodeUsed { code_id, payment_id, .. } => {
             format!("code {code_id} is used by payment {payment_id}")
+        }
+    }
+}
+
+pub(super) fn of_gumroad(event: &GumroadEvent) -> String {
+    let Signup { account_id, doubts, amount_micro, .. } = event.signup();
+    match event {
+        GumroadEvent::SignedUp { .. } => format!("customer {account_id} from Gumroad, in doubt: {doubts:?}"),
+        GumroadEvent::CreditGranted { .. } => format!("+${amount_micro} for customer {account_id}"),
+        GumroadEvent::CreditDenied { reason, .. } => {
+            format!("${amount_micro} denied to customer {account_id}: {reason:?}")
+        }
+    }
+}
+
+pub(super) fn of_referral(event: &ReferralEvent) -> String {
+    let told = |commission: &Commission| {
+        let Commission { commission_id, amount_micro, remaining_micro, referred_id, .. } = commission;
+        format!(
+            "commission {commission_id} of customer {referred_id}'s purchase: ${remaining_micro} of ${amount_micro}"
+        )
+    };
+    match event {
+        ReferralEvent::CodeIssued { code, .. } => format!("code {code}"),
+        ReferralEvent::Attributed { referrer_id, code, .. } => {
+            format!("referred by customer {referrer_id} with {code}")
+        }
+        ReferralEvent::FirstPurchaseNoted { payment_id, .. } => {
+            format!("first purchase, payment {payment_id}")
+        }
+        ReferralEvent::AttributionVoided { referrer_id, .. } => {
+            format!("named customer {referrer_id} after the first purchase")
+        }
+        ReferralEvent::CommissionEarned { commission, .. }
+        | ReferralEvent::CommissionAdjusted { commission, .. }
+        | ReferralEvent::CommissionApproved { commission, .. } => told(commission),
+        ReferralEvent::CommissionRejected { commission, reason, .. } => {
+            format!("{}: {reason:?}", told(commission))
         }
     }
 }

@@ -15,7 +15,7 @@ use codexapi_aggregates::usage::{Attempt, GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
 use codexapi_aggregates::wallet::entitlements::WalletFallback;
 
-use super::cash::{of_bonus, of_cash};
+use super::cash::{of_bonus, of_cash, of_gumroad, of_referral};
 
 /// The line for an event of type `event_type`.
 pub(super) fn of(event_type: &str, event: &RecordedEvent) -> anyhow::Result<String> {
@@ -39,11 +39,13 @@ fn summary(event: &AnyEvent) -> String {
         AnyEvent::Account(event) => of_account(event),
         AnyEvent::Bonus(event) => of_bonus(event),
         AnyEvent::Cash(event) => of_cash(event),
+        AnyEvent::Gumroad(event) => of_gumroad(event),
         AnyEvent::Catalog(event) => of_catalog(event),
         AnyEvent::Log(LogEvent::Sealed { up_to_position, event_count, running_hash, .. }) => {
             format!("{event_count} events up to position {up_to_position}: {running_hash}")
         }
         AnyEvent::Pricing(event) => of_pricing(event),
+        AnyEvent::Referral(event) => of_referral(event),
         AnyEvent::Routing(event) => of_routing(event),
         AnyEvent::Service(event) => of_service(event),
         AnyEvent::Usage(event) => of_usage(event),

@@ -14,6 +14,7 @@ pub mod days;
 pub mod envelope;
 pub mod error;
 pub mod generations;
+pub mod gumroad;
 pub mod key;
 pub mod models;
 pub mod movement;
@@ -23,6 +24,7 @@ pub mod plans;
 pub mod pricing;
 pub mod query;
 pub mod setup;
+pub mod sign_ups;
 pub mod system;
 pub mod unread;
 
@@ -64,8 +66,8 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        billing, keys, maintenance, manage_models, model_health, model_provider, model_usage, models,
-        provider_health, topup_codes, unlimited, users, wallets,
+        billing, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider,
+        model_usage, models, provider_health, referrals, topup_codes, unlimited, users, wallets,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
@@ -88,6 +90,10 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/gumroad/pending", get(gumroad_signups::list)),
+        operators!(POST, "/gumroad/{user_id}/review", post(gumroad_signups::review)),
+        operators!(GET, "/referrals/pending", get(referrals::list)),
+        operators!(POST, "/referrals/{commission_id}/review", post(referrals::review)),
         operators!(GET, "/users", get(wallets::list)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
         operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
@@ -113,6 +119,7 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/cli/public-claude-code", Public, || get(setup::public_claude_code)),
         route(Method::GET, "/api/v1/cli/version", Public, || get(setup::codex_version)),
         route(Method::GET, "/api/v1/codexclaude/version", Public, || get(setup::launcher_version)),
+        route(Method::POST, "/api/v1/gumroad/register", Public, || post(gumroad::register)),
         route(Method::POST, "/v1/responses", Generation, || {
             post(generations::responses).get(generations::no_websocket)
         }),
@@ -156,6 +163,8 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)
         }),
+        route(Method::GET, "/api/v1/referral", Customer, || get(billing::referral::read)),
+        route(Method::POST, "/api/v1/referral", Customer, || post(billing::referral::name_referrer)),
         route(Method::GET, "/api/v1/share-credit", Customer, || get(billing::share_credit::read)),
         route(Method::POST, "/api/v1/share-credit/claim", Customer, || post(billing::share_credit::claim)),
         route(Method::POST, "/api/v1/wallet/topupemail-session-discount", Customer, || {

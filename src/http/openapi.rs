@@ -9,11 +9,14 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    billing as selling, keys, maintenance, manage_models, model_health, model_provider, model_usage,
-    models as all_models, provider_health, topup_codes, unlimited, users, wallets,
+    billing as selling, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
+    model_provider, model_usage, models as all_models, provider_health, referrals, topup_codes, unlimited,
+    users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
-use super::{account, api_docs, billing, count_tokens, generations, key, models, plans, setup, system};
+use super::{
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, plans, setup, system,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,6 +31,7 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         setup::public_claude_code,
         setup::codex_version,
         setup::launcher_version,
+        gumroad::register,
         generations::responses,
         generations::chat,
         generations::completions,
@@ -67,6 +71,8 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
+        billing::referral::read,
+        billing::referral::name_referrer,
         billing::share_credit::read,
         billing::share_credit::claim,
         manage_models::read_policy,
@@ -84,6 +90,10 @@ use super::{account, api_docs, billing, count_tokens, generations, key, models, 
         model_health::check_now,
         model_health::test,
         keys::set_limits,
+        gumroad_signups::list,
+        gumroad_signups::review,
+        referrals::list,
+        referrals::review,
         topup_codes::list,
         topup_codes::issue,
         topup_codes::make_link,

@@ -5,13 +5,14 @@ use utoipa::OpenApi as _;
 use super::*;
 
 /// Whoever adds to this list opens a route to everybody.
-const PUBLIC: [&str; 9] = [
+const PUBLIC: [&str; 10] = [
     "/",
     "/api-docs",
     "/api/v1/cli/public-claude-code",
     "/api/v1/cli/public-codex",
     "/api/v1/cli/version",
     "/api/v1/codexclaude/version",
+    "/api/v1/gumroad/register",
     "/health",
     "/openapi.json",
     "/ready",

@@ -79,8 +79,8 @@ pub enum Difference {
     DebtDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
     #[error("{stream}: paid in − taken back − spent = ${expected}, the balance less the debt is ${found}")]
     CashDoesNotAddUp { stream: String, expected: MicroUsd, found: MicroUsd },
-    #[error("wallet {account_id}, grant {grant_id}: {what} (position {position})")]
-    Given { account_id: String, grant_id: String, what: String, position: i64 },
+    #[error("account {account_id}, {id}: {what} (position {position})")]
+    Given { account_id: String, id: String, what: String, position: i64 },
     #[error("generation {generation_id}: {what} (position {position})")]
     Settlement { generation_id: String, what: String, position: i64 },
     #[error(

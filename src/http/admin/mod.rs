@@ -5,6 +5,7 @@
 
 pub mod billing;
 pub mod body;
+pub mod gumroad;
 pub mod keys;
 pub mod maintenance;
 pub mod manage_models;
@@ -16,7 +17,9 @@ mod policy_change;
 mod policy_view;
 mod policy_warnings;
 pub mod provider_health;
+pub mod referrals;
 mod refusal;
+mod review;
 pub mod topup_codes;
 pub mod unlimited;
 pub mod users;

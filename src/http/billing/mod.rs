@@ -5,6 +5,7 @@ pub mod email_discount;
 pub mod generations;
 pub mod plan_settings;
 pub mod plan_usage;
+pub mod referral;
 mod refusal;
 pub mod share_credit;
 pub mod statement;

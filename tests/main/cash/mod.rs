@@ -1,6 +1,8 @@
 //! Real money, and what is given beyond what is paid for, over HTTP.
 
 mod codes;
+mod fake_gumroad;
+mod gumroad;
 mod share_credit;
 mod wallet;
 

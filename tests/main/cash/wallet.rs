@@ -1,14 +1,16 @@
 //! A Cash Wallet as its customer reads it, and as `verify` does.
 
 use codexapi::verify::Difference;
+use codexapi_aggregates::bonus::{BonusAction, BonusCommand, Bonuses};
 use codexapi_aggregates::cash::CashAction;
-use codexapi_aggregates::ids::CommissionId;
+use codexapi_aggregates::ids::{CommissionId, GrantId};
 use codexapi_aggregates::money::MicroUsd;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Executor};
 use uuid::Uuid;
 
 use super::Shop;
+use crate::http::operator;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_movement_of_cash_stands_on_the_statement_with_the_balance_after_it() {
@@ -79,6 +81,36 @@ async fn a_tampered_cash_event_is_named() {
     match shop.verify().await.difference {
         Some(Difference::PayloadEdited { event }) => {
             assert_eq!(event.stream, format!("cash_wallet {}", shop.account_id));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_promised_and_never_granted_is_named() {
+    let shop = Shop::open().await;
+    let stream = shop.account_id.to_string();
+    let (grant_id, amount_micro) = (GrantId(Uuid::from_u128(5)), MicroUsd::dollars(10));
+    let claim = BonusAction::ClaimShareCredit { grant_id, amount_micro };
+    let decide = |bonuses: &Bonuses, now| bonuses.decide(BonusCommand { action: claim.clone(), now });
+    shop.service.app.log.execute(&stream, &operator(), decide).await.expect("allowed");
+    match shop.verify().await.difference {
+        Some(Difference::Given { account_id, id, what, .. }) => {
+            assert_eq!((account_id, id), (stream, grant_id.to_string()));
+            assert!(what.contains("never granted"), "{what}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commission_that_no_review_paid_is_named() {
+    let shop = Shop::open().await;
+    let (commission_id, amount_micro) = (CommissionId(Uuid::from_u128(1)), MicroUsd::dollars(30));
+    shop.cash(CashAction::PayCommission { commission_id, amount_micro }).await;
+    match shop.verify().await.difference {
+        Some(Difference::Given { account_id, id, .. }) => {
+            assert_eq!((account_id, id), (shop.account_id.to_string(), commission_id.to_string()));
         }
         other => panic!("{other:?}"),
     }

@@ -1,14 +1,18 @@
 //! Histories for read models: events as the rules would make them, from a few random steps.
 
 use codexapi_aggregates::account::{AccountEvent, KeyKind, KeyLimits, RevocationReason, SuspensionReason};
-use codexapi_aggregates::cash::{CashAction, CashCommand, CashWallet, TokenOrder};
+use codexapi_aggregates::cash::{CashAction, CashCommand, CashEvent, CashWallet, TokenOrder};
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
+use codexapi_aggregates::gumroad::{self, DenialReason, DoubtReason, GumroadLicence, SignUp, Verdict};
 use codexapi_aggregates::ids::{
     AccountId, AdjustmentId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
     PurchaseId,
 };
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};
+use codexapi_aggregates::referral::{
+    self, Referral, ReferralAction, ReferralCommand, ReferralEvent, RejectionReason, Review,
+};
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{
     Attempt, AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, Outcome, Payer, Protocol,
@@ -17,6 +21,7 @@ use codexapi_aggregates::usage::{
 use codexapi_aggregates::wallet::events::{
     AdjustmentReason, ExpiryReason, GrantSource, PurchaseItem, ReleaseReason, ReversalReason, WalletEvent,
 };
+use codexapi_aggregates::wallet::{Wallet, WalletTerms};
 use cqrs_es::Aggregate;
 use uuid::Uuid;
 
@@ -60,6 +65,7 @@ pub struct History {
     /// Each account's first key.
     keys: Vec<KeyId>,
     cash: [CashWallet; ACCOUNTS as usize],
+    referrals: [Referral; ACCOUNTS as usize],
     cash_payments: Vec<(u8, GrantId)>,
 }
 
@@ -89,6 +95,8 @@ impl History {
                 self.grant(number, i64::from(step.amount) * 100);
                 self.govern(number, step.amount);
                 self.move_cash(number, step.amount);
+                self.refer(number, step.amount);
+                self.sign_up(number, step.amount);
             }
             1..=3 => self.hold(number, i64::from(step.amount)),
             4 | 5 if !self.open.is_empty() => {
@@ -167,6 +175,71 @@ impl History {
         events.iter().for_each(|event| cash.apply(event.clone()));
         for event in events {
             self.push(&account(number).to_string(), AnyEvent::Cash(event));
+        }
+    }
+
+    /// A purchase of somebody this account referred, then what becomes of its commission.
+    fn refer(&mut self, number: u8, amount: u16) {
+        let (payment_id, now) = (GrantId(Uuid::from_u128(self.id())), self.now());
+        let of = usize::from(number);
+        let earn = ReferralAction::Earn {
+            payment_id,
+            referred_id: account(number + 1),
+            purchase_micro: MicroUsd(i64::from(amount) + 100),
+            basis_points: 1_000,
+        };
+        let earned = self.referrals[of].decide(ReferralCommand { action: earn, now }).expect("few wait");
+        self.referred(number, earned, vec![]);
+        let commission_id = CommissionId(payment_id.0);
+        let what = match amount % 3 {
+            0 => Review::Approve,
+            1 => Review::Reject(RejectionReason::Abuse),
+            _ => return,
+        };
+        let (referral, cash) = (&self.referrals[of], &self.cash[of]);
+        let reviewed = referral::review(referral, cash, commission_id, what, now).expect("it waits");
+        self.referred(number, reviewed.0, reviewed.1);
+        let (referral, cash) = (&self.referrals[of], &self.cash[of]);
+        let reversed = MicroUsd(i64::from(amount) / 2);
+        let adjusted = referral::adjust(referral, cash, commission_id, reversed, now).expect("it is known");
+        self.referred(number, adjusted.0, adjusted.1);
+    }
+
+    fn referred(&mut self, number: u8, referral_events: Vec<ReferralEvent>, cash_events: Vec<CashEvent>) {
+        let stream = account(number).to_string();
+        for event in referral_events {
+            self.referrals[usize::from(number)].apply(event.clone());
+            self.push(&stream, AnyEvent::Referral(event));
+        }
+        for event in cash_events {
+            self.cash[usize::from(number)].apply(event.clone());
+            self.push(&stream, AnyEvent::Cash(event));
+        }
+    }
+
+    /// Somebody from Gumroad, and what an operator decides about them.
+    fn sign_up(&mut self, number: u8, amount: u16) {
+        let (id, now) = (Uuid::from_u128(self.id()), self.now());
+        let ask = SignUp {
+            account_id: AccountId(id),
+            has_licence: amount.is_multiple_of(2),
+            verified: amount.is_multiple_of(4),
+            doubts: if number == 0 { vec![DoubtReason::RepeatedNetwork] } else { vec![] },
+            amount_micro: MicroUsd::dollars(200),
+            grant_id: GrantId(id),
+        };
+        let (wallet, terms, stream) = (Wallet::default(), WalletTerms::default(), format!("account-{id}"));
+        let mut licence = GumroadLicence::default();
+        let (events, _, _) = gumroad::sign_up(&licence, &wallet, &ask, &terms, now).expect("a new licence");
+        events.iter().for_each(|event| licence.apply(event.clone()));
+        let verdict = match amount % 5 {
+            0 => Verdict::Grant { grant_id: GrantId(id) },
+            _ => Verdict::Deny(DenialReason::Duplicate),
+        };
+        let reviewed = gumroad::review(&licence, &wallet, (AccountId(id), verdict), &terms, now);
+        let reviewed = reviewed.map(|(events, _, _)| events).unwrap_or_default();
+        for event in events.into_iter().chain(reviewed) {
+            self.push(&stream, AnyEvent::Gumroad(event));
         }
     }
 
