@@ -205,6 +205,7 @@ fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
         },
         keepalive: KEEPALIVE,
         region: config.node.region.clone(),
+        budget_model: config.catalog.budget_model.clone(),
         failures_to_open: config.gateway.circuit_failures,
         // Derived, so that conversations and tokens are never keyed alike.
         conversation_key: config.credentials.token_digest_key.mac(b"codexapi conversations v1"),

@@ -28,6 +28,7 @@ pub mod projector;
 pub mod rebuild;
 pub mod referrals;
 pub mod relay;
+pub mod rerating;
 pub mod schemas;
 pub mod secrets;
 pub mod stored;

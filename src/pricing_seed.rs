@@ -74,7 +74,7 @@ fn published(events: &[PricingEvent]) -> Vec<PublishedCard> {
         PricingEvent::RateCardPublished { card, .. } => {
             Some(PublishedCard { model: card.model.clone(), version: card.version })
         }
-        PricingEvent::RateCardWithdrawn { .. } => None,
+        _ => None,
     };
     events.iter().filter_map(card).collect()
 }

@@ -68,6 +68,7 @@ pub fn quote(billed: Tariff) -> Quote {
         model: MODEL.into(),
         card_version: 1,
         mode: Mode::Standard,
+        internal_window: None,
         cost: billed.clone(),
         billed,
         display: None,

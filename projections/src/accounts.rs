@@ -105,7 +105,8 @@ impl Projection for Accounts {
             AccountEvent::KeyIssued { .. }
             | AccountEvent::KeyRevoked { .. }
             | AccountEvent::KeyLimitsSet { .. }
-            | AccountEvent::TokenRevealed { .. } => {}
+            | AccountEvent::TokenRevealed { .. }
+            | AccountEvent::ToolboxSet { .. } => {}
         }
         Ok(())
     }

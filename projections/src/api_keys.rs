@@ -196,7 +196,8 @@ impl Projection for ApiKeys {
             AccountEvent::CustomerRegistered { .. }
             | AccountEvent::TokenRevealed { .. }
             | AccountEvent::AccountSuspended { .. }
-            | AccountEvent::AccountReinstated { .. } => {}
+            | AccountEvent::AccountReinstated { .. }
+            | AccountEvent::ToolboxSet { .. } => {}
         }
         Ok(())
     }

@@ -186,6 +186,60 @@ pub async fn by_model(
     rows::fetch_all(pool, TABLE.name, select).await
 }
 
+/// One day's usage of one model by all customers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelUsageDay {
+    pub day: NaiveDate,
+    pub billed_model: String,
+    #[serde(flatten)]
+    pub sums: UsageSums,
+}
+
+/// All customers' usage by day in `zone` and billed model, from the first to the last day given, both included, in
+/// order. At most `MAX_DAYS` days.
+pub async fn daily_by_model(
+    pool: &PgPool,
+    zone: Tz,
+    from: NaiveDate,
+    to: NaiveDate,
+) -> Result<Vec<ModelUsageDay>, ReadError> {
+    let statement = format!(
+        "SELECT to_jsonb(d) FROM (SELECT {DAY} AS day, billed_model, {} FROM usage_quarters \
+         WHERE {IN_RANGE} GROUP BY 1, 2 ORDER BY 1, 2) d",
+        summed()
+    );
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    rows::fetch_all(pool, TABLE.name, select).await
+}
+
+/// What one customer used.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CustomerUsage {
+    pub account_id: Uuid,
+    #[serde(flatten)]
+    pub sums: UsageSums,
+}
+
+/// The `limit` customers who were charged most for `models`, from the first to the last day given in `zone`, both
+/// included; dearest first. At most `MAX_DAYS` days.
+pub async fn top_customers(
+    pool: &PgPool,
+    zone: Tz,
+    from: NaiveDate,
+    to: NaiveDate,
+    models: &[String],
+    limit: u32,
+) -> Result<Vec<CustomerUsage>, ReadError> {
+    let statement = format!(
+        "SELECT to_jsonb(c) FROM (SELECT account_id, {} FROM usage_quarters \
+         WHERE {IN_RANGE} AND billed_model = ANY($4) GROUP BY 1 \
+         ORDER BY sum(charged_micro - reversed_micro) DESC, account_id LIMIT $5) c",
+        summed()
+    );
+    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
+    rows::fetch_all(pool, TABLE.name, select.bind(models).bind(i64::from(limit))).await
+}
+
 /// The day a quarter-hour lies in, in zone `$1`.
 pub(crate) const DAY: &str = "(quarter AT TIME ZONE $1)::date";
 

@@ -44,6 +44,22 @@ pub fn is_codex(family: ClientFamily) -> bool {
     }
 }
 
+/// Whether a person reads the session along: an interactive Codex or Claude Code, not a script that takes the last
+/// thing said for its result.
+pub fn has_a_reader(headers: &HeaderMap) -> bool {
+    let originator = text(headers, "originator").unwrap_or_default();
+    let agent = text(headers, "user-agent").unwrap_or_default();
+    match family(headers) {
+        ClientFamily::CodexCli | ClientFamily::Codexclaude => {
+            let says = |name: &str| starts_with(originator, name) || starts_with(agent, name);
+            says("codex_cli_rs") || says("codex-tui") || says("codex_vscode") || says("codexclaude")
+        }
+        // As it says of itself: `(external, cli)`; with `-p` and from its SDK it is `(external, sdk-cli)`.
+        ClientFamily::ClaudeCode => agent.contains(", cli"),
+        ClientFamily::OpenaiSdk | ClientFamily::AnthropicSdk | ClientFamily::Other => false,
+    }
+}
+
 /// The conversation this request belongs to, where the client names one: Codex's thread, else the
 /// body's cache key; Claude Code's session.
 pub fn conversation_id(
@@ -109,6 +125,17 @@ mod tests {
         for (sent, expected) in cases {
             assert_eq!(family(&headers(sent)), expected, "{sent:?}");
         }
+    }
+
+    #[test]
+    fn a_script_has_no_reader() {
+        let reads = |sent: &[(&'static str, &'static str)]| has_a_reader(&headers(sent));
+        assert!(reads(&[("originator", "codex_cli_rs")]));
+        assert!(reads(&[("user-agent", "codex-tui/0.169.0 (Debian)")]));
+        assert!(reads(&[("user-agent", "claude-cli/2.1.197 (external, cli)")]));
+        assert!(!reads(&[("originator", "codex_exec"), ("user-agent", "codex_exec/0.169.0")]));
+        assert!(!reads(&[("user-agent", "claude-cli/2.1.197 (external, sdk-cli)")]));
+        assert!(!reads(&[("user-agent", "OpenAI/Python 3.54.0")]) && !reads(&[]));
     }
 
     #[test]

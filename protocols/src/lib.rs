@@ -14,6 +14,7 @@ pub mod headers;
 pub mod json;
 pub mod meter;
 pub mod note;
+pub mod notice;
 pub mod relabel;
 pub mod request;
 pub mod restate;

@@ -2,10 +2,9 @@
 
 mod limits;
 mod plans;
+mod prices;
 mod reports;
 mod wallets;
-
-use std::path::PathBuf;
 
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -14,7 +13,6 @@ use codexapi_aggregates::account::{KeyKind, RevealReason, RevocationReason, Susp
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::events::GrantSource;
 use codexapi_projections::api_keys::{self, ApiKey};
@@ -23,11 +21,9 @@ use serde_json::{Value, json};
 use super::output::Output;
 use super::words::variant;
 use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer};
-use crate::config::prices::PriceList;
 use crate::config::{CredentialSettings, DatabaseSettings, WalletSettings};
 use crate::event_log::{EventLog, EventLogOptions};
-use crate::http::pricing::pricing_payload;
-use crate::{app, clock, pricing_seed};
+use crate::{app, clock};
 
 /// Rows listed at a time where the caller names no number.
 const DEFAULT_ROWS: u32 = 50;
@@ -60,7 +56,7 @@ enum Noun {
     Key(OperatorKeyVerb),
     /// The price book
     #[command(subcommand)]
-    Pricing(PricingVerb),
+    Pricing(Box<prices::PricingVerb>),
     /// The catalogue of plans
     #[command(subcommand)]
     Plans(plans::PlansVerb),
@@ -68,6 +64,8 @@ enum Noun {
     Queue(QueueArguments),
     /// Charges, provider cost, losses and margin, by day, model and provider
     Margin(MarginArguments),
+    /// What serving each family of models costs and brings in, by day
+    ServingUsage(MarginArguments),
 }
 
 #[derive(Args)]
@@ -213,19 +211,6 @@ enum OperatorKeyVerb {
     Limits(Box<limits::LimitsArguments>),
 }
 
-#[derive(Subcommand)]
-enum PricingVerb {
-    /// Publish every card of FILE that differs from the one in force
-    Publish {
-        file: PathBuf,
-        /// From when on, such as 2027-01-01T00:00:00Z; at once by default
-        #[arg(long)]
-        effective_at: Option<DateTime<Utc>>,
-    },
-    /// Show the prices in force
-    Show,
-}
-
 #[derive(Args)]
 struct ListArguments {
     /// At most this many rows, 1 to 200
@@ -275,11 +260,14 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
     match arguments.noun {
         Noun::Customer(verb) => customer(&desk, verb).await,
         Noun::Key(verb) => operator_key(&desk, verb).await,
-        Noun::Pricing(verb) => pricing(&desk, verb).await,
+        Noun::Pricing(verb) => prices::run(&desk, *verb).await,
         Noun::Plans(verb) => plans::run(&desk, verb).await,
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
             reports::margin(&desk, from, to, timezone).await
+        }
+        Noun::ServingUsage(MarginArguments { from, to, timezone }) => {
+            reports::serving_usage(&desk, from, to, timezone).await
         }
     }
 }
@@ -365,33 +353,6 @@ async fn operator_key(desk: &Desk, verb: OperatorKeyVerb) -> anyhow::Result<()> 
     }
 }
 
-async fn pricing(desk: &Desk, verb: PricingVerb) -> anyhow::Result<()> {
-    match verb {
-        PricingVerb::Publish { file, effective_at } => {
-            let text =
-                std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-            let prices =
-                PriceList::parse(&text).map_err(|wrong| anyhow::anyhow!("{}: {wrong}", file.display()))?;
-            let effective_at = effective_at.map(|moment| Timestamp(moment.timestamp_micros()));
-            let cards = pricing_seed::publish(&desk.log, &desk.metadata, &prices, effective_at).await?;
-            let row =
-                |card: &pricing_seed::PublishedCard| json!({ "model": card.model, "version": card.version });
-            desk.output.table(&cards.iter().map(row).collect::<Vec<_>>());
-            Ok(())
-        }
-        PricingVerb::Show => {
-            let now = clock::now();
-            let payload =
-                desk.log.read(BOOK_STREAM, |book: &PriceBook| json!(pricing_payload(book, now))).await?;
-            match desk.output {
-                Output::Json => desk.output.record(&payload),
-                Output::Text => desk.output.table(&price_rows(&payload)),
-            }
-            Ok(())
-        }
-    }
-}
-
 async fn issue(desk: &Desk, account: Option<AccountId>, kind: KeyKind) -> anyhow::Result<()> {
     let IssuedKey { key_id, kind, token, position } =
         accounts::issue_key(&desk.log, &desk.credentials, &desk.metadata, account, kind).await?;
@@ -435,20 +396,6 @@ fn key_row(key: &ApiKey) -> Value {
         "revokedAt": key.revoked_at,
         "position": key.position,
     })
-}
-
-fn price_rows(payload: &Value) -> Vec<Value> {
-    let row = |prices: &Value| {
-        json!({
-            "model": prices["model"],
-            "inputUsd": prices["active"]["inputUsd"],
-            "cachedInputUsd": prices["active"]["cachedInputUsd"],
-            "outputUsd": prices["active"]["outputUsd"],
-            "billedInputUsd": prices["billed"]["inputUsd"],
-            "billedOutputUsd": prices["billed"]["outputUsd"],
-        })
-    };
-    payload["models"].as_array().map(|models| models.iter().map(row).collect()).unwrap_or_default()
 }
 
 fn operator_key_kind(text: &str) -> Result<KeyKind, String> {

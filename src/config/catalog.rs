@@ -1,6 +1,6 @@
 //! The three files a deployment writes: providers, prices and plans. Read and checked with the other settings.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::plans::PlanList;
 use super::prices::PriceList;
@@ -41,4 +41,39 @@ pub struct CatalogSettings {
         value_parser = PlanList::load
     )]
     pub plans: PlanList,
+    /// What customers are shown of prices: full, the rates they are billed at, the lines of each charge and the model
+    /// that answered; or display-only, published rates and amounts
+    #[arg(
+        long = "pricing-disclosure",
+        env = "CODEXAPI_PRICING_DISCLOSURE",
+        value_name = "HOW",
+        default_value = "full"
+    )]
+    pub disclosure: Disclosure,
+    /// The model that customers may choose to be served by, at its own prices, while a surge is on
+    #[arg(
+        long = "budget-model",
+        env = "CODEXAPI_BUDGET_MODEL",
+        value_name = "MODEL",
+        default_value = "deepseek-v4-pro"
+    )]
+    pub budget_model: String,
+}
+
+/// What customers are shown of prices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Disclosure {
+    #[default]
+    Full,
+    #[value(alias = "display_only")]
+    DisplayOnly,
+}
+
+impl Disclosure {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::DisplayOnly => "display_only",
+        }
+    }
 }

@@ -26,7 +26,7 @@ use clap::{Args, Command, FromArgMatches};
 
 pub use bonuses::BonusSettings;
 pub use brand::BrandSettings;
-pub use catalog::CatalogSettings;
+pub use catalog::{CatalogSettings, Disclosure};
 pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
 pub use gumroad::GumroadSettings;

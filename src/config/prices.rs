@@ -61,6 +61,8 @@ impl PriceList {
             model: card.model.clone(),
             effective_at,
             display: card.display.tariff(),
+            surge: card.surge.as_ref().map(TariffText::tariff),
+            reduced: card.reduced.as_ref().map(TariffText::tariff),
             internal: card.internal.as_ref().map(TariffText::tariff),
             cost: card.cost.tariff(),
             context_tokens: card.context_tokens,
@@ -84,6 +86,8 @@ struct Card {
     context_tokens: u64,
     max_output_tokens: u64,
     display: TariffText,
+    surge: Option<TariffText>,
+    reduced: Option<TariffText>,
     internal: Option<TariffText>,
     cost: TariffText,
 }

@@ -8,7 +8,7 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, RateCard};
 use codexapi_aggregates::routing::{Ask, POLICY_STREAM, Plan, RoutingPolicy};
-use codexapi_aggregates::usage::{BillingPolicy, Payer, Protocol, TokenUsage};
+use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol, TokenUsage};
 use codexapi_aggregates::wallet::PlaceHold;
 use codexapi_protocols::client;
 use codexapi_protocols::request::ParsedRequest;
@@ -50,6 +50,7 @@ pub(super) struct Held {
 /// What the price book says of the model asked for and the one that serves.
 struct Offer {
     quote: Quote,
+    policy: BillingPolicy,
     context_tokens: u64,
     max_output_tokens: u64,
 }
@@ -97,10 +98,11 @@ impl Gateway {
         }
         let plan = self.plan(&incoming, &parsed.model).await?;
         incoming.access.check_model(&parsed.model, &plan.model)?;
-        let offer = self.offer(&plan, &parsed.model).await?;
+        let (plan, surge) = self.by_toolbox(&incoming, plan).await?;
+        let offer = self.offer(&plan, &parsed.model, caller.family).await?;
 
         let generation_id = GenerationId(clock::new_id());
-        let policy = self.settings.policy(caller.family);
+        let policy = offer.policy;
         let conversation =
             client::conversation_id(caller.family, &incoming.headers, parsed.prompt_cache_key.as_deref());
         let usage_stream = self.usage_stream(incoming.payee.payer(), conversation.as_deref(), generation_id);
@@ -137,6 +139,7 @@ impl Gateway {
             dispatched_ms: 0,
             client_left_at: None,
             wants_cost: is_cost_asked_for(&incoming.headers),
+            notice: surge.map(|surge| self.notice(&surge, &offer.quote, &incoming, &usage_stream)),
             quote: offer.quote,
             usage_stream,
         };
@@ -166,7 +169,7 @@ impl Gateway {
     }
 
     /// The prices of the model the label means, with what the serving model costs us.
-    async fn offer(&self, plan: &Plan, label: &str) -> Result<Offer, GatewayError> {
+    async fn offer(&self, plan: &Plan, label: &str, family: ClientFamily) -> Result<Offer, GatewayError> {
         let now = clock::now();
         let offer = self.log.read(BOOK_STREAM, |book: &PriceBook| {
             let quote = book.quote_served(&plan.model, &plan.served_model, now)?;
@@ -174,6 +177,7 @@ impl Gateway {
             let most = |of: fn(&RateCard) -> u64| cards.iter().flatten().map(|card| of(card)).max();
             Some(Offer {
                 quote,
+                policy: book.billing_policy(family, None),
                 context_tokens: most(|card| card.context_tokens)?,
                 max_output_tokens: most(|card| card.max_output_tokens)?,
             })

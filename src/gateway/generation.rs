@@ -15,6 +15,7 @@ use codexapi_aggregates::usage::{
 use super::refusal::Caller;
 use super::settlement::Ending;
 use super::told::KeyHeadroom;
+use super::toolbox::Notice;
 use crate::upstream::Target;
 
 /// A generation whose hold is durable.
@@ -58,6 +59,8 @@ pub struct Generation {
     pub client_left_at: Option<Instant>,
     /// The client wants its cost in the last chunk.
     pub wants_cost: bool,
+    /// What is said of a surge, where the customer's choice has changed the model.
+    pub notice: Option<Notice>,
 }
 
 /// How a generation ended, as far as its bill goes.

@@ -21,6 +21,7 @@ mod routing;
 pub mod settlement;
 mod stream;
 mod told;
+mod toolbox;
 mod traffic;
 mod verdict;
 mod wait;
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId, NodeIncarnation};
 use codexapi_aggregates::routing::{HealthSettings, Region};
-use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol};
+use codexapi_aggregates::usage::{Payer, Protocol};
 use codexapi_aggregates::wallet::WalletTerms;
 use codexapi_protocols::request::ParsedRequest;
 use http::HeaderMap;
@@ -80,22 +81,10 @@ pub struct GatewaySettings {
     pub region: Option<Region>,
     /// Failures in a row that open a circuit on this node, in place of the policy's; 0 is never.
     pub failures_to_open: Option<u32>,
+    /// The model that customers may choose during surges.
+    pub budget_model: String,
     /// Keys conversation ids and input digests, so that the log says nothing about prompts.
     pub conversation_key: [u8; 32],
-}
-
-impl GatewaySettings {
-    /// Codex is charged for new input only, everyone else for all of it.
-    fn policy(&self, family: ClientFamily) -> BillingPolicy {
-        match family {
-            ClientFamily::CodexCli => BillingPolicy::Delta,
-            ClientFamily::ClaudeCode
-            | ClientFamily::Codexclaude
-            | ClientFamily::OpenaiSdk
-            | ClientFamily::AnthropicSdk
-            | ClientFamily::Other => BillingPolicy::Full,
-        }
-    }
 }
 
 /// Serves generations.
@@ -113,6 +102,8 @@ pub struct Gateway {
     recent_inputs: moka::sync::Cache<String, u64>,
     /// Usage stream → the provider that served it last.
     sticky: moka::sync::Cache<String, Sticky>,
+    /// Usage stream → the surge that its session was last told of.
+    told_of_surge: moka::sync::Cache<String, i64>,
 }
 
 /// Who pays and who asks, as authenticated.
@@ -186,6 +177,8 @@ impl Gateway {
             .build();
         let sticky =
             moka::sync::Cache::builder().max_capacity(RECENT_CONVERSATIONS).time_to_idle(STICKY_FOR).build();
+        let told_of_surge =
+            moka::sync::Cache::builder().max_capacity(RECENT_CONVERSATIONS).time_to_idle(STICKY_FOR).build();
         let drains = Drains::new(settings.drain);
         let circuits = Circuits::new(HealthSettings::default().failures_to_open);
         if let Some(failures) = settings.failures_to_open {
@@ -203,6 +196,7 @@ impl Gateway {
             tasks,
             recent_inputs,
             sticky,
+            told_of_surge,
         }
     }
 

@@ -54,6 +54,16 @@ pub enum GatewayError {
     /// The operator's own words.
     #[error("{message}")]
     Maintenance { message: String, retry_secs: Option<u32> },
+    #[error(
+        "Surge Pricing is on{until}, and your Toolbox is set to pause new requests meanwhile. Set it to stay or \
+         deepseek to go on now"
+    )]
+    PausedBySurge { until: String, retry_secs: Option<u32> },
+    #[error(
+        "Surge Pricing is on, and the budget model {model:?} that your Toolbox asks for is not available; set the \
+         Toolbox to stay to go on now"
+    )]
+    BudgetModelUnavailable { model: String },
     #[error("this account is suspended; write to support to have it looked at")]
     AccountSuspended,
     #[error("this key has expired; issue a new one")]
@@ -140,9 +150,10 @@ impl GatewayError {
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
-            | Self::TooManyParallel { .. } => StatusCode::TOO_MANY_REQUESTS,
+            | Self::TooManyParallel { .. }
+            | Self::PausedBySurge { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::RequestBeyondTokenLimit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Maintenance { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Maintenance { .. } | Self::BudgetModelUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy
             | Self::StoreUnavailable
             | Self::ProviderUnavailable { .. }
@@ -163,7 +174,9 @@ impl GatewayError {
                 Some(*retry_secs)
             }
             Self::TooManyParallel { .. } => Some(BUSY_RETRY_SECS),
-            Self::Maintenance { retry_secs, .. } => retry_secs.filter(|secs| *secs <= LONGEST_WAIT_SECS),
+            Self::Maintenance { retry_secs, .. } | Self::PausedBySurge { retry_secs, .. } => {
+                retry_secs.filter(|secs| *secs <= LONGEST_WAIT_SECS)
+            }
             Self::StillWaiting { .. } | Self::Busy | Self::StoreUnavailable => Some(DEFAULT_RETRY_SECS),
             Self::ProviderUnavailable { retry_secs } | Self::ProviderOverloaded { retry_secs } => {
                 Some(*retry_secs)
@@ -174,6 +187,7 @@ impl GatewayError {
             | Self::ModelDisabled { .. }
             | Self::ModelNotAllowed { .. }
             | Self::AccountSuspended
+            | Self::BudgetModelUnavailable { .. }
             | Self::KeyExpired
             | Self::KeyNotFromHere
             | Self::RequestBeyondTokenLimit { .. }
@@ -211,8 +225,9 @@ impl GatewayError {
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
-            | Self::TooManyParallel { .. } => ErrorKind::RateLimited,
-            Self::Maintenance { .. } => ErrorKind::Unavailable,
+            | Self::TooManyParallel { .. }
+            | Self::PausedBySurge { .. } => ErrorKind::RateLimited,
+            Self::Maintenance { .. } | Self::BudgetModelUnavailable { .. } => ErrorKind::Unavailable,
             Self::ProviderOverloaded { .. } => ErrorKind::Overloaded,
             Self::Busy
             | Self::StoreUnavailable
@@ -232,6 +247,8 @@ impl GatewayError {
             Self::ModelNotAllowed { .. } => "model_not_allowed",
             Self::Maintenance { .. } => "maintenance",
             Self::AccountSuspended => "account_suspended",
+            Self::PausedBySurge { .. } => "paused_by_surge",
+            Self::BudgetModelUnavailable { .. } => "budget_model_unavailable",
             Self::KeyExpired => "key_expired",
             Self::KeyNotFromHere => "network_not_allowed",
             Self::RequestBeyondTokenLimit { .. } => "request_beyond_token_limit",
@@ -327,9 +344,13 @@ fn json(error: &GatewayError, status: StatusCode, caller: &Caller) -> Response {
     };
     let mut response = Response::builder().status(status).header(CONTENT_TYPE, "application/json");
     let wait_secs = error.retry_secs();
-    // When maintenance ends is said in any case, also where no client should wait for it.
-    let ends_in =
-        if let GatewayError::Maintenance { retry_secs, .. } = error { *retry_secs } else { wait_secs };
+    // When maintenance or a surge ends is said in any case, also where no client should wait for it.
+    let ends_in = match error {
+        GatewayError::Maintenance { retry_secs, .. } | GatewayError::PausedBySurge { retry_secs, .. } => {
+            *retry_secs
+        }
+        _ => wait_secs,
+    };
     if let Some(secs) = ends_in {
         response = response.header(RETRY_AFTER, secs);
     }

@@ -12,6 +12,7 @@ use codexapi_protocols::errors::{FailureFrame, failure_frame, keepalive_frame};
 use codexapi_protocols::headers::passed_response;
 use codexapi_protocols::meter::{Disposition, MeterSettings, Metered, StreamMeter};
 use codexapi_protocols::note::with_note;
+use codexapi_protocols::notice::{blocks_begun, with_notice};
 use codexapi_protocols::sse::{Frame, SseSplitter};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -44,6 +45,8 @@ struct Relay<'a> {
     withheld: BytesMut,
     /// What the next frame of a Responses stream is numbered, as far as the client has been sent it.
     next_number: u64,
+    /// Blocks of content that a Messages stream has begun; counted where a notice may follow them.
+    blocks: u64,
     client_left: bool,
     draining: Option<Draining>,
     first_byte_ms: Option<u32>,
@@ -92,6 +95,7 @@ impl Gateway {
             splitter: SseSplitter::default(),
             withheld: BytesMut::new(),
             next_number: 0,
+            blocks: 0,
             client_left: false,
             draining: None,
             first_byte_ms: None,
@@ -224,6 +228,9 @@ impl Relay<'_> {
                 break;
             }
         }
+        if self.generation.notice.as_ref().is_some_and(|notice| notice.in_session) {
+            self.blocks += piece.iter().map(|carried| blocks_begun(carried)).sum::<u64>();
+        }
         self.client.send(joined(piece)).await;
         if self.withheld.len() > WITHHELD_LIMIT {
             return Step::End(AnswerEnd::Failed);
@@ -278,7 +285,8 @@ impl Relay<'_> {
         crash_points::reached(crash_points::SETTLED_UNTOLD);
         match concluded {
             Ok(paid) => {
-                let last = last_words(self.generation, self.withheld.freeze(), &paid);
+                let withheld = self.withheld.freeze();
+                let last = last_words(self.gateway, self.generation, withheld, self.blocks, &paid);
                 self.client.send(last).await;
                 self.client.send_trailers(told::trailers(&paid)).await;
             }
@@ -290,8 +298,27 @@ impl Relay<'_> {
     }
 }
 
-/// The end of the answer, with what it cost where the client has asked for that.
-fn last_words(generation: &Generation, withheld: Bytes, paid: &Paid) -> Bytes {
+/// The end of the answer, with what its session has to be told, and what it cost where the client has asked for that.
+fn last_words(
+    gateway: &Gateway,
+    generation: &Generation,
+    withheld: Bytes,
+    blocks: u64,
+    paid: &Paid,
+) -> Bytes {
+    let withheld = match &generation.notice {
+        Some(notice) if notice.in_session => {
+            let id = generation.id.0.simple().to_string();
+            match with_notice(generation.protocol(), &withheld, &notice.text, &id, blocks) {
+                Some(noticed) => {
+                    gateway.told_of_surge(&generation.usage_stream, notice);
+                    noticed
+                }
+                None => withheld,
+            }
+        }
+        Some(_) | None => withheld,
+    };
     match generation.wants_cost {
         true => with_note(generation.protocol(), &withheld, &told::note(generation, paid)),
         false => withheld,

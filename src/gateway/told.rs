@@ -19,6 +19,7 @@ use crate::clock;
 const COST: HeaderName = HeaderName::from_static("x-codexapi-cost-micro");
 const BALANCE: HeaderName = HeaderName::from_static("x-codexapi-balance-micro");
 const GENERATION: HeaderName = HeaderName::from_static("x-codexapi-generation-id");
+const NOTICE: HeaderName = HeaderName::from_static("x-codexapi-notice");
 const INCLUDE_COST: HeaderName = HeaderName::from_static("x-codexapi-include-cost");
 
 /// The settled amounts of one generation, in micro-USD.
@@ -63,6 +64,9 @@ pub(super) fn is_cost_asked_for(headers: &HeaderMap) -> bool {
 /// Headers of every answer of a generation, known when it begins.
 pub(super) fn at_the_beginning(generation: &Generation, headers: &mut HeaderMap) {
     headers.insert(GENERATION, text(&generation.id.to_string()));
+    if let Some(notice) = &generation.notice {
+        headers.insert(NOTICE, text(&notice.text));
+    }
     limits(&generation.limits, generation.protocol(), headers);
     if let Some(balance) = generation.balance_micro
         && is_codex(generation.caller.family)
@@ -150,7 +154,7 @@ fn limits(headroom: &KeyHeadroom, protocol: Protocol, headers: &mut HeaderMap) {
 }
 
 fn text(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).expect("digits and letters")
+    HeaderValue::from_str(value).expect("plain ASCII")
 }
 
 #[cfg(test)]

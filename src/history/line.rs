@@ -7,7 +7,8 @@ use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::pricing::PricingEvent;
+use codexapi_aggregates::pricing::timeline::Window;
+use codexapi_aggregates::pricing::{ModePlan, PricingEvent};
 use codexapi_aggregates::routing::{Region, RoutingEvent};
 use codexapi_aggregates::service::ServiceEvent;
 use codexapi_aggregates::time::Timestamp;
@@ -178,6 +179,7 @@ fn of_account(event: &AccountEvent) -> String {
         AccountEvent::KeyLimitsSet { key_id, limits, .. } => format!("key {key_id}: {}", as_json(limits)),
         AccountEvent::AccountSuspended { reason, .. } => format!("suspended: {reason:?}"),
         AccountEvent::AccountReinstated { .. } => "reinstated".into(),
+        AccountEvent::ToolboxSet { choice, .. } => format!("during surges: {}", choice.name()),
     }
 }
 
@@ -185,7 +187,39 @@ fn of_pricing(event: &PricingEvent) -> String {
     match event {
         PricingEvent::RateCardPublished { card, .. } => format!("{} version {}", card.model, card.version),
         PricingEvent::RateCardWithdrawn { model, .. } => format!("{model} is no longer sold"),
+        PricingEvent::ModeWindowScheduled { window, .. } => {
+            let ModePlan { mode, landing } = window.plan;
+            format!("mode window {}: {mode:?}, then {landing:?}, {}", window.number, of_span(window))
+        }
+        PricingEvent::ModeWindowCancelled { number, .. } => format!("mode window {number} cancelled"),
+        PricingEvent::ModeWindowEnded { number, landing, .. } => {
+            format!("mode window {number} is over: {landing:?}")
+        }
+        PricingEvent::InternalWindowScheduled { window, .. } => {
+            format!("internal window {}: {}, {}", window.number, as_json(&window.plan), of_span(window))
+        }
+        PricingEvent::InternalWindowCancelled { number, .. } => format!("internal window {number} cancelled"),
+        PricingEvent::InternalWindowEnded { number, landing, .. } => {
+            format!("internal window {number} is over: {}", as_json(landing))
+        }
+        PricingEvent::InternalRatesAdjusted { basis_points, base, .. } => {
+            format!("internal rates by {basis_points} basis points: {}", as_json(base))
+        }
+        PricingEvent::PerCallPriceSet { amount_micro, .. } => format!("${amount_micro} a call"),
+        PricingEvent::BillingPolicySet { family, plan, policy, .. } => {
+            let plan = plan.as_ref().map_or(String::new(), |plan| format!(" under {plan}"));
+            format!("{}{plan} is billed {}", family.name(), as_json(policy))
+        }
+        PricingEvent::ServingCostSet { family, input, output, .. } => {
+            let (input, output) = (MicroUsd(input.0), MicroUsd(output.0));
+            format!("serving {} is reckoned at ${input} in, ${output} out", family.name())
+        }
     }
+}
+
+fn of_span<P>(window: &Window<P>) -> String {
+    let moment = |at: Timestamp| time(at).unwrap_or_else(|_| format!("{at:?}"));
+    format!("from {} to {}", moment(window.start), moment(window.end))
 }
 
 fn of_attempt(generation_id: GenerationId, attempt: &Attempt) -> String {

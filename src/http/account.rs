@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::auth::CustomerCaller;
 use super::billing::wallet_status::{self, WalletStatus};
 use super::error::{ErrorBody, Problem};
+use super::pricing::PricingPayload;
 use super::query::NoQuery;
 use crate::accounts::persons;
 use crate::app::App;
@@ -25,6 +26,8 @@ pub struct Me {
     name: Option<String>,
     email: Option<String>,
     wallet: WalletStatus,
+    /// As in the wallet's status.
+    pricing: PricingPayload,
     cli: CliConfiguration,
 }
 
@@ -64,5 +67,6 @@ pub async fn me(
     let (name, email) = person.map_or((None, None), |person| (person.name, person.email));
     let base_url = app.public_url();
     let cli = CliConfiguration { openai_base_url: format!("{base_url}/v1"), base_url, wire_api: "responses" };
-    Ok(Json(Me { account_id, key_id: caller.key_id.0, name, email, wallet, cli }))
+    let pricing = wallet.pricing().clone();
+    Ok(Json(Me { account_id, key_id: caller.key_id.0, name, email, wallet, pricing, cli }))
 }

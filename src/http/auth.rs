@@ -25,6 +25,7 @@ use sqlx::PgPool;
 use super::address::ClientAddress;
 use super::envelope::RequestId;
 use super::error::Problem;
+use super::per_call;
 use crate::accounts::BELIEVED_FOR;
 use crate::app::App;
 use crate::clock;
@@ -259,9 +260,11 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
             Err(refusal) => return Problem::from(refusal).into_response(),
         }
     }
-    // A generation has deadlines of its own.
-    if matches!(guard.audience, Audience::Generation | Audience::Payer) {
-        return next.run(request).await;
+    // A generation has deadlines of its own, and its price as a line of its charge.
+    match guard.audience {
+        Audience::Generation => return next.run(request).await,
+        Audience::Payer => return per_call::run(&guard.app, request, next).await,
+        Audience::Public | Audience::Customer | Audience::Admin => {}
     }
     let limit = match guard.audience {
         Audience::Admin => ADMIN_TIMEOUT,

@@ -20,12 +20,14 @@ pub mod models;
 pub mod movement;
 pub mod openai;
 pub mod openapi;
+pub mod per_call;
 pub mod plans;
 pub mod pricing;
 pub mod query;
 pub mod setup;
 pub mod sign_ups;
 pub mod system;
+pub mod toolbox;
 pub mod unread;
 
 use std::sync::Arc;
@@ -66,13 +68,14 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        billing, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health, model_provider,
-        model_usage, models, provider_health, referrals, topup_codes, unlimited, users, wallets,
+        billing, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
+        model_health, model_provider, model_usage, models, provider_health, rate_changes, rate_windows,
+        referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
         operators!(POST, "/billing/fup-settings", post(billing::set_fair_use)),
-        operators!(POST, "/billing/settings", post(billing::set)),
+        operators!(POST, "/billing/plans", post(billing::set)),
         operators!(GET, "/billing/unlimited-promo", get(unlimited::read_promo)),
         operators!(POST, "/billing/unlimited-promo", post(unlimited::set_promo)),
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
@@ -89,6 +92,17 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/claude-provider-health/check-now", post(model_health::check_now)),
         operators!(POST, "/claude-provider-health/wake", post(provider_health::wake)),
         operators!(POST, "/model-health/test", post(model_health::test)),
+        operators!(GET, "/token-rates", get(token_rates::read)),
+        operators!(POST, "/token-rates", post(token_rates::set)),
+        operators!(POST, "/token-rates/adjust-percent", post(rate_changes::adjust)),
+        operators!(POST, "/token-rates/what-if", post(rate_changes::what_if)),
+        operators!(GET, "/token-rates/windows", get(rate_windows::report)),
+        operators!(POST, "/token-rates/windows", post(rate_windows::schedule)),
+        operators!(POST, "/token-rates/windows/cancel", post(rate_windows::cancel)),
+        operators!(POST, "/token-rates/windows/end", post(rate_windows::end)),
+        operators!(GET, "/billing/settings", get(billing_settings::read)),
+        operators!(POST, "/billing/settings", post(billing_settings::set)),
+        operators!(GET, "/serving-usage", get(serving_usage::read)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
         operators!(GET, "/gumroad/pending", get(gumroad_signups::list)),
         operators!(POST, "/gumroad/{user_id}/review", post(gumroad_signups::review)),
@@ -158,6 +172,8 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
         route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::GET, "/api/v1/toolbox", Customer, || get(toolbox::read)),
+        route(Method::POST, "/api/v1/toolbox", Customer, || post(toolbox::set)),
         route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {

@@ -37,7 +37,7 @@ pub struct MovementLine {
     #[schema(value_type = Option<String>)]
     pub source: Option<GrantSource>,
     pub expires_at: Option<DateTime<Utc>>,
-    /// What was bought: `project_slot`.
+    /// What was bought: `project_slot` or `api_call`.
     #[schema(value_type = Option<String>)]
     pub item: Option<PurchaseItem>,
     pub purchase_id: Option<Uuid>,

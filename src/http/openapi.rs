@@ -9,13 +9,14 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    billing as selling, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
-    model_provider, model_usage, models as all_models, provider_health, referrals, topup_codes, unlimited,
-    users, wallets,
+    billing as selling, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
+    model_health, model_provider, model_usage, models as all_models, provider_health, rate_changes,
+    rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
     account, api_docs, billing, count_tokens, generations, gumroad, key, models, plans, setup, system,
+    toolbox,
 };
 
 #[derive(OpenApi)]
@@ -68,6 +69,8 @@ use super::{
         unlimited::read_promo,
         unlimited::set_promo,
         billing::token_usage::read,
+        toolbox::read,
+        toolbox::set,
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
@@ -89,6 +92,17 @@ use super::{
         provider_health::wake,
         model_health::check_now,
         model_health::test,
+        token_rates::read,
+        token_rates::set,
+        rate_changes::adjust,
+        rate_changes::what_if,
+        rate_windows::report,
+        rate_windows::schedule,
+        rate_windows::cancel,
+        rate_windows::end,
+        billing_settings::read,
+        billing_settings::set,
+        serving_usage::read,
         keys::set_limits,
         gumroad_signups::list,
         gumroad_signups::review,
@@ -112,6 +126,7 @@ use super::{
         (name = "setup", description = "How clients are pointed here."),
         (name = "system", description = "The service about itself."),
         (name = "operator routing", description = "Who serves which model, and what that brings in."),
+        (name = "operator prices", description = "What is charged, when, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
         (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),

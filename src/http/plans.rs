@@ -7,17 +7,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use codexapi_aggregates::catalog::{CATALOG_STREAM, Catalog, Plan, PlanBuys, Sold, Visibility};
-use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::wallet::entitlements::{FairUse, Scope};
 use http::Uri;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::billing::wallet_status;
 use super::error::{ErrorBody, Problem};
-use super::pricing::{PricingPayload, pricing_payload};
+use super::pricing::PricingPayload;
 use super::query::QueryParams;
 use crate::app::App;
-use crate::clock;
 
 const SECONDS_PER_HOUR: u32 = 3_600;
 
@@ -88,8 +87,7 @@ pub async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Plans>, 
         catalog.plans().into_iter().filter(|plan| is_shown(plan)).map(PlanOffer::of).collect()
     };
     let plans = app.log.read(CATALOG_STREAM, offers).await.map_err(Problem::unavailable)?;
-    let prices = |book: &PriceBook| pricing_payload(book, clock::now());
-    let pricing = app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)?;
+    let pricing = wallet_status::pricing(&app).await?;
     Ok(Json(Plans { plans, pricing }))
 }
 

@@ -170,6 +170,7 @@ fn quote() -> Quote {
         model: "gpt-5.5".into(),
         card_version: 1,
         mode: Mode::Standard,
+        internal_window: None,
         billed: tariff(5_000_000, 30_000_000),
         display: None,
         cost: tariff(1_000_001, 3_000_000),

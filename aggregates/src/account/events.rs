@@ -61,6 +61,31 @@ pub struct KeyLimits {
     pub has_networks: bool,
 }
 
+/// What a customer wants done with requests while a surge that customers see is on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolboxChoice {
+    /// Served as asked for, at the surge's prices.
+    #[default]
+    Stay,
+    /// Served and billed as the budget model.
+    Deepseek,
+    /// Turned away until the surge ends.
+    Pause,
+}
+
+impl ToolboxChoice {
+    pub const ALL: [Self; 3] = [Self::Stay, Self::Deepseek, Self::Pause];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stay => "stay",
+            Self::Deepseek => "deepseek",
+            Self::Pause => "pause",
+        }
+    }
+}
+
 /// Why an account is suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -134,6 +159,11 @@ pub enum AccountEvent {
         reason: RevealReason,
         at: Timestamp,
     },
+    /// What the customer wants done during surges from now on.
+    ToolboxSet {
+        choice: ToolboxChoice,
+        at: Timestamp,
+    },
 }
 
 impl DomainEvent for AccountEvent {
@@ -146,6 +176,7 @@ impl DomainEvent for AccountEvent {
             Self::AccountSuspended { .. } => "account.account_suspended",
             Self::AccountReinstated { .. } => "account.account_reinstated",
             Self::TokenRevealed { .. } => "account.token_revealed",
+            Self::ToolboxSet { .. } => "account.toolbox_set",
         }
         .into()
     }

@@ -10,7 +10,9 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-pub use events::{AccountEvent, KeyKind, KeyLimits, RevealReason, RevocationReason, SuspensionReason};
+pub use events::{
+    AccountEvent, KeyKind, KeyLimits, RevealReason, RevocationReason, SuspensionReason, ToolboxChoice,
+};
 pub use limits::{KeyLimitName, MAX_ALLOWED_MODELS};
 
 use crate::ids::{AccountId, KeyId, PersonId};
@@ -64,6 +66,10 @@ pub enum AccountCommand {
         now: Timestamp,
     },
     ReinstateAccount {
+        now: Timestamp,
+    },
+    SetToolbox {
+        choice: ToolboxChoice,
         now: Timestamp,
     },
 }
@@ -121,6 +127,8 @@ pub struct Account {
     customer: Option<AccountId>,
     keys: Vec<Key>,
     suspended: Option<SuspensionReason>,
+    #[serde(default)]
+    toolbox: ToolboxChoice,
 }
 
 impl Account {
@@ -131,6 +139,11 @@ impl Account {
     /// Why none of its keys works, while it is suspended.
     pub fn suspended(&self) -> Option<SuspensionReason> {
         self.suspended
+    }
+
+    /// What the customer wants done with requests during surges.
+    pub fn toolbox(&self) -> ToolboxChoice {
+        self.toolbox
     }
 
     /// The limits of a key that works; `None` for any other.
@@ -154,6 +167,7 @@ impl Account {
             AccountCommand::SetKeyLimits { key_id, limits, now } => self.set_limits(key_id, limits, now),
             AccountCommand::SuspendAccount { reason, now } => self.suspend(reason, now),
             AccountCommand::ReinstateAccount { now } => self.reinstate(now),
+            AccountCommand::SetToolbox { choice, now } => self.set_toolbox(choice, now),
         }
     }
 
@@ -257,6 +271,16 @@ impl Account {
         Ok(vec![AccountEvent::AccountReinstated { at }])
     }
 
+    fn set_toolbox(&self, choice: ToolboxChoice, at: Timestamp) -> Result<Vec<AccountEvent>, AccountRefusal> {
+        if !self.is_registered() {
+            return Err(AccountRefusal::NotRegistered);
+        }
+        if self.toolbox == choice {
+            return Ok(vec![]);
+        }
+        Ok(vec![AccountEvent::ToolboxSet { choice, at }])
+    }
+
     fn key(&self, key_id: KeyId) -> Result<&Key, AccountRefusal> {
         self.keys.iter().find(|key| key.key_id == key_id).ok_or(AccountRefusal::UnknownKey { key_id })
     }
@@ -280,6 +304,7 @@ impl Account {
             }
             AccountEvent::AccountSuspended { reason, .. } => self.suspended = Some(reason),
             AccountEvent::AccountReinstated { .. } => self.suspended = None,
+            AccountEvent::ToolboxSet { choice, .. } => self.toolbox = choice,
             AccountEvent::TokenRevealed { .. } => {}
         }
     }

@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 use super::{
     Account, AccountCommand, AccountEvent, AccountRefusal, KeyKind, KeyLimitName, KeyLimits, MAX_ACTIVE_KEYS,
-    MAX_ALLOWED_MODELS, MAX_KEYS, RevealReason, RevocationReason, SuspensionReason,
+    MAX_ALLOWED_MODELS, MAX_KEYS, RevealReason, RevocationReason, SuspensionReason, ToolboxChoice,
 };
 use crate::examples::{key, micro, second};
 use crate::ids::{AccountId, PersonId};
@@ -303,4 +303,18 @@ async fn an_account_is_suspended_and_reinstated_once_each() {
     expect(given, suspend(dispute), Ok(vec![again])).await;
     expect(vec![], suspend(abuse), Err(AccountRefusal::NotRegistered)).await;
     expect(vec![], reinstate(), Err(AccountRefusal::NotRegistered)).await;
+}
+
+#[tokio::test]
+async fn a_customer_chooses_what_is_done_during_surges_and_choosing_it_twice_changes_nothing() {
+    let set = |choice| AccountCommand::SetToolbox { choice, now: second(10) };
+    let was_set = |choice| AccountEvent::ToolboxSet { choice, at: second(10) };
+    let stay = expect(vec![registered()], set(ToolboxChoice::Stay), Ok(vec![]));
+    stay.await;
+    let pause = Ok(vec![was_set(ToolboxChoice::Pause)]);
+    expect(vec![registered()], set(ToolboxChoice::Pause), pause).await;
+    let given = vec![registered(), was_set(ToolboxChoice::Deepseek)];
+    expect(given.clone(), set(ToolboxChoice::Deepseek), Ok(vec![])).await;
+    expect(given, set(ToolboxChoice::Stay), Ok(vec![was_set(ToolboxChoice::Stay)])).await;
+    expect(vec![], set(ToolboxChoice::Pause), Err(AccountRefusal::NotRegistered)).await;
 }

@@ -1,21 +1,42 @@
-//! The price book: immutable, effective-dated rate cards. A price is right at the very second a
-//! card takes effect, though no timer fires.
+//! The price book: immutable, effective-dated rate cards, and two timelines of windows over them.
+//!
+//! *Modes* change what is displayed and, where the operator has not set it apart, what is billed. *Internal windows*
+//! change what is deducted alone; their landing rates are the internal base afterwards. A price is right at the very
+//! second a card takes effect or a window ends, though no timer fires.
 
+mod adjust;
+mod cards;
+pub mod events;
+mod prices;
 pub mod rating;
+pub mod refusal;
 pub mod tariff;
+mod terms;
+pub mod timeline;
+mod windows;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use adjust::adjusted;
+pub use cards::is_model_name;
+pub use events::{InternalPlan, InternalWindow, ModePlan, ModeWindow, ModelTariff, PricingEvent, RateCard};
+pub use refusal::{PricingRefusal, WindowRefusal};
+pub use terms::ServingCost;
+pub use timeline::{Span, Timeline};
+pub use windows::{DEFAULT_INTERNAL_SECS, DEFAULT_MODE_SECS};
+
+use crate::money::MicroUsd;
+use crate::routing::ModelFamily;
 use crate::time::Timestamp;
-use tariff::{Mode, Quote, Tariff};
+use crate::usage::{BillingPolicy, ClientFamily};
+use tariff::{Mode, Tariff};
 
 /// The one stream of the price book.
 pub const BOOK_STREAM: &str = "book";
@@ -34,34 +55,12 @@ const KEPT_CARDS: usize = 32;
 /// Rates are refused beyond this: micro-USD per million tokens, or per call ($100 000).
 const MAX_RATE: i64 = 100_000_000_000;
 
-// Events
+/// Adjustments go from all but nothing to eleven times.
+pub const MIN_BASIS_POINTS: i32 = -9_999;
+pub const MAX_BASIS_POINTS: i32 = 100_000;
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub enum PricingEvent {
-    /// A card for one model, in force from `effective_at`. Versions rise by one per model.
-    RateCardPublished { card: Box<RateCard>, at: Timestamp },
-    /// The model is no longer sold.
-    RateCardWithdrawn { model: String, at: Timestamp },
-}
-
-/// The prices of one model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RateCard {
-    pub model: String,
-    pub version: u32,
-    pub effective_at: Timestamp,
-    /// What customers are shown.
-    pub display: Tariff,
-    /// What is deducted, where the operator has set it apart from `display`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub internal: Option<Tariff>,
-    /// What the provider charges.
-    pub cost: Tariff,
-    /// Tokens; what a request may bring at most. Usage beyond it is absurd.
-    pub context_tokens: u64,
-    /// Tokens; what an answer has at most where the request names no limit.
-    pub max_output_tokens: u64,
-}
+/// Billing policies that may be set.
+const MAX_POLICIES: usize = 500;
 
 // Commands
 
@@ -71,6 +70,8 @@ pub struct PublishRateCard {
     pub model: String,
     pub effective_at: Timestamp,
     pub display: Tariff,
+    pub surge: Option<Tariff>,
+    pub reduced: Option<Tariff>,
     pub internal: Option<Tariff>,
     pub cost: Tariff,
     pub context_tokens: u64,
@@ -81,214 +82,214 @@ pub struct PublishRateCard {
 #[derive(Clone, Debug, PartialEq)]
 pub enum PricingCommand {
     Publish(Box<PublishRateCard>),
-    Withdraw { model: String, now: Timestamp },
+    Withdraw {
+        model: String,
+        now: Timestamp,
+    },
+    ScheduleMode {
+        span: Span,
+        plan: ModePlan,
+        now: Timestamp,
+    },
+    CancelMode {
+        number: u32,
+        now: Timestamp,
+    },
+    EndMode {
+        number: u32,
+        now: Timestamp,
+    },
+    ScheduleInternal {
+        span: Span,
+        plan: InternalPlan,
+        now: Timestamp,
+    },
+    CancelInternal {
+        number: u32,
+        now: Timestamp,
+    },
+    EndInternal {
+        number: u32,
+        now: Timestamp,
+    },
+    /// Raises or lowers internal rates of the models named, or of all.
+    AdjustInternal {
+        basis_points: i32,
+        models: Vec<String>,
+        now: Timestamp,
+    },
+    SetPerCallPrice {
+        amount_micro: MicroUsd,
+        now: Timestamp,
+    },
+    SetBillingPolicy {
+        family: ClientFamily,
+        plan: Option<String>,
+        policy: Option<BillingPolicy>,
+        now: Timestamp,
+    },
+    SetServingCost {
+        family: ModelFamily,
+        cost: ServingCost,
+        now: Timestamp,
+    },
 }
 
-// Refusals
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PricingRefusal {
-    #[error(
-        "a model's name has 1 to 100 characters of letters, digits, '.', '-', '_', ':' and '/'; {model:?} has not"
-    )]
-    BadModelName { model: String },
-    #[error("{amount} is not a rate: rates and fees are 0 to {MAX_RATE} micro-USD")]
-    RateOutOfRange { amount: i64 },
-    #[error("tiers of {model} must have rising thresholds")]
-    TiersOutOfOrder { model: String },
-    #[error("{model} needs a context and a maximum output of at least one token")]
-    NoContext { model: String },
-    #[error(
-        "cards take effect in order: {model} has one from {latest:?}, this one would start at {effective_at:?}"
-    )]
-    EffectiveBeforeLatest { model: String, latest: Timestamp, effective_at: Timestamp },
-    #[error("{model} has {most} cards that are yet to take effect")]
-    TooManyScheduled { model: String, most: usize },
-    #[error("the book is full: {MAX_MODELS} models")]
-    BookFull,
-    #[error("{model} is not in the price book")]
-    UnknownModel { model: String },
+impl PricingCommand {
+    fn now(&self) -> Timestamp {
+        match self {
+            Self::Publish(publish) => publish.now,
+            Self::Withdraw { now, .. }
+            | Self::ScheduleMode { now, .. }
+            | Self::CancelMode { now, .. }
+            | Self::EndMode { now, .. }
+            | Self::ScheduleInternal { now, .. }
+            | Self::CancelInternal { now, .. }
+            | Self::EndInternal { now, .. }
+            | Self::AdjustInternal { now, .. }
+            | Self::SetPerCallPrice { now, .. }
+            | Self::SetBillingPolicy { now, .. }
+            | Self::SetServingCost { now, .. } => *now,
+        }
+    }
 }
 
 // State
 
-/// Every card that is, or is yet to be, in force.
+/// Every card that is, or is yet to be, in force, and what changes their prices for a time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PriceBook {
     /// Per model, by rising version.
     cards: BTreeMap<String, Vec<RateCard>>,
     /// The last version of every model that was ever sold.
     versions: BTreeMap<String, u32>,
+    #[serde(default)]
+    modes: Timeline<ModePlan>,
+    /// The landing of the last mode window on record as over.
+    #[serde(default)]
+    base_mode: Mode,
+    #[serde(default)]
+    internals: Timeline<InternalPlan>,
+    /// Internal rates that landings and adjustments have set.
+    #[serde(default)]
+    bases: BTreeMap<String, InternalBase>,
+    #[serde(default)]
+    per_call_micro: MicroUsd,
+    #[serde(default)]
+    policies: Vec<(PolicyKey, BillingPolicy)>,
+    #[serde(default)]
+    serving_costs: Vec<(ModelFamily, ServingCost)>,
+}
+
+/// Internal rates that no card has set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct InternalBase {
+    since: Timestamp,
+    /// The model's latest card when it was set: a later one of the same moment counts more.
+    card_version: u32,
+    tariff: Tariff,
+}
+
+impl InternalBase {
+    fn counts_before(&self, card: &RateCard) -> bool {
+        self.since > card.effective_at
+            || (self.since == card.effective_at && self.card_version >= card.version)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct PolicyKey {
+    family: ClientFamily,
+    plan: Option<String>,
 }
 
 impl PriceBook {
-    /// The card in force for `model` at `now`.
-    pub fn card(&self, model: &str, now: Timestamp) -> Option<&RateCard> {
-        self.cards.get(model)?.iter().rev().find(|card| card.effective_at <= now)
-    }
-
-    /// Every card in force at `now`, by model name.
-    pub fn cards_in_force(&self, now: Timestamp) -> impl Iterator<Item = &RateCard> {
-        self.cards.keys().filter_map(move |model| self.card(model, now))
-    }
-
-    /// The prices a hold placed at `now` freezes; `None` where the model is not sold.
-    pub fn quote(&self, model: &str, now: Timestamp) -> Option<Quote> {
-        let card = self.card(model, now)?;
-        let (billed, display) = match &card.internal {
-            Some(internal) => (internal.clone(), Some(card.display.clone())),
-            None => (card.display.clone(), None),
-        };
-        Some(Quote {
-            model: card.model.clone(),
-            card_version: card.version,
-            mode: Mode::Standard,
-            billed,
-            display,
-            cost: card.cost.clone(),
-        })
-    }
-
-    /// The prices of a generation that is billed as one model and served by another: what is
-    /// deducted and shown is the billed model's, what the provider charges is the served one's.
-    /// `None` where either is not sold.
-    pub fn quote_served(&self, billed_model: &str, served_model: &str, now: Timestamp) -> Option<Quote> {
-        let cost = self.cost_tariff(served_model, now)?.clone();
-        Some(Quote { cost, ..self.quote(billed_model, now)? })
-    }
-
-    /// What providers charge for `served_model` at `now`; for an attempt at another model than the
-    /// one the hold was quoted with.
-    pub fn cost_tariff(&self, served_model: &str, now: Timestamp) -> Option<&Tariff> {
-        Some(&self.card(served_model, now)?.cost)
-    }
-
-    // Rules
-
+    /// The events of a command, after those that put on record what has ended by itself.
     pub fn decide(&self, command: PricingCommand) -> Result<Vec<PricingEvent>, PricingRefusal> {
+        let mut events = self.record_ends(command.now());
+        if events.is_empty() {
+            return self.act(command);
+        }
+        let mut book = self.clone();
+        events.iter().cloned().for_each(|event| book.evolve(event));
+        events.extend(book.act(command)?);
+        Ok(events)
+    }
+
+    fn act(&self, command: PricingCommand) -> Result<Vec<PricingEvent>, PricingRefusal> {
+        use PricingCommand as C;
         match command {
-            PricingCommand::Publish(publish) => self.publish(*publish),
-            PricingCommand::Withdraw { model, now } => self.withdraw(model, now),
+            C::Publish(publish) => self.publish(*publish),
+            C::Withdraw { model, now } => self.withdraw(model, now),
+            C::ScheduleMode { span, plan, now } => self.schedule_mode(span, plan, now),
+            C::CancelMode { number, now } => self.cancel_mode(number, now),
+            C::EndMode { number, now } => self.end_mode(number, now),
+            C::ScheduleInternal { span, plan, now } => self.schedule_internal(span, plan, now),
+            C::CancelInternal { number, now } => self.cancel_internal(number, now),
+            C::EndInternal { number, now } => self.end_internal(number, now),
+            C::AdjustInternal { basis_points, models, now } => self.adjust(basis_points, &models, now),
+            C::SetPerCallPrice { amount_micro, now } => self.set_per_call(amount_micro, now),
+            C::SetBillingPolicy { family, plan, policy, now } => self.set_policy(family, plan, policy, now),
+            C::SetServingCost { family, cost, now } => self.set_serving_cost(family, cost, now),
         }
-    }
-
-    fn publish(&self, command: PublishRateCard) -> Result<Vec<PricingEvent>, PricingRefusal> {
-        let PublishRateCard {
-            model,
-            effective_at,
-            display,
-            internal,
-            cost,
-            context_tokens,
-            max_output_tokens,
-            now,
-        } = command;
-        if !is_model_name(&model) {
-            return Err(PricingRefusal::BadModelName { model });
-        }
-        for tariff in [Some(&display), internal.as_ref(), Some(&cost)].into_iter().flatten() {
-            check_tariff(&model, tariff)?;
-        }
-        if context_tokens == 0 || max_output_tokens == 0 {
-            return Err(PricingRefusal::NoContext { model });
-        }
-        let latest = self.cards.get(&model).and_then(|cards| cards.last());
-        if let Some(latest) = latest {
-            let same = latest.display == display
-                && latest.internal == internal
-                && latest.cost == cost
-                && latest.context_tokens == context_tokens
-                && latest.max_output_tokens == max_output_tokens;
-            if same && latest.effective_at <= effective_at {
-                return Ok(vec![]);
-            }
-            if latest.effective_at > effective_at {
-                let latest = latest.effective_at;
-                return Err(PricingRefusal::EffectiveBeforeLatest { model, latest, effective_at });
-            }
-        }
-        self.refuse_without_room(&model, now)?;
-        let version = self.versions.get(&model).map_or(1, |version| version + 1);
-        let card = RateCard {
-            model,
-            version,
-            effective_at,
-            display,
-            internal,
-            cost,
-            context_tokens,
-            max_output_tokens,
-        };
-        Ok(vec![PricingEvent::RateCardPublished { card: Box::new(card), at: now }])
-    }
-
-    fn refuse_without_room(&self, model: &str, now: Timestamp) -> Result<(), PricingRefusal> {
-        let is_new = !self.versions.contains_key(model);
-        let Some(cards) = self.cards.get(model) else {
-            let full = self.cards.len() >= MAX_MODELS || (is_new && self.versions.len() >= MAX_MODELS_EVER);
-            return if full { Err(PricingRefusal::BookFull) } else { Ok(()) };
-        };
-        // One place is for the card in force.
-        let most = KEPT_CARDS - 1;
-        let scheduled = cards.iter().filter(|card| card.effective_at > now).count();
-        if scheduled < most {
-            return Ok(());
-        }
-        Err(PricingRefusal::TooManyScheduled { model: model.into(), most })
-    }
-
-    fn withdraw(&self, model: String, now: Timestamp) -> Result<Vec<PricingEvent>, PricingRefusal> {
-        if !self.cards.contains_key(&model) {
-            return Err(PricingRefusal::UnknownModel { model });
-        }
-        Ok(vec![PricingEvent::RateCardWithdrawn { model, at: now }])
     }
 
     fn evolve(&mut self, event: PricingEvent) {
+        use PricingEvent as E;
         match event {
-            PricingEvent::RateCardPublished { card, .. } => {
+            E::RateCardPublished { card, .. } => {
                 self.versions.insert(card.model.clone(), card.version);
                 let cards = self.cards.entry(card.model.clone()).or_default();
                 cards.push(*card);
                 let surplus = cards.len().saturating_sub(KEPT_CARDS);
                 cards.drain(..surplus);
             }
-            PricingEvent::RateCardWithdrawn { model, .. } => {
+            E::RateCardWithdrawn { model, .. } => {
                 self.cards.remove(&model);
+                self.bases.remove(&model);
+            }
+            E::ModeWindowScheduled { window, .. } => self.modes.add(window),
+            E::ModeWindowCancelled { number, .. } => self.modes.cancel(number),
+            E::ModeWindowEnded { number, end, landing, .. } => {
+                self.modes.end(number, end);
+                self.base_mode = landing;
+            }
+            E::InternalWindowScheduled { window, .. } => self.internals.add(*window),
+            E::InternalWindowCancelled { number, .. } => self.internals.cancel(number),
+            E::InternalWindowEnded { number, end, landing, .. } => {
+                self.internals.end(number, end);
+                landing.into_iter().for_each(|of| self.set_base(of, end));
+            }
+            E::InternalRatesAdjusted { base, window, at, .. } => {
+                base.into_iter().for_each(|of| self.set_base(of, at));
+                if let Some(window) = window {
+                    self.internals.replan(window.number, window.plan);
+                }
+            }
+            E::PerCallPriceSet { amount_micro, .. } => self.per_call_micro = amount_micro,
+            E::BillingPolicySet { family, plan, policy, .. } => {
+                let key = PolicyKey { family, plan };
+                self.policies.retain(|(set, _)| *set != key);
+                self.policies.extend(policy.map(|policy| (key, policy)));
+            }
+            E::ServingCostSet { family, input, output, .. } => {
+                self.serving_costs.retain(|(of, _)| *of != family);
+                self.serving_costs.push((family, ServingCost { input, output }));
             }
         }
     }
-}
 
-/// Whether `name` may name a model anywhere here.
-pub fn is_model_name(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_:/".contains(c);
-    (1..=100).contains(&name.len()) && name.chars().all(allowed)
-}
-
-fn check_tariff(model: &str, tariff: &Tariff) -> Result<(), PricingRefusal> {
-    if let Some(amount) = tariff.amounts().into_iter().find(|amount| !(0..=MAX_RATE).contains(amount)) {
-        return Err(PricingRefusal::RateOutOfRange { amount });
+    fn set_base(&mut self, of: ModelTariff, since: Timestamp) {
+        let Some(version) = self.versions.get(&of.model).filter(|_| self.cards.contains_key(&of.model))
+        else {
+            return;
+        };
+        let base = InternalBase { since, card_version: *version, tariff: of.tariff };
+        self.bases.insert(of.model, base);
     }
-    let rising = tariff.tiers.windows(2).all(|pair| pair[0].threshold_tokens < pair[1].threshold_tokens);
-    if rising { Ok(()) } else { Err(PricingRefusal::TiersOutOfOrder { model: model.into() }) }
 }
 
 // cqrs-es
-
-impl DomainEvent for PricingEvent {
-    fn event_type(&self) -> String {
-        match self {
-            Self::RateCardPublished { .. } => "pricing.rate_card_published",
-            Self::RateCardWithdrawn { .. } => "pricing.rate_card_withdrawn",
-        }
-        .into()
-    }
-
-    fn event_version(&self) -> String {
-        "1".into()
-    }
-}
 
 impl Aggregate for PriceBook {
     const TYPE: &'static str = "pricing";

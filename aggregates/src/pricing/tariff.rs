@@ -136,6 +136,9 @@ pub struct Quote {
     pub model: String,
     pub card_version: u32,
     pub mode: Mode,
+    /// The number of the internal window that set `billed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_window: Option<u32>,
     /// What is deducted.
     pub billed: Tariff,
     /// What is published, where that differs from what is deducted.

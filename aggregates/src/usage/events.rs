@@ -274,6 +274,9 @@ pub struct GenerationSettled {
     pub continues: Option<GenerationId>,
     pub card_version: u32,
     pub mode: Mode,
+    /// The number of the internal window that set the rates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internal_window: Option<u32>,
     pub lines: Vec<Line>,
     pub remainder_pico: PicoUsd,
     pub cost_micro: MicroUsd,

@@ -171,6 +171,7 @@ impl TokenUsage {
             continues: rated.continues,
             card_version: command.quote.card_version,
             mode: command.quote.mode,
+            internal_window: command.quote.internal_window,
             lines: rated.rated.lines,
             remainder_pico: rated.rated.remainder_pico,
             cost_micro: share.cost_micro,

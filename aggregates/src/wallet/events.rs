@@ -41,6 +41,8 @@ impl GrantSource {
 pub enum PurchaseItem {
     /// Room for one more managed project.
     ProjectSlot,
+    /// A call that generates nothing, where the operator has set a price of calls.
+    ApiCall,
 }
 
 /// Why an operator took credit away.

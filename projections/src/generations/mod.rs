@@ -156,6 +156,21 @@ pub async fn find(pool: &PgPool, generation: Uuid) -> Result<Option<Generation>,
     rows::fetch_optional(pool, TABLE.name, select.bind(generation)).await
 }
 
+/// Positions looked through for the latest generations of some models.
+const RECENT_POSITIONS: i64 = 200_000;
+
+/// The latest generations of `models`, whoever paid, newest first; older ones than a bounded stretch of the log are
+/// not looked for.
+pub async fn recent(pool: &PgPool, models: &[String], limit: u32) -> Result<Vec<Generation>, ReadError> {
+    let select = rows::select(
+        "SELECT to_jsonb(g) FROM generations g WHERE billed_model = ANY($1) \
+         AND position > (SELECT coalesce(max(position), 0) FROM generations) - $2 \
+         ORDER BY position DESC LIMIT $3",
+    );
+    let select = select.bind(models).bind(RECENT_POSITIONS).bind(i64::from(limit));
+    rows::fetch_all(pool, TABLE.name, select).await
+}
+
 /// A customer's generations, newest first; `before` is the last page's `next`. A `before` that is
 /// none of this customer's begins anew.
 ///

@@ -1,16 +1,25 @@
 //! What operators read: the queue of what wants their eye, and the margin.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use chrono::{DateTime, Days, NaiveDate};
 use chrono_tz::Tz;
+use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
+use codexapi_aggregates::routing::ModelFamily;
 use codexapi_projections::{margin as margins, queue as queues};
 use serde_json::json;
 
 use super::{Desk, ListArguments};
+use crate::cli::output::Output;
 use crate::clock;
+use crate::http::admin::serving_usage;
 
 /// Days shown where no first day is named.
 const DEFAULT_DAYS: u64 = 30;
+
+/// Customers and recent requests of each family, in JSON.
+const SHOWN_PER_FAMILY: u32 = 20;
 
 /// Newest first; what is resolved only where asked for.
 pub(super) async fn queue(desk: &Desk, all: bool, page: &ListArguments) -> anyhow::Result<()> {
@@ -27,12 +36,7 @@ pub(super) async fn margin(
     to: Option<NaiveDate>,
     zone: Tz,
 ) -> anyhow::Result<()> {
-    let now = DateTime::from_timestamp_micros(clock::now().0).context("a clock within the calendar")?;
-    let to = to.unwrap_or_else(|| now.with_timezone(&zone).date_naive());
-    let from = match from {
-        Some(from) => from,
-        None => to.checked_sub_days(Days::new(DEFAULT_DAYS)).context("--to is too early")?,
-    };
+    let (from, to) = range(from, to, zone)?;
     let days = margins::daily(desk.log.pool(), zone, from, to).await?;
     let rows: Vec<_> = days
         .iter()
@@ -52,4 +56,37 @@ pub(super) async fn margin(
         .collect();
     desk.output.table(&rows);
     Ok(())
+}
+
+/// Cost, charges and margin of serving, by family and day; as JSON with customers and recent requests.
+pub(super) async fn serving_usage(
+    desk: &Desk,
+    from: Option<NaiveDate>,
+    to: Option<NaiveDate>,
+    zone: Tz,
+) -> anyhow::Result<()> {
+    let (from, to) = range(from, to, zone)?;
+    let costs = |book: &PriceBook| {
+        ModelFamily::ALL
+            .into_iter()
+            .map(|family| (family, book.serving_cost(family)))
+            .collect::<BTreeMap<_, _>>()
+    };
+    let costs = desk.log.read(BOOK_STREAM, costs).await?;
+    let usage = serving_usage::gather(desk.log.pool(), costs, zone, from, to, SHOWN_PER_FAMILY).await?;
+    match desk.output {
+        Output::Json => desk.output.record(&serde_json::to_value(&usage)?),
+        Output::Text => desk.output.table(&usage.rows()),
+    }
+    Ok(())
+}
+
+fn range(from: Option<NaiveDate>, to: Option<NaiveDate>, zone: Tz) -> anyhow::Result<(NaiveDate, NaiveDate)> {
+    let now = DateTime::from_timestamp_micros(clock::now().0).context("a clock within the calendar")?;
+    let to = to.unwrap_or_else(|| now.with_timezone(&zone).date_naive());
+    let from = match from {
+        Some(from) => from,
+        None => to.checked_sub_days(Days::new(DEFAULT_DAYS)).context("--to is too early")?,
+    };
+    Ok((from, to))
 }

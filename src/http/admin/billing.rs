@@ -35,7 +35,7 @@ const DEFAULT_LIMIT: u32 = 50;
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Billing {
-    settings: BillingSettings,
+    settings: Selling,
     /// Newest first.
     users: Vec<BillingUser>,
     /// Pass it as `before` for the next page; absent on the last.
@@ -44,7 +44,7 @@ pub struct Billing {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BillingSettings {
+pub struct Selling {
     /// Every plan on sale, cheapest first.
     plans: Vec<SoldPlan>,
 }
@@ -168,7 +168,7 @@ pub async fn read(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Billing>
 /// Changes one plan; what is left out stays. What was bought before stays as it was sold.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SetBilling {
+pub struct SetPlan {
     #[schema(value_type = String)]
     plan_id: PlanId,
     /// `false` takes it off sale; what was bought of it goes on.
@@ -187,17 +187,17 @@ pub struct SetBilling {
 /// What a change has come to.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct BillingSet {
+pub struct PlanSet {
     /// Where its events stand in the log; none where nothing changed.
     positions: Vec<i64>,
-    settings: BillingSettings,
+    settings: Selling,
 }
 
 /// Changes what a plan costs and gives, who is shown it, and whether it is on sale.
 #[utoipa::path(
-    post, path = "/admin/api/billing/settings", operation_id = "set_billing", tag = "operator billing",
-    request_body = SetBilling,
-    responses((status = 200, body = BillingSet), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+    post, path = "/admin/api/billing/plans", operation_id = "set_plan", tag = "operator billing",
+    request_body = SetPlan,
+    responses((status = 200, body = PlanSet), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
         (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)),
     security(("bearer" = []), ("apiKey" = []))
 )]
@@ -205,8 +205,8 @@ pub async fn set(
     State(app): State<Arc<App>>,
     actor: Actor,
     _: NoQuery,
-    AdminBody(set): AdminBody<SetBilling>,
-) -> Result<Json<BillingSet>, Problem> {
+    AdminBody(set): AdminBody<SetPlan>,
+) -> Result<Json<PlanSet>, Problem> {
     let committed = app
         .log
         .execute(CATALOG_STREAM, &actor.metadata, |catalog: &Catalog, now| {
@@ -223,10 +223,10 @@ pub async fn set(
         })
         .await?;
     let positions = positions(committed.position, committed.events.len());
-    Ok(Json(BillingSet { positions, settings: settings(&app).await? }))
+    Ok(Json(PlanSet { positions, settings: settings(&app).await? }))
 }
 
-impl SetBilling {
+impl SetPlan {
     fn changed(&self, plan: &Plan) -> Result<Plan, CatalogRefusal> {
         let mut plan = plan.clone();
         if let Some(credit) = self.credit_micro {
@@ -348,10 +348,10 @@ impl SetWindow {
     }
 }
 
-async fn settings(app: &App) -> Result<BillingSettings, Problem> {
+async fn settings(app: &App) -> Result<Selling, Problem> {
     let plans = |catalog: &Catalog| catalog.plans().into_iter().map(SoldPlan::of).collect();
     let plans = app.log.read(CATALOG_STREAM, plans).await.map_err(Problem::unavailable)?;
-    Ok(BillingSettings { plans })
+    Ok(Selling { plans })
 }
 
 impl UserPlan {

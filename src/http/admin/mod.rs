@@ -4,6 +4,7 @@
 //! key and no secret. Bodies are small, typed and read to the last field: a misspelt one is refused by name.
 
 pub mod billing;
+pub mod billing_settings;
 pub mod body;
 pub mod gumroad;
 pub mod keys;
@@ -17,9 +18,15 @@ mod policy_change;
 mod policy_view;
 mod policy_warnings;
 pub mod provider_health;
+pub mod rate_changes;
+pub mod rate_windows;
 pub mod referrals;
 mod refusal;
+mod rerated;
 mod review;
+pub mod serving_usage;
+pub mod tariffs;
+pub mod token_rates;
 pub mod topup_codes;
 pub mod unlimited;
 pub mod users;

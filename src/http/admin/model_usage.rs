@@ -143,7 +143,7 @@ pub async fn read(
     Ok(Json(ModelUsagePage { from, to, timezone: zone.name().into(), models: page, next_after }))
 }
 
-fn range(
+pub(super) fn range(
     from: Option<NaiveDate>,
     to: Option<NaiveDate>,
     today: NaiveDate,

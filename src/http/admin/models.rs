@@ -8,6 +8,7 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, RateCard};
 use codexapi_aggregates::routing::{ModelFamily, POLICY_STREAM, RoutingPolicy};
+use codexapi_aggregates::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,6 +16,7 @@ use super::moment;
 use super::policy_view::known_models;
 use crate::app::App;
 use crate::clock;
+use crate::config::Disclosure;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::pricing::{ModelPrices, TariffPayload, model_prices, tariff_payload};
 use crate::http::query::NoQuery;
@@ -67,10 +69,12 @@ struct ProviderOfModel {
 )]
 pub async fn list(State(app): State<Arc<App>>, _: NoQuery) -> Result<Json<AdminModels>, Problem> {
     let now = clock::now();
-    let cards: BTreeMap<String, RateCard> = app
+    let mut cards: BTreeMap<String, AdminCard> = app
         .log
         .read(BOOK_STREAM, |book: &PriceBook| {
-            book.cards_in_force(now).map(|card| (card.model.clone(), card.clone())).collect()
+            book.cards_in_force(now)
+                .map(|in_force| (in_force.model.clone(), card(book, in_force, now)))
+                .collect()
         })
         .await
         .map_err(Problem::unavailable)?;
@@ -86,7 +90,7 @@ pub async fn list(State(app): State<Arc<App>>, _: NoQuery) -> Result<Json<AdminM
         enabled: rule.enabled,
         on_sale: on_sale.contains(&model),
         family: ModelFamily::of(&model).map(ModelFamily::name),
-        card: cards.get(&model).map(card),
+        card: cards.remove(&model),
         providers: catalog
             .providers
             .iter()
@@ -102,11 +106,11 @@ pub async fn list(State(app): State<Arc<App>>, _: NoQuery) -> Result<Json<AdminM
     Ok(Json(AdminModels { models: models.collect() }))
 }
 
-fn card(card: &RateCard) -> AdminCard {
+fn card(book: &PriceBook, card: &RateCard, now: Timestamp) -> AdminCard {
     AdminCard {
         version: card.version,
         effective_at: moment(card.effective_at),
-        prices: model_prices(card),
+        prices: model_prices(book, card, Disclosure::Full, now),
         cost: tariff_payload(&card.cost),
     }
 }

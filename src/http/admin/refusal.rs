@@ -1,6 +1,7 @@
 //! What operators are told when a decision of theirs is refused.
 
 use codexapi_aggregates::catalog::CatalogRefusal;
+use codexapi_aggregates::pricing::{PricingRefusal, WindowRefusal};
 use codexapi_aggregates::routing::PolicyRefusal;
 use codexapi_aggregates::service::ServiceRefusal;
 use codexapi_aggregates::wallet::WalletRefusal;
@@ -34,6 +35,48 @@ impl From<PolicyRefusal> for Problem {
     fn from(refusal: PolicyRefusal) -> Self {
         let (status, code) = of_policy(&refusal);
         Self::new(status, ErrorKind::InvalidRequest, code, refusal.to_string())
+    }
+}
+
+/// 404 for what there is not, 409 where the same would be fine in another state, 400 where it never is.
+fn of_pricing(refusal: &PricingRefusal) -> (StatusCode, &'static str) {
+    use PricingRefusal as R;
+    use WindowRefusal as W;
+    match refusal {
+        R::BadModelName { .. } => (StatusCode::BAD_REQUEST, "bad_model_name"),
+        R::RateOutOfRange { .. } => (StatusCode::BAD_REQUEST, "rate_out_of_range"),
+        R::TiersOutOfOrder { .. } => (StatusCode::BAD_REQUEST, "tiers_out_of_order"),
+        R::NoContext { .. } => (StatusCode::BAD_REQUEST, "no_context"),
+        R::BadInternalRates => (StatusCode::BAD_REQUEST, "bad_internal_rates"),
+        R::AdjustmentOutOfRange { .. } => (StatusCode::BAD_REQUEST, "adjustment_out_of_range"),
+        R::BadPlanId { .. } => (StatusCode::BAD_REQUEST, "bad_plan_id"),
+        R::UnknownModel { .. } => (StatusCode::NOT_FOUND, "model_not_found"),
+        R::EffectiveBeforeLatest { .. } => (StatusCode::CONFLICT, "effective_before_latest"),
+        R::TooManyScheduled { .. } => (StatusCode::CONFLICT, "too_many_scheduled"),
+        R::BookFull => (StatusCode::CONFLICT, "book_full"),
+        R::NoRatesOfMode { .. } => (StatusCode::CONFLICT, "no_rates_of_mode"),
+        R::NothingToAdjust => (StatusCode::CONFLICT, "nothing_to_adjust"),
+        R::TooManyPolicies => (StatusCode::CONFLICT, "too_many_policies"),
+        R::Window(W::BeginsInThePast { .. }) => (StatusCode::BAD_REQUEST, "begins_in_the_past"),
+        R::Window(W::TooFarAhead { .. }) => (StatusCode::BAD_REQUEST, "too_far_ahead"),
+        R::Window(W::BadLength { .. }) => (StatusCode::BAD_REQUEST, "bad_length"),
+        R::Window(W::Unknown { .. }) => (StatusCode::NOT_FOUND, "window_not_found"),
+        R::Window(W::Overlaps { .. }) => (StatusCode::CONFLICT, "window_overlaps"),
+        R::Window(W::TooMany { .. }) => (StatusCode::CONFLICT, "too_many_windows"),
+        R::Window(W::HasBegun { .. }) => (StatusCode::CONFLICT, "window_has_begun"),
+        R::Window(W::HasNotBegun { .. }) => (StatusCode::CONFLICT, "window_has_not_begun"),
+        R::Window(W::IsOver { .. }) => (StatusCode::CONFLICT, "window_is_over"),
+    }
+}
+
+impl From<PricingRefusal> for Problem {
+    fn from(refusal: PricingRefusal) -> Self {
+        let (status, code) = of_pricing(&refusal);
+        let kind = match status {
+            StatusCode::NOT_FOUND => ErrorKind::NotFound,
+            _ => ErrorKind::InvalidRequest,
+        };
+        Self::new(status, kind, code, refusal.to_string())
     }
 }
 

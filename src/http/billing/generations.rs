@@ -3,6 +3,7 @@
 //! A generation is charged before its client hears that it is finished, but the read model may be a moment behind; a
 //! client that asks at once is therefore waited for, as long as there is something the read model has not seen yet.
 //! Which provider answered, and what that cost the operator, is not the customer's to know; which model answered is.
+//! Under `display_only` disclosure that, too, and the lines of a charge, are the operator's to know.
 //! Of a generation that a plan paid, tokens are shown and no amounts: they would tell the plan's private limits.
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::config::Disclosure;
 use crate::event_log::SHARD;
 use crate::event_log::read::head;
 use crate::http::auth::CustomerCaller;
@@ -77,8 +79,9 @@ pub struct GenerationRecord {
     model: String,
     /// The model whose prices apply.
     billed_model: String,
-    /// The model that answered, by its provider's own word.
-    served_model: String,
+    /// The model that answered, by its provider's own word; absent where that is not disclosed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    served_model: Option<String>,
     /// `codex_cli`, `claude_code`, `codexclaude`, `openai_sdk`, `anthropic_sdk` or `other`, as the client says of itself.
     client: &'static str,
     /// `responses`, `chat` or `messages`.
@@ -121,7 +124,8 @@ struct GenerationCharge {
     charged_micro: i64,
     #[schema(example = "0.012345")]
     charged_usd: String,
-    /// Whether a plan paid; then `cost`, `covered`, `insured` and `lines` are absent.
+    /// Whether a plan paid; then `cost`, `covered`, `insured` and `lines` are absent. Lines are also absent where rates
+    /// are not disclosed.
     covered_by_plan: bool,
     /// The plan that paid.
     plan_id: Option<String>,
@@ -200,10 +204,11 @@ pub async fn list(
     uri: Uri,
 ) -> Result<Json<GenerationList>, Problem> {
     let GenerationsQuery { limit, before } = GenerationsQuery::of(&uri)?;
+    let disclosure = app.config.catalog.disclosure;
     let (account, limit) = (caller.account_id.0, limit.unwrap_or(DEFAULT_LIMIT));
     let page = generations::page(&app.pool, account, Filter::default(), before, limit).await?;
     Ok(Json(GenerationList {
-        generations: page.rows.into_iter().map(record).collect(),
+        generations: page.rows.into_iter().map(|row| record(row, disclosure)).collect(),
         next_before: page.next.map(|position| position.to_string()),
     }))
 }
@@ -225,9 +230,9 @@ pub async fn read(
     _: NoQuery,
 ) -> Result<Json<GenerationRecord>, Problem> {
     let Ok(id) = id.parse::<Uuid>() else { return Err(not_found()) };
-    let account = caller.account_id.0;
+    let (account, disclosure) = (caller.account_id.0, app.config.catalog.disclosure);
     if let Some(found) = generations::get(&app.pool, account, id).await? {
-        return Ok(Json(record(found)));
+        return Ok(Json(record(found, disclosure)));
     }
     let unavailable = |error: sqlx::Error| Problem::unavailable(error.into());
     let head = head(&app.pool, SHARD).await.map_err(unavailable)?;
@@ -235,7 +240,7 @@ pub async fn read(
         .await
         .map_err(unavailable)?;
     let found = generations::get(&app.pool, account, id).await?;
-    found.map(|found| Json(record(found))).ok_or_else(not_found)
+    found.map(|found| Json(record(found, disclosure))).ok_or_else(not_found)
 }
 
 impl GenerationsQuery {
@@ -251,7 +256,7 @@ fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "generation_not_found", message)
 }
 
-fn record(generation: Generation) -> GenerationRecord {
+fn record(generation: Generation, disclosure: Disclosure) -> GenerationRecord {
     let reversal = generation.reversed_at.map(|at| Reversal {
         at,
         reason: generation.reversal_reason,
@@ -268,7 +273,7 @@ fn record(generation: Generation) -> GenerationRecord {
         protocol: generation.protocol,
         attempts: generation.attempts.len(),
         usage: usage(&generation),
-        charge: charge(&generation),
+        charge: charge(&generation, disclosure),
         timings: GenerationTimings {
             held_ms: generation.held_ms,
             first_byte_ms: generation.first_byte_ms,
@@ -278,7 +283,7 @@ fn record(generation: Generation) -> GenerationRecord {
         request_id: generation.request_id,
         model: generation.model,
         billed_model: generation.billed_model,
-        served_model: generation.served_model,
+        served_model: (disclosure == Disclosure::Full).then_some(generation.served_model),
     }
 }
 
@@ -298,9 +303,10 @@ fn usage(generation: &Generation) -> GenerationUsage {
     }
 }
 
-fn charge(generation: &Generation) -> GenerationCharge {
+fn charge(generation: &Generation, disclosure: Disclosure) -> GenerationCharge {
     let covered_by_plan = generation.plan_id.is_some();
     let shown = |amount: MicroUsd| (!covered_by_plan).then_some(amount);
+    let itemised = !covered_by_plan && disclosure == Disclosure::Full;
     let (cost, covered) = (shown(generation.cost_micro), shown(generation.covered_micro));
     let insured = shown(generation.insured_micro);
     GenerationCharge {
@@ -320,8 +326,8 @@ fn charge(generation: &Generation) -> GenerationCharge {
         policy: generation.policy,
         card_version: generation.card_version,
         mode: generation.mode,
-        lines: (!covered_by_plan).then(|| generation.lines.iter().map(line).collect()),
-        remainder_pico: (!covered_by_plan).then(|| generation.remainder_pico.to_string()),
+        lines: itemised.then(|| generation.lines.iter().map(line).collect()),
+        remainder_pico: itemised.then(|| generation.remainder_pico.to_string()),
     }
 }
 

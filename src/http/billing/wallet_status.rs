@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::auth::CustomerCaller;
 use crate::http::error::{ErrorBody, Problem};
-use crate::http::pricing::{PricingPayload, pricing_payload};
+use crate::http::pricing::{PricingPayload, master_pricing};
 use crate::http::query::NoQuery;
 
 /// Amounts in micro-USD; $1 is 1 000 000.
@@ -41,6 +41,12 @@ pub struct WalletStatus {
     pricing: PricingPayload,
 }
 
+impl WalletStatus {
+    pub fn pricing(&self) -> &PricingPayload {
+        &self.pricing
+    }
+}
+
 /// The caller's balance and the prices in force.
 #[utoipa::path(
     get, path = "/api/v1/wallet/status", operation_id = "wallet_status", tag = "billing",
@@ -60,8 +66,7 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
     let amounts = |wallet: &Wallet| [wallet.balance(), wallet.held(), wallet.available(), wallet.debt()];
     let [balance, held, available, debt]: [MicroUsd; 4] =
         app.log.read(&account_id.to_string(), amounts).await.map_err(Problem::unavailable)?;
-    let prices = |book: &PriceBook| pricing_payload(book, clock::now());
-    let pricing = app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)?;
+    let pricing = pricing(app).await?;
     Ok(WalletStatus {
         balance_micro: balance.0,
         held_micro: held.0,
@@ -72,4 +77,11 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
         plans: plan_usage::of(app, account_id).await?,
         pricing,
     })
+}
+
+/// The prices in force now, as every endpoint shows them.
+pub async fn pricing(app: &App) -> Result<PricingPayload, Problem> {
+    let disclosure = app.config.catalog.disclosure;
+    let prices = |book: &PriceBook| master_pricing(book, disclosure, clock::now());
+    app.log.read(BOOK_STREAM, prices).await.map_err(Problem::unavailable)
 }

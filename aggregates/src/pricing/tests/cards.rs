@@ -1,6 +1,6 @@
-use cqrs_es::Aggregate;
 use cqrs_es::test::TestFramework;
 
+use super::builders::{Book, dearer, publish};
 use crate::examples::{MODEL, flat, micro, second};
 use crate::money::Rate;
 use crate::pricing::tariff::{Mode, Quote, Rates, Tariff, Tier};
@@ -10,59 +10,14 @@ use crate::pricing::{
 };
 use crate::time::Timestamp;
 
-/// $5/$25 for `model`, published and effective at `at`.
-fn publish(model: &str, at: i64) -> PublishRateCard {
-    PublishRateCard {
-        model: model.into(),
-        effective_at: second(at),
-        display: flat(5_000_000, 25_000_000),
-        internal: None,
-        cost: flat(2_000_000, 10_000_000),
-        context_tokens: 400_000,
-        max_output_tokens: 128_000,
-        now: second(at),
-    }
-}
-
-/// Another price, so that it is not the same card.
-fn dearer(model: &str, at: i64, input: i64) -> PublishRateCard {
-    PublishRateCard { display: flat(input, 25_000_000), ..publish(model, at) }
-}
-
-#[derive(Default)]
-struct Book(PriceBook);
-
-impl Book {
-    fn act(&mut self, command: PricingCommand) -> Result<Vec<PricingEvent>, PricingRefusal> {
-        let events = self.0.decide(command)?;
-        events.iter().cloned().for_each(|event| self.0.apply(event));
-        Ok(events)
-    }
-
-    fn publish(&mut self, command: PublishRateCard) -> Result<Vec<PricingEvent>, PricingRefusal> {
-        self.act(PricingCommand::Publish(Box::new(command)))
-    }
-
-    fn with(mut self, command: PublishRateCard) -> Self {
-        self.publish(command).expect("such a card is allowed");
-        self
-    }
-
-    fn withdraw(&mut self, model: &str, at: i64) -> Result<Vec<PricingEvent>, PricingRefusal> {
-        self.act(PricingCommand::Withdraw { model: model.into(), now: second(at) })
-    }
-
-    fn input_rate(&self, at: Timestamp) -> Option<i64> {
-        self.0.card(MODEL, at).map(|card| card.display.rates.input.0)
-    }
-}
-
 #[tokio::test]
 async fn a_card_is_published_as_version_one() {
     let PublishRateCard {
         model,
         effective_at,
         display,
+        surge,
+        reduced,
         internal,
         cost,
         context_tokens,
@@ -74,6 +29,8 @@ async fn a_card_is_published_as_version_one() {
         version: 1,
         effective_at,
         display,
+        surge,
+        reduced,
         internal,
         cost,
         context_tokens,
@@ -109,6 +66,8 @@ fn any_difference_makes_a_new_version() {
     let same = || publish(MODEL, 10);
     let different = [
         dearer(MODEL, 10, 6_000_000),
+        PublishRateCard { surge: Some(flat(6_000_000, 32_000_000)), ..same() },
+        PublishRateCard { reduced: Some(flat(4_500_000, 27_000_000)), ..same() },
         PublishRateCard { internal: Some(flat(8_000_000, 45_000_000)), ..same() },
         PublishRateCard { cost: flat(1, 1), ..same() },
         PublishRateCard { context_tokens: 1, ..same() },
@@ -188,6 +147,8 @@ fn a_rate_or_fee_that_is_negative_or_absurd_is_refused_wherever_it_stands() {
         for tariff in spoilt {
             let cards = [
                 PublishRateCard { display: tariff.clone(), ..publish(MODEL, 1) },
+                PublishRateCard { surge: Some(tariff.clone()), ..publish(MODEL, 1) },
+                PublishRateCard { reduced: Some(tariff.clone()), ..publish(MODEL, 1) },
                 PublishRateCard { internal: Some(tariff.clone()), ..publish(MODEL, 1) },
                 PublishRateCard { cost: tariff, ..publish(MODEL, 1) },
             ];

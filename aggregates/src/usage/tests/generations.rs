@@ -138,6 +138,7 @@ async fn settling_records_everything_that_is_known_of_the_generation() {
         continues: None,
         card_version: 1,
         mode: command.quote.mode,
+        internal_window: None,
         lines,
         remainder_pico: PicoUsd::ZERO,
         cost_micro: micro(120),

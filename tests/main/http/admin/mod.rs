@@ -6,7 +6,9 @@ mod maintenance;
 mod monitor;
 mod opening;
 mod plans;
+mod prices;
 mod routing;
+mod surges;
 mod usage;
 mod wallets;
 
@@ -29,6 +31,11 @@ pub struct Fleet {
 
 impl Fleet {
     pub async fn start() -> Self {
+        Self::selling(&["gpt-5.5"], &["gpt-5.5", "claude-opus-4-8"], &[]).await
+    }
+
+    /// The same with other models, and settings of the service's.
+    pub async fn selling(one_sells: &[&str], two_sells: &[&str], settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let start = async |name| Simulator::start(SimulatorOptions::new(folder.path().join(name))).await;
         let (one, two) = (start("one").await.expect("a simulator"), start("two").await.expect("a simulator"));
@@ -40,12 +47,12 @@ impl Fleet {
                  base_url = {url:?}\n{models}"
             )
         };
-        let text =
-            provider("one", &one, &["gpt-5.5"]) + &provider("two", &two, &["gpt-5.5", "claude-opus-4-8"]);
+        let text = provider("one", &one, one_sells) + &provider("two", &two, two_sells);
         let file = folder.path().join("providers.toml");
         std::fs::write(&file, text).expect("written");
         let path = file.to_str().expect("text");
-        let service = Service::start_with(&[("CODEXAPI_PROVIDERS_FILE", path)]).await;
+        let settings = [&[("CODEXAPI_PROVIDERS_FILE", path)], settings].concat();
+        let service = Service::start_with(&settings).await;
         let client = codexapi::tls::http_client_builder().no_proxy().build().expect("a client");
         Self { service, one, two, client, _folder: folder }
     }

@@ -120,7 +120,7 @@ async fn plans_are_shown_by_their_visibility_and_without_their_limits() {
     assert!(!public.contains(&exit));
     assert!(shown("?offer=exit_intent").await.contains(&exit));
 
-    fleet.set("/billing/settings", &json!({ "planId": "titan", "visibility": "private" })).await;
+    fleet.set("/billing/plans", &json!({ "planId": "titan", "visibility": "private" })).await;
     assert!(shown("").await.iter().chain(&shown("?offer=exit_intent").await).all(|(id, ..)| id != "titan"));
     let (status, _) = fleet.service.get("/api/v1/plans?offer=all", &[]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
@@ -346,17 +346,16 @@ async fn the_promos_assumptions_and_what_is_sold_are_audited_settings() {
     let events = fleet.events("catalog.fair_use_set").await;
     assert_eq!((events.len(), events[0].0.as_str()), (1, "operator:static-admin-1"));
 
-    let sold =
-        fleet.set("/billing/settings", &json!({ "planId": "titan", "creditMicro": 1_300_000_000 })).await;
+    let sold = fleet.set("/billing/plans", &json!({ "planId": "titan", "creditMicro": 1_300_000_000 })).await;
     let titan =
         sold["settings"]["plans"].as_array().expect("plans").iter().find(|plan| plan["planId"] == "titan");
     assert_eq!(titan.expect("titan")["creditUsd"], "1300.000000");
-    fleet.set("/billing/settings", &json!({ "planId": "titan", "onSale": false })).await;
+    fleet.set("/billing/plans", &json!({ "planId": "titan", "onSale": false })).await;
     let refusals = [
-        ("/billing/settings", json!({ "planId": "titan", "priceMicro": 1 }), 404, "plan_not_found"),
-        ("/billing/settings", json!({ "planId": "apex", "priceMicro": 0 }), 400, "bad_plan"),
-        ("/billing/settings", json!({ "planId": "unlimited", "creditMicro": 5 }), 409, "plan_buys_time"),
-        ("/billing/settings", json!({ "planId": "Apex" }), 400, "invalid_body"),
+        ("/billing/plans", json!({ "planId": "titan", "priceMicro": 1 }), 404, "plan_not_found"),
+        ("/billing/plans", json!({ "planId": "apex", "priceMicro": 0 }), 400, "bad_plan"),
+        ("/billing/plans", json!({ "planId": "unlimited", "creditMicro": 5 }), 409, "plan_buys_time"),
+        ("/billing/plans", json!({ "planId": "Apex" }), 400, "invalid_body"),
         ("/billing/fup-settings", json!({ "windows": [] }), 400, "bad_fair_use"),
         ("/billing/fup-settings", json!({ "inputMicro": -1 }), 400, "bad_fair_use"),
         ("/billing/fup-settings", json!({ "planId": "apex" }), 409, "plan_buys_credit"),
