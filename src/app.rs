@@ -24,6 +24,7 @@ use crate::http::auth::Authenticator;
 use crate::http::sign_ups::SignUpLimit;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
+use crate::payments::Payments;
 use crate::projector::Projector;
 use crate::rebuild::{self, Progress};
 use crate::relay::RelayProgress;
@@ -54,6 +55,8 @@ pub struct App {
     pub checks: Arc<Checks>,
     pub stored: Arc<Stored>,
     pub background: Arc<Background>,
+    /// Absent where no payments are taken.
+    pub payments: Option<Arc<Payments>>,
     pub gumroad: Arc<Gumroad>,
     pub sign_ups: SignUpLimit,
     /// How far this node's relay is.
@@ -100,6 +103,7 @@ impl App {
             incarnation,
             &config.stored,
         ));
+        let payments = Payments::new(&config.stripe, log.clone(), pool.clone(), config.wallet.terms())?;
         let node = config.node.node_name.clone();
         let checks = Arc::new(Checks::new(gateway.clone(), log.clone(), pool.clone(), node));
         Ok(Arc::new(Self {
@@ -111,6 +115,7 @@ impl App {
             checks,
             stored,
             background,
+            payments,
             gumroad: Arc::new(Gumroad::new(&config.gumroad)?),
             sign_ups: SignUpLimit::new(config.gumroad.sign_ups_per_hour),
             relay: watch::Sender::default(),

@@ -16,6 +16,19 @@ pub const PUBLISHED: &str = "published";
 /// Projected; the batch is not acknowledged.
 pub const PROJECTED: &str = "projected";
 
+/// A payment is on record; Stripe has not heard of it.
+pub const PAYMENT_STARTED: &str = "payment_started";
+/// Stripe has opened a checkout; its id is not on record.
+pub const CHECKOUT_OPENED: &str = "checkout_opened";
+/// A webhook is on record; nothing has been looked into.
+pub const WEBHOOK_RECEIVED: &str = "webhook_received";
+/// Stripe has told of a payment; nothing has come of it.
+pub const PAYMENT_FETCHED: &str = "payment_fetched";
+/// A payment is credited, or was before; nobody has been told.
+pub const PAYMENT_CREDITED: &str = "payment_credited";
+/// A reversal is on record, or was before; nobody has been told.
+pub const PAYMENT_REVERSED: &str = "payment_reversed";
+
 /// Marks that step `name` is reached.
 #[cfg(debug_assertions)]
 pub fn reached(name: &str) {

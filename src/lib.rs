@@ -22,6 +22,7 @@ pub mod http;
 pub mod metrics;
 pub mod migrate;
 pub mod nats;
+pub mod payments;
 pub mod pricing_seed;
 pub mod processes;
 pub mod projector;

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::clock;
 use crate::gateway::Traffic;
 use crate::upstream::circuits::Standing;
 
@@ -48,6 +49,12 @@ pub struct Metrics {
     pub waiting_requests: Gauge,
     /// Holds of all nodes that are neither settled, released nor expired, as far as the read model is.
     pub open_holds: Gauge,
+    /// What Stripe told us, by what came of it.
+    pub stripe_webhooks: Family<WebhookLabels, Counter>,
+    /// Since this node last compared its payments with Stripe's; −1 before the first time.
+    pub reconciler_age: Gauge,
+    /// Payments that the reconciler brought to where Stripe had them.
+    pub reconciler_gaps: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,6 +75,11 @@ pub struct CircuitLabels {
     pub provider: String,
     /// The provider's name of it.
     pub model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookLabels {
+    pub effect: &'static str,
 }
 
 impl RequestLabels {
@@ -98,6 +110,9 @@ impl Metrics {
             circuits: Family::default(),
             waiting_requests: Gauge::default(),
             open_holds: Gauge::default(),
+            stripe_webhooks: Family::default(),
+            reconciler_age: Gauge::default(),
+            reconciler_gaps: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered", metrics.requests.clone());
@@ -151,6 +166,21 @@ impl Metrics {
             "Holds of all nodes that are neither settled, released nor expired",
             metrics.open_holds.clone(),
         );
+        registry.register(
+            "stripe_webhooks",
+            "Deliveries of Stripe's, by what came of them",
+            metrics.stripe_webhooks.clone(),
+        );
+        registry.register(
+            "reconciler_age_seconds",
+            "Since this node last compared its payments with Stripe's; -1 before the first time",
+            metrics.reconciler_age.clone(),
+        );
+        registry.register(
+            "reconciler_gaps_closed",
+            "Payments that this node's reconciler brought to where Stripe had them",
+            metrics.reconciler_gaps.clone(),
+        );
         registry.register("nats_connected", "1 while connected to NATS", metrics.nats_connected.clone());
         metrics
     }
@@ -187,6 +217,11 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
     let unfinished = app.gateway.settlements().unfinished();
     metrics.unfinished_settlements.set(i64::try_from(unfinished).unwrap_or(i64::MAX));
     scrape_gateway(&app);
+    if let Some(payments) = &app.payments {
+        metrics.reconciler_age.set(payments.reconciled.age_secs(clock::now()).unwrap_or(-1));
+        let gaps = payments.reconciled.gaps_closed();
+        metrics.reconciler_gaps.set(i64::try_from(gaps).unwrap_or(i64::MAX));
+    }
     match open_holds::count(&app.pool).await {
         Ok(holds) => {
             metrics.open_holds.set(holds);

@@ -12,6 +12,7 @@ use codexapi_aggregates::cash::CashEvent;
 use codexapi_aggregates::catalog::CatalogEvent;
 use codexapi_aggregates::gumroad::GumroadEvent;
 use codexapi_aggregates::log::LogEvent;
+use codexapi_aggregates::payment::PaymentEvent;
 use codexapi_aggregates::pricing::PricingEvent;
 use codexapi_aggregates::referral::ReferralEvent;
 use codexapi_aggregates::routing::RoutingEvent;
@@ -33,6 +34,7 @@ pub fn event_schemas() -> BTreeMap<String, String> {
     add_variants::<GumroadEvent>("gumroad", &mut files);
     add_variants::<CatalogEvent>("catalog", &mut files);
     add_variants::<LogEvent>("log", &mut files);
+    add_variants::<PaymentEvent>("payment", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);
     add_variants::<ReferralEvent>("referral", &mut files);
     add_variants::<RoutingEvent>("routing", &mut files);

@@ -9,6 +9,7 @@ use crate::catalog::Catalog;
 use crate::event::AnyEvent;
 use crate::gumroad::GumroadLicence;
 use crate::log::LogSeals;
+use crate::payment::Payment;
 use crate::pricing::PriceBook;
 use crate::referral::Referral;
 use crate::routing::RoutingPolicy;
@@ -24,6 +25,7 @@ pub enum AnyAggregate {
     Gumroad(GumroadLicence),
     Catalog(Catalog),
     Log(LogSeals),
+    Payment(Box<Payment>),
     Pricing(PriceBook),
     Referral(Referral),
     Routing(Box<RoutingPolicy>),
@@ -42,6 +44,7 @@ impl AnyAggregate {
             GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
             Catalog::TYPE => Self::Catalog(Catalog::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
+            Payment::TYPE => Self::Payment(Box::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
             Referral::TYPE => Self::Referral(Referral::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
@@ -62,6 +65,7 @@ impl AnyAggregate {
             (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
             (Self::Catalog(state), AnyEvent::Catalog(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
+            (Self::Payment(state), AnyEvent::Payment(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
             (Self::Referral(state), AnyEvent::Referral(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
@@ -80,6 +84,7 @@ impl AnyAggregate {
             Self::Gumroad(state) => serde_json::to_value(state),
             Self::Catalog(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
+            Self::Payment(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),
             Self::Referral(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),

@@ -9,6 +9,7 @@ use crate::cash::CashEvent;
 use crate::catalog::CatalogEvent;
 use crate::gumroad::GumroadEvent;
 use crate::log::LogEvent;
+use crate::payment::PaymentEvent;
 use crate::pricing::PricingEvent;
 use crate::referral::ReferralEvent;
 use crate::routing::RoutingEvent;
@@ -44,6 +45,7 @@ pub enum AnyEvent {
     Gumroad(GumroadEvent),
     Catalog(CatalogEvent),
     Log(LogEvent),
+    Payment(PaymentEvent),
     Pricing(PricingEvent),
     Referral(ReferralEvent),
     Routing(RoutingEvent),
@@ -73,6 +75,7 @@ impl AnyEvent {
             "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),
             "catalog" => serde_json::from_slice(payload).map(Self::Catalog).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
+            "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),
             "referral" => serde_json::from_slice(payload).map(Self::Referral).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),

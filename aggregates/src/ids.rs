@@ -60,6 +60,10 @@ impl KeyId {
 }
 
 uuid_id!(
+    /// One intent to pay, made before the payment provider hears of it.
+    PaymentId
+);
+uuid_id!(
     /// Something bought from a wallet's credit.
     PurchaseId
 );
@@ -75,6 +79,13 @@ uuid_id!(
     /// One run of one node; a restart is another incarnation.
     NodeIncarnation
 );
+
+impl PaymentId {
+    /// What the payment buys is granted under the same id, so that it cannot be granted twice.
+    pub fn grant(self) -> GrantId {
+        GrantId(self.0)
+    }
+}
 
 /// The longest plan id, in characters.
 const MAX_PLAN_ID: usize = 40;

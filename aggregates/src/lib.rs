@@ -15,6 +15,7 @@ pub mod gumroad;
 pub mod ids;
 pub mod log;
 pub mod money;
+pub mod payment;
 pub mod pricing;
 pub mod referral;
 pub mod routing;

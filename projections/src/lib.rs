@@ -23,6 +23,7 @@ pub mod margin;
 pub mod movements;
 pub mod open_holds;
 pub mod page;
+pub mod payments;
 pub mod queue;
 pub mod referral_commissions;
 mod rows;
@@ -68,6 +69,7 @@ pub static READ_MODELS: [&ReadModel; 13] = [
     &api_keys::READ_MODEL,
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
+    &payments::READ_MODEL,
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,

@@ -168,6 +168,7 @@ impl Projection for Queue {
             | AnyEvent::Gumroad(_)
             | AnyEvent::Catalog(_)
             | AnyEvent::Log(_)
+            | AnyEvent::Payment(_)
             | AnyEvent::Pricing(_)
             | AnyEvent::Referral(_)
             | AnyEvent::Routing(_)

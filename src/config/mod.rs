@@ -18,6 +18,7 @@ pub mod prices;
 pub mod providers;
 pub mod servers;
 pub mod stored;
+pub mod stripe;
 
 use std::ffi::OsString;
 
@@ -33,6 +34,7 @@ pub use gumroad::GumroadSettings;
 pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};
 pub use servers::{DatabaseSettings, HttpSettings, LogFormat, LogSettings, NatsSettings, NodeSettings};
 pub use stored::StoredSettings;
+pub use stripe::StripeSettings;
 
 /// Everything `codexapi serve` can be told.
 #[derive(Clone, Debug, Args)]
@@ -65,6 +67,8 @@ pub struct Config {
     pub gateway: GatewaySettings,
     #[command(flatten, next_help_heading = "Stored responses and completions, background responses")]
     pub stored: StoredSettings,
+    #[command(flatten, next_help_heading = "Payments by Stripe")]
+    pub stripe: StripeSettings,
     #[command(flatten, next_help_heading = "Logging")]
     pub log: LogSettings,
 }
@@ -116,6 +120,7 @@ impl Config {
                 ),
             });
         }
+        self.stripe.check()?;
         Ok(self)
     }
 }

@@ -84,6 +84,15 @@ fn each_setting_is_named_when_it_is_bad() {
         ("CODEXAPI_STORED_LIMIT_BYTES", "1"),
         ("CODEXAPI_BACKGROUND_PER_NODE", "many"),
         ("CODEXAPI_BACKGROUND_PER_OWNER", "1001"),
+        ("CODEXAPI_STRIPE_SECRET_KEY", ""),
+        ("CODEXAPI_STRIPE_SECRET_KEY", "pk_test_0123456789abcdef"),
+        ("CODEXAPI_STRIPE_WEBHOOK_SECRET", ""),
+        ("CODEXAPI_STRIPE_WEBHOOK_SECRET", "whsec_ short"),
+        ("CODEXAPI_STRIPE_API_BASE", "http://api.stripe.com"),
+        ("CODEXAPI_STRIPE_API_BASE", "https://api.stripe.com/v1"),
+        ("CODEXAPI_STRIPE_SUCCESS_URL", "wallet"),
+        ("CODEXAPI_STRIPE_CANCEL_URL", "javascript:alert(1)"),
+        ("CODEXAPI_STRIPE_RECONCILE_SECONDS", "0"),
     ];
     for (name, value) in bad {
         let refusal = with(name, value).expect_err(name);
@@ -98,6 +107,24 @@ fn a_lease_must_outlive_its_renewals() {
         Config::from_pairs(required().into_iter().chain([("CODEXAPI_LEASE_LAPSE_SECONDS", "5".to_owned())]))
             .expect_err("as long as the renewal");
     assert_eq!(refusal.setting, "CODEXAPI_LEASE_LAPSE_SECONDS");
+}
+
+#[test]
+fn neither_of_stripes_two_secrets_stands_without_the_other() {
+    let key = ("CODEXAPI_STRIPE_SECRET_KEY", "sk_test_0123456789abcdef");
+    let secret = ("CODEXAPI_STRIPE_WEBHOOK_SECRET", "whsec_0123456789abcdef");
+    for ((name, value), (missing, _)) in [(key, secret), (secret, key)] {
+        let refusal = with(name, value).expect_err("half of it");
+        assert_eq!(refusal.setting, missing);
+        assert!(!refusal.problem.contains(value), "{refusal}");
+    }
+    let both = [key, secret].map(|(name, value)| (name, value.to_owned()));
+    let config = Config::from_pairs(required().into_iter().chain(both)).expect("both");
+    let (key, _) = config.stripe.secrets().expect("payments are taken");
+    assert!(!key.is_live());
+    let shown = format!("{:?}", config.stripe);
+    assert!(!shown.contains("0123456789abcdef"), "{shown}");
+    assert!(Config::from_pairs(required()).expect("neither").stripe.secrets().is_none());
 }
 
 #[test]

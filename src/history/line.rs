@@ -45,6 +45,7 @@ fn summary(event: &AnyEvent) -> String {
         AnyEvent::Log(LogEvent::Sealed { up_to_position, event_count, running_hash, .. }) => {
             format!("{event_count} events up to position {up_to_position}: {running_hash}")
         }
+        AnyEvent::Payment(event) => super::payment::of(event),
         AnyEvent::Pricing(event) => of_pricing(event),
         AnyEvent::Referral(event) => of_referral(event),
         AnyEvent::Routing(event) => of_routing(event),

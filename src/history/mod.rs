@@ -5,6 +5,7 @@
 
 mod cash;
 mod line;
+mod payment;
 
 use std::io::{self, Write};
 
@@ -34,7 +35,8 @@ pub struct StreamName {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} names no stream; say wallet/<account id>, cash_wallet/<account id>, account/<account id>, usage/<conversation>, pricing, routing, service or log"
+    "{0:?} names no stream; say wallet/<account id>, cash_wallet/<account id>, account/<account id>, \
+     usage/<conversation>, payment/<payment id>, pricing, routing, service or log"
 )]
 pub struct NoStream(String);
 

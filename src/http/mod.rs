@@ -26,6 +26,7 @@ pub mod pricing;
 pub mod query;
 pub mod setup;
 pub mod sign_ups;
+pub mod stripe_webhook;
 pub mod system;
 pub mod toolbox;
 pub mod unread;
@@ -69,8 +70,8 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
-        model_health, model_provider, model_usage, models, provider_health, rate_changes, rate_windows,
-        referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
+        model_health, model_provider, model_usage, models, payments, provider_health, rate_changes,
+        rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
@@ -109,6 +110,8 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(GET, "/referrals/pending", get(referrals::list)),
         operators!(POST, "/referrals/{commission_id}/review", post(referrals::review)),
         operators!(GET, "/users", get(wallets::list)),
+        operators!(GET, "/payments", get(payments::list)),
+        operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
         operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
         operators!(POST, "/users/{user_id}/wallet/credit", post(wallets::adjust)),
@@ -172,6 +175,16 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
         route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/checkout", Customer, || {
+            post(billing::checkout::load_cash)
+        }),
+        route(Method::POST, "/api/v1/cash-wallet/stripe/confirm", Customer, || {
+            post(billing::checkout::confirm_cash)
+        }),
+        route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
+        route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
+        route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
+        route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
         route(Method::GET, "/api/v1/toolbox", Customer, || get(toolbox::read)),
         route(Method::POST, "/api/v1/toolbox", Customer, || post(toolbox::set)),
         route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),

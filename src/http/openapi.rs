@@ -10,13 +10,14 @@ use utoipa::{Modify, OpenApi};
 
 use super::admin::{
     billing as selling, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
-    model_health, model_provider, model_usage, models as all_models, provider_health, rate_changes,
-    rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
+    model_health, model_provider, model_usage, models as all_models, payments as all_payments,
+    provider_health, rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes,
+    unlimited, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
-    account, api_docs, billing, count_tokens, generations, gumroad, key, models, plans, setup, system,
-    toolbox,
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, plans, setup,
+    stripe_webhook, system, toolbox,
 };
 
 #[derive(OpenApi)]
@@ -69,6 +70,14 @@ use super::{
         unlimited::read_promo,
         unlimited::set_promo,
         billing::token_usage::read,
+        billing::checkout::load_cash,
+        billing::checkout::confirm_cash,
+        billing::stripe::confirm,
+        billing::stripe::top_up,
+        billing::payments::list,
+        stripe_webhook::take,
+        all_payments::list,
+        all_payments::webhooks,
         toolbox::read,
         toolbox::set,
         billing::cash_wallet::read,
@@ -130,6 +139,7 @@ use super::{
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
         (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

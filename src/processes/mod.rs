@@ -2,4 +2,5 @@
 
 pub mod health;
 pub mod lease;
+pub mod reconciler;
 pub mod sweeper;

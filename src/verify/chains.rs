@@ -192,6 +192,7 @@ fn type_of(event: &AnyEvent) -> String {
         AnyEvent::Gumroad(event) => event.event_type(),
         AnyEvent::Catalog(event) => event.event_type(),
         AnyEvent::Log(event) => event.event_type(),
+        AnyEvent::Payment(event) => event.event_type(),
         AnyEvent::Pricing(event) => event.event_type(),
         AnyEvent::Referral(event) => event.event_type(),
         AnyEvent::Routing(event) => event.event_type(),

@@ -83,6 +83,8 @@ pub enum Difference {
     Given { account_id: String, id: String, what: String, position: i64 },
     #[error("generation {generation_id}: {what} (position {position})")]
     Settlement { generation_id: String, what: String, position: i64 },
+    #[error("payment {payment_id}: {what} (position {position})")]
+    Payment { payment_id: String, what: String, position: i64 },
     #[error(
         "{stream}: the hold of generation {generation_id} (position {position}) should have expired {overdue_secs} s ago"
     )]

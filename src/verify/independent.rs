@@ -22,6 +22,7 @@ pub(super) async fn compare(
         AnyAggregate::Gumroad(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Catalog(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Payment(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Referral(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Routing(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,

@@ -14,6 +14,7 @@ mod given;
 mod holds;
 mod independent;
 mod money;
+mod payments;
 mod plans;
 mod print;
 mod projections;
@@ -90,6 +91,7 @@ pub struct Report {
     pub wallets: u64,
     pub cash_wallets: u64,
     pub generations: u64,
+    pub payments: u64,
     pub seals: u64,
     pub sealed_up_to: i64,
     /// Open holds, none of them left behind.
@@ -149,6 +151,7 @@ async fn check(snapshot: &mut Snapshot, options: &VerifyOptions, report: &mut Re
     chains::check(snapshot, options, report).await?;
     seals::check(snapshot, options, report).await?;
     settlements::check(snapshot, report).await?;
+    payments::check(snapshot, report).await?;
     given::check(snapshot).await?;
     projections::check(snapshot, options, report).await?;
     Ok(())

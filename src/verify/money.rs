@@ -5,6 +5,7 @@ use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 
 use super::cash::CashAudit;
 use super::difference::EventName;
+use super::payments::PaymentAudit;
 use super::wallets::WalletAudit;
 use super::{Difference, HoldTerms, Report, holds, rating};
 
@@ -12,6 +13,7 @@ use super::{Difference, HoldTerms, Report, holds, rating};
 pub(super) enum Audit {
     Cash(Box<CashAudit>),
     Wallet(Box<WalletAudit>),
+    Payment(Box<PaymentAudit>),
     Usage {
         generations: u64,
     },
@@ -24,6 +26,7 @@ impl Audit {
         match aggregate_type {
             "cash_wallet" => Self::Cash(Box::default()),
             "wallet" => Self::Wallet(Box::default()),
+            "payment" => Self::Payment(Box::default()),
             "usage" => Self::Usage { generations: 0 },
             _ => Self::Nothing,
         }
@@ -35,6 +38,7 @@ impl Audit {
             (Self::Wallet(audit), AnyEvent::Wallet(wallet_event)) => {
                 audit.check(wallet_event, event.position, name)
             }
+            (Self::Payment(audit), AnyEvent::Payment(payment_event)) => audit.check(payment_event, name),
             (Self::Usage { generations }, AnyEvent::Usage(usage_event)) => {
                 *generations += rating::check(usage_event, name)?;
                 Ok(())
@@ -61,6 +65,10 @@ impl Audit {
                 audit.adds_up(stream, wallet)?;
                 report.open_holds += audit.open_holds().len() as u64;
                 holds::check(stream, audit, wallet, terms)
+            }
+            (Self::Payment(_), _) => {
+                report.payments += 1;
+                Ok(())
             }
             (Self::Usage { generations }, _) => {
                 report.generations += generations;

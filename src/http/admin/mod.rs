@@ -14,6 +14,7 @@ pub mod model_health;
 pub mod model_provider;
 pub mod model_usage;
 pub mod models;
+pub mod payments;
 mod policy_change;
 mod policy_view;
 mod policy_warnings;

@@ -1,13 +1,16 @@
 //! What a customer reads about money.
 
 pub mod cash_wallet;
+pub mod checkout;
 pub mod email_discount;
 pub mod generations;
+pub mod payments;
 pub mod plan_settings;
 pub mod plan_usage;
 pub mod referral;
 mod refusal;
 pub mod share_credit;
 pub mod statement;
+pub mod stripe;
 pub mod token_usage;
 pub mod wallet_status;

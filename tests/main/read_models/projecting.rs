@@ -35,6 +35,7 @@ fn parts(event: &AnyEvent) -> (&'static str, String, String) {
         AnyEvent::Cash(event) => ("cash_wallet", event.event_type(), json(event)),
         AnyEvent::Gumroad(event) => ("gumroad", event.event_type(), json(event)),
         AnyEvent::Log(event) => ("log", event.event_type(), json(event)),
+        AnyEvent::Payment(event) => ("payment", event.event_type(), json(event)),
         AnyEvent::Pricing(event) => ("pricing", event.event_type(), json(event)),
         AnyEvent::Referral(event) => ("referral", event.event_type(), json(event)),
         AnyEvent::Routing(event) => ("routing", event.event_type(), json(event)),

@@ -1,0 +1,152 @@
+//! The two-stream rules: money that is ours and the credit for it, at once; money that went back and
+//! the credit it takes along, at once.
+//!
+//! Each function looks at both aggregates and returns the events of both; the caller appends them
+//! atomically. The grant has the payment's id.
+
+use std::borrow::Cow;
+
+use cqrs_es::Aggregate;
+
+use super::{ObservedPayment, ObservedReversal, Payment, PaymentEvent, PaymentRefusal, Purpose};
+use crate::cash::CashRefusal;
+use crate::ids::PaymentId;
+use crate::money::MicroUsd;
+use crate::time::Timestamp;
+use crate::wallet::{
+    GrantSource, GrantTerms, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal, WalletTerms,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreditingRefusal {
+    #[error(transparent)]
+    Payment(#[from] PaymentRefusal),
+    #[error(transparent)]
+    Wallet(#[from] WalletRefusal),
+    #[error(transparent)]
+    Cash(#[from] CashRefusal),
+}
+
+/// What a confirmation or reversal came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credited {
+    /// What the payment's credit comes to now, were nothing spent.
+    pub remaining_micro: MicroUsd,
+    /// The wallet's balance after it.
+    pub balance_micro: MicroUsd,
+    /// It was known before; nothing was appended.
+    pub repeated: bool,
+}
+
+/// Events for a payment's stream and for the payer's wallet, to be appended atomically.
+pub type PaymentAndWallet = (Vec<PaymentEvent>, Vec<WalletEvent>, Credited);
+
+/// Credits a payment that the provider says is paid.
+///
+/// # Errors
+/// Refused where the provider's object is not exactly what was started, or is not paid.
+pub fn confirm(
+    payment: &Payment,
+    wallet: &Wallet,
+    observed: &ObservedPayment,
+    terms: &WalletTerms,
+    now: Timestamp,
+) -> Result<PaymentAndWallet, CreditingRefusal> {
+    let payment_events = payment.credited(observed, now)?;
+    let granted = granted_credit(payment, observed.payment_id)?;
+    let mut wallet = Told::new(wallet, terms, now);
+    if !payment_events.is_empty() {
+        let grant_id = observed.payment_id.grant();
+        let source = GrantSource::TopUp;
+        let granted = WalletAction::GrantCredit { grant_id, source, amount_micro: granted, expires_at: None };
+        wallet.tell(granted)?;
+    }
+    conclude(payment, payment_events, observed.payment_id, wallet)
+}
+
+/// Takes a refund or dispute of a payment to the credit that it bought, or gives back what no longer
+/// is reversed. Of a payment that is not credited yet it is kept in mind.
+///
+/// # Errors
+/// Refused where the provider's object cannot be one of this payment's.
+pub fn reverse(
+    payment: &Payment,
+    wallet: &Wallet,
+    observed: &ObservedReversal,
+    terms: &WalletTerms,
+    now: Timestamp,
+) -> Result<PaymentAndWallet, CreditingRefusal> {
+    let payment_events = payment.reversed_by(observed, now)?;
+    granted_credit(payment, observed.payment_id)?;
+    conclude(payment, payment_events, observed.payment_id, Told::new(wallet, terms, now))
+}
+
+fn conclude(
+    payment: &Payment,
+    payment_events: Vec<PaymentEvent>,
+    payment_id: PaymentId,
+    mut wallet: Told<'_>,
+) -> Result<PaymentAndWallet, CreditingRefusal> {
+    let after = payment.after(&payment_events);
+    let change = payment.change_to(&after);
+    if let Some(action) = after.action_for(payment_id, change) {
+        wallet.tell(action)?;
+    }
+    let credited = Credited {
+        remaining_micro: after.remaining_told(),
+        balance_micro: wallet.wallet.balance(),
+        repeated: payment_events.is_empty(),
+    };
+    Ok((payment_events, wallet.events, credited))
+}
+
+fn granted_credit(payment: &Payment, payment_id: PaymentId) -> Result<MicroUsd, PaymentRefusal> {
+    match payment.wanted(payment_id)?.purpose {
+        Purpose::TokenCredit { credit_micro } => Ok(credit_micro),
+        Purpose::CashTopUp => Err(PaymentRefusal::OtherPurpose { wanted: "token credit" }),
+    }
+}
+
+impl Payment {
+    fn action_for(&self, payment_id: PaymentId, change: MicroUsd) -> Option<WalletAction> {
+        let payment_id = payment_id.grant();
+        if change < MicroUsd::ZERO {
+            let amount_micro = MicroUsd::ZERO - change;
+            return Some(WalletAction::TakeBackPayment { payment_id, amount_micro });
+        }
+        if change == MicroUsd::ZERO {
+            return None;
+        }
+        let recalled = self.started.as_ref().zip(self.credited_at).map(|(started, granted_at)| GrantTerms {
+            source: GrantSource::TopUp,
+            amount_micro: started.granted(),
+            expires_at: None,
+            granted_at,
+        });
+        Some(WalletAction::ReinstatePayment { payment_id, amount_micro: change, recalled })
+    }
+}
+
+/// A wallet that is told several things in one append.
+struct Told<'a> {
+    wallet: Cow<'a, Wallet>,
+    events: Vec<WalletEvent>,
+    terms: &'a WalletTerms,
+    now: Timestamp,
+}
+
+impl<'a> Told<'a> {
+    fn new(wallet: &'a Wallet, terms: &'a WalletTerms, now: Timestamp) -> Self {
+        Self { wallet: Cow::Borrowed(wallet), events: vec![], terms, now }
+    }
+
+    fn tell(&mut self, action: WalletAction) -> Result<(), WalletRefusal> {
+        let command = WalletCommand { action, terms: self.terms.clone(), now: self.now };
+        let events = self.wallet.decide(command)?;
+        for event in &events {
+            self.wallet.to_mut().apply(event.clone());
+        }
+        self.events.extend(events);
+        Ok(())
+    }
+}

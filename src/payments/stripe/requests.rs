@@ -1,0 +1,155 @@
+//! What we ask of Stripe.
+
+use codexapi_aggregates::ids::{AccountId, PaymentId};
+use codexapi_aggregates::money::MicroUsd;
+use serde::de::DeserializeOwned;
+
+use super::client::{Call, Send};
+use super::form::Form;
+use super::{Charge, CheckoutSession, Dispute, List, Listed, PaymentIntent, Refund, Stripe, StripeError};
+
+/// Objects on a page: Stripe's own limit.
+const PAGE: &str = "100";
+
+/// The keys of what we write on Stripe's objects.
+pub const PAYMENT_ID: &str = "payment_id";
+pub const ACCOUNT_ID: &str = "account_id";
+
+/// A page to be opened where one payment is paid.
+#[derive(Clone, Debug)]
+pub struct NewCheckout<'a> {
+    pub payment_id: PaymentId,
+    pub account_id: AccountId,
+    /// What the customer sees.
+    pub name: &'a str,
+    /// Whole cents.
+    pub price_micro: MicroUsd,
+    pub success_url: &'a str,
+    pub cancel_url: &'a str,
+    /// The customer's card may be charged again later, without the customer.
+    pub save_card: bool,
+    /// Stripe's customer, where this account has one.
+    pub customer_id: Option<&'a str>,
+}
+
+impl Stripe {
+    /// Opens a page, once per payment.
+    pub async fn open_checkout(&self, checkout: &NewCheckout<'_>) -> Result<CheckoutSession, StripeError> {
+        let (payment_id, account_id) = (checkout.payment_id.to_string(), checkout.account_id.to_string());
+        let mut form = Form::default()
+            .with("mode", "payment")
+            .with("client_reference_id", &account_id)
+            .with(format!("metadata[{PAYMENT_ID}]"), &payment_id)
+            .with(format!("metadata[{ACCOUNT_ID}]"), &account_id)
+            .with(format!("payment_intent_data[metadata][{PAYMENT_ID}]"), &payment_id)
+            .with(format!("payment_intent_data[metadata][{ACCOUNT_ID}]"), &account_id)
+            .with("line_items[0][quantity]", "1")
+            .with("line_items[0][price_data][currency]", "usd")
+            .with("line_items[0][price_data][unit_amount]", (checkout.price_micro.0 / 10_000).to_string())
+            .with("line_items[0][price_data][product_data][name]", checkout.name)
+            .with("success_url", checkout.success_url)
+            .with("cancel_url", checkout.cancel_url)
+            .with_some("customer", checkout.customer_id);
+        if checkout.save_card {
+            form = form.with("payment_intent_data[setup_future_usage]", "off_session");
+            if checkout.customer_id.is_none() {
+                form = form.with("customer_creation", "always");
+            }
+        }
+        let send = Send::Post { form, idempotency_key: &payment_id };
+        self.call(Call { what: "open a checkout", path: "/v1/checkout/sessions".into(), send }).await
+    }
+
+    /// A session, with its payment intent.
+    pub async fn checkout_session(&self, id: &str) -> Result<CheckoutSession, StripeError> {
+        let query = Form::default().with("expand[0]", "payment_intent");
+        self.one("fetch a checkout session", "/v1/checkout/sessions", id, query).await
+    }
+
+    pub async fn payment_intent(&self, id: &str) -> Result<PaymentIntent, StripeError> {
+        self.one("fetch a payment intent", "/v1/payment_intents", id, Form::default()).await
+    }
+
+    pub async fn charge(&self, id: &str) -> Result<Charge, StripeError> {
+        self.one("fetch a charge", "/v1/charges", id, Form::default()).await
+    }
+
+    pub async fn refund(&self, id: &str) -> Result<Refund, StripeError> {
+        self.one("fetch a refund", "/v1/refunds", id, Form::default()).await
+    }
+
+    pub async fn dispute(&self, id: &str) -> Result<Dispute, StripeError> {
+        self.one("fetch a dispute", "/v1/disputes", id, Form::default()).await
+    }
+
+    /// A page of what was made since, in seconds of 1970, newest first, after the object `after`.
+    pub async fn since<T: DeserializeOwned + Since>(
+        &self,
+        since_secs: i64,
+        after: Option<&str>,
+    ) -> Result<List<T>, StripeError> {
+        let query = Form::default()
+            .with("limit", PAGE)
+            .with("created[gte]", since_secs.to_string())
+            .with_some("starting_after", after);
+        self.call(Call { what: T::WHAT, path: T::PATH.into(), send: Send::Get(query) }).await
+    }
+
+    /// A page of the refunds or disputes of one payment intent, newest first, after the object `after`.
+    pub async fn of_intent<T: DeserializeOwned + Since>(
+        &self,
+        intent: &str,
+        after: Option<&str>,
+    ) -> Result<List<T>, StripeError> {
+        let query = Form::default()
+            .with("payment_intent", intent)
+            .with("limit", PAGE)
+            .with_some("starting_after", after);
+        self.call(Call { what: T::WHAT, path: T::PATH.into(), send: Send::Get(query) }).await
+    }
+
+    async fn one<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        path: &str,
+        id: &str,
+        query: Form,
+    ) -> Result<T, StripeError> {
+        // An id becomes a part of the path: nothing that is no id of Stripe's gets there.
+        if !is_an_id(id) {
+            return Err(StripeError::NotFound { what });
+        }
+        self.call(Call { what, path: format!("{path}/{id}"), send: Send::Get(query) }).await
+    }
+}
+
+/// What can be listed by when it was made.
+pub trait Since: Listed {
+    const WHAT: &'static str;
+    const PATH: &'static str;
+}
+
+impl Since for CheckoutSession {
+    const WHAT: &'static str = "list checkout sessions";
+    const PATH: &'static str = "/v1/checkout/sessions";
+}
+
+impl Since for PaymentIntent {
+    const WHAT: &'static str = "list payment intents";
+    const PATH: &'static str = "/v1/payment_intents";
+}
+
+impl Since for Refund {
+    const WHAT: &'static str = "list refunds";
+    const PATH: &'static str = "/v1/refunds";
+}
+
+impl Since for Dispute {
+    const WHAT: &'static str = "list disputes";
+    const PATH: &'static str = "/v1/disputes";
+}
+
+fn is_an_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (1..=255).contains(&text.len()) && text.bytes().all(allowed)
+}

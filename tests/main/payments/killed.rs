@@ -1,0 +1,132 @@
+//! Row 9, with kill -9: the service dies at every step between Stripe's word and the answer to it.
+
+use codexapi::clock;
+use codexapi::config::Config;
+use codexapi::event_log::{EventLog, EventLogOptions};
+use codexapi::payments::Payments;
+use codexapi::payments::checkout::Checkout;
+use codexapi_aggregates::cash::CashWallet;
+use codexapi_aggregates::ids::{AccountId, NodeIncarnation};
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::payment::Purpose;
+use codexapi_aggregates::wallet::Wallet;
+use serde_json::{Value, json};
+use sqlx::ConnectOptions;
+
+use super::{CREDIT, KEY, SECRET, Stripe, open};
+use crate::faults::service::World;
+use crate::harness::TestDatabase;
+
+/// A payment of a new account's, started by another process than the one that is killed.
+async fn start(world: &World, stripe: &Stripe) -> (AccountId, Checkout) {
+    let url = world.pool.connect_options().to_url_lossy().to_string();
+    let digest_key = "5a".repeat(32);
+    let config = Config::from_pairs([
+        ("DATABASE_URL", url.as_str()),
+        ("NATS_URL", "nats://127.0.0.1:9"),
+        ("CODEXAPI_TOKEN_DIGEST_KEY", digest_key.as_str()),
+        ("CODEXAPI_STRIPE_SECRET_KEY", KEY),
+        ("CODEXAPI_STRIPE_WEBHOOK_SECRET", SECRET),
+        ("CODEXAPI_STRIPE_API_BASE", stripe.fake.base_url()),
+    ])
+    .expect("good settings");
+    let log = log(world).await;
+    let payments = Payments::new(&config.stripe, log, world.pool.clone(), config.wallet.terms());
+    let payments = payments.expect("set up").expect("payments are taken");
+    let account_id = AccountId(clock::new_id());
+    (account_id, open(&payments, account_id, Purpose::TokenCredit { credit_micro: CREDIT }).await)
+}
+
+async fn log(world: &World) -> EventLog {
+    let node = NodeIncarnation(clock::new_id());
+    EventLog::open(world.pool.clone(), EventLogOptions::new(node)).await.expect("the log")
+}
+
+async fn net(world: &World, account_id: AccountId) -> MicroUsd {
+    let look = |wallet: &Wallet| wallet.balance() - wallet.debt();
+    log(world).await.read(&account_id.to_string(), look).await.expect("read")
+}
+
+async fn world(stripe: &Stripe) -> (TestDatabase, World) {
+    let database = TestDatabase::new().await;
+    let settings = [
+        ("CODEXAPI_STRIPE_SECRET_KEY", KEY),
+        ("CODEXAPI_STRIPE_WEBHOOK_SECRET", SECRET),
+        ("CODEXAPI_STRIPE_API_BASE", stripe.fake.base_url()),
+        ("CODEXAPI_STRIPE_RECONCILE_SECONDS", "86400"),
+    ];
+    let world = World::start_with(database.pool.clone(), &settings).await;
+    stripe.tell(&world.base_url).await;
+    (database, world)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_between_a_webhook_and_its_answer_a_payment_is_credited_exactly_once() {
+    let stripe = Stripe::start().await;
+    let (_database, mut world) = world(&stripe).await;
+    for point in ["webhook_received", "payment_fetched", "payment_credited", "payment_reversed"] {
+        world.kill_service().await;
+        world.start_service(&[("CODEXAPI_CRASH_AT", &format!("{point}:1"))]).await;
+        let (account_id, checkout) = start(&world, &stripe).await;
+        let known = stripe.held().await.len();
+        let intent = stripe.pay(&checkout).await;
+        stripe.refund(&intent, 400).await;
+        let events = stripe.held().await.split_off(known);
+        let mut answers = Vec::new();
+        for event in &events {
+            answers.push(stripe.deliver(event).await);
+        }
+        assert!(answers.contains(&None), "{point}: it died over one of them: {answers:?}");
+        world.service_crashes().await;
+        world.start_service(&[]).await;
+        for event in events.iter().rev().chain(&events) {
+            assert_eq!(stripe.deliver(event).await, Some(200), "{point}");
+        }
+        assert_eq!(net(&world, account_id).await, MicroUsd::dollars(15), "{point}");
+    }
+    world.projected().await;
+    world.verifies().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_a_checkout_is_opened_the_same_order_is_the_same_payment() {
+    let stripe = Stripe::start().await;
+    let (_database, mut world) = world(&stripe).await;
+    let token = world.customers(1).await.remove(0);
+    for (place, point) in ["payment_started", "checkout_opened"].into_iter().enumerate() {
+        world.kill_service().await;
+        world.start_service(&[("CODEXAPI_CRASH_AT", &format!("{point}:1"))]).await;
+        let order = json!({ "amountMicro": 5_000_000, "idempotencyKey": point });
+        let send = || {
+            let url = format!("{}/api/v1/cash-wallet/stripe/checkout", world.base_url);
+            world.http.post(url).bearer_auth(&token).body(order.to_string()).send()
+        };
+        send().await.expect_err("it died over it");
+        world.service_crashes().await;
+        world.start_service(&[]).await;
+        let url = format!("{}/api/v1/cash-wallet/stripe/checkout", world.base_url);
+        let again = world.http.post(url).bearer_auth(&token).body(order.to_string()).send().await;
+        let page: Value = again.expect("an answer").json().await.expect("JSON");
+        let session = page["sessionId"].as_str().unwrap_or_else(|| panic!("{point}: {page}"));
+        let known = stripe.held().await.len();
+        stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
+        for event in stripe.held().await.split_off(known) {
+            assert_eq!(stripe.deliver(&event).await, Some(200));
+        }
+        let started: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'payment.payment_started'")
+                .fetch_one(&world.pool)
+                .await
+                .expect("counted");
+        assert_eq!(started, i64::try_from(place + 1).expect("few"), "{point}: one payment an order");
+    }
+    let account: String =
+        sqlx::query_scalar("SELECT DISTINCT aggregate_id FROM events WHERE aggregate_type = 'cash_wallet'")
+            .fetch_one(&world.pool)
+            .await
+            .expect("one wallet");
+    let balance = log(&world).await.read(&account, CashWallet::balance).await.expect("read");
+    assert_eq!(balance, MicroUsd::dollars(10));
+    world.projected().await;
+    world.verifies().await;
+}
