@@ -13,6 +13,7 @@ use super::App;
 use crate::event_log::{idempotency, seal};
 use crate::feed::JetStreamFeed;
 use crate::processes::lease::Lease;
+use crate::processes::rewards::Rewards;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
 use crate::processes::{health, reconciler};
 use crate::{clock, http, metrics, relay, stored};
@@ -143,6 +144,12 @@ impl App {
             },
         };
         processes.spawn(sweeper.run(stop.clone()));
+        let rewards = Rewards {
+            pool: pool.clone(),
+            log: log.clone(),
+            referral_basis_points: self.config.bonuses.referral_basis_points,
+        };
+        processes.spawn(rewards.run(stop.clone()));
         processes.spawn(seal::run(log, seal::SEAL_EVERY, stop.clone()));
         processes.spawn(health::run(Arc::clone(&self.checks), pool.clone(), stop.clone()));
         if let Some(payments) = &self.payments {

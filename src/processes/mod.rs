@@ -3,4 +3,5 @@
 pub mod health;
 pub mod lease;
 pub mod reconciler;
+pub mod rewards;
 pub mod sweeper;
