@@ -341,8 +341,8 @@ impl History {
             let (reason, amount_micro) = (ExpiryReason::NodeDead, MicroUsd(hold.amount));
             WalletEvent::HoldExpired { generation_id, reason, amount_micro, balance_micro, held_micro, at }
         } else {
-            let reason = ReleaseReason::NothingDelivered;
-            WalletEvent::HoldReleased { generation_id, reason, balance_micro, held_micro, at }
+            let (reason, attempts) = (ReleaseReason::NothingDelivered, vec![]);
+            WalletEvent::HoldReleased { generation_id, reason, attempts, balance_micro, held_micro, at }
         };
         self.push_wallet(hold.account, event);
     }
@@ -570,7 +570,12 @@ fn settled(generation: u128, payer: Payer, step: Step, at: Timestamp) -> Generat
         from: vec![],
         plan: None,
         provider_cost_micro,
-        attempts: vec![AttemptResult { attempt: attempt(provider), status: Some(200), provider_cost_micro }],
+        attempts: vec![AttemptResult {
+            attempt: attempt(provider),
+            status: Some(200),
+            ended: None,
+            provider_cost_micro,
+        }],
         mark: None,
         timings: Timings { held_ms: 1, first_byte_ms: Some(2), total_ms: 3 },
         balance_micro: None,
