@@ -7,6 +7,7 @@ use crate::account::AccountEvent;
 use crate::auto_topup::AutoTopUpEvent;
 use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
+use crate::catalog::CatalogEvent;
 use crate::gumroad::GumroadEvent;
 use crate::log::LogEvent;
 use crate::payment::PaymentEvent;
@@ -44,6 +45,7 @@ pub enum AnyEvent {
     Bonus(BonusEvent),
     Cash(CashEvent),
     Gumroad(GumroadEvent),
+    Catalog(CatalogEvent),
     Log(LogEvent),
     Payment(PaymentEvent),
     Pricing(PricingEvent),
@@ -74,6 +76,7 @@ impl AnyEvent {
             "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),
+            "catalog" => serde_json::from_slice(payload).map(Self::Catalog).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),

@@ -8,6 +8,7 @@ pub mod any;
 pub mod auto_topup;
 pub mod bonus;
 pub mod cash;
+pub mod catalog;
 pub mod event;
 #[cfg(test)]
 mod examples;

@@ -16,6 +16,7 @@ pub mod balances;
 pub mod cash_balances;
 pub mod cash_movements;
 pub mod checkpoint;
+pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;
 pub mod gumroad_signups;
@@ -62,7 +63,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 14] = [
+pub static READ_MODELS: [&ReadModel; 15] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -77,6 +78,7 @@ pub static READ_MODELS: [&ReadModel; 14] = [
     &auto_topups::READ_MODEL,
     &gumroad_signups::READ_MODEL,
     &referral_commissions::READ_MODEL,
+    &entitlements::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

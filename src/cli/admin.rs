@@ -2,6 +2,7 @@
 
 mod invoice;
 mod limits;
+mod plans;
 mod prices;
 mod reports;
 mod resolve;
@@ -58,6 +59,9 @@ enum Noun {
     /// The price book
     #[command(subcommand)]
     Pricing(Box<prices::PricingVerb>),
+    /// The catalogue of plans
+    #[command(subcommand)]
+    Plans(plans::PlansVerb),
     /// What wants the operator's eye: expired holds, rejected usage, repeated provider ids
     Queue(QueueArguments),
     /// Decide about an entry of the queue, once
@@ -263,6 +267,7 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Customer(verb) => customer(&desk, verb).await,
         Noun::Key(verb) => operator_key(&desk, verb).await,
         Noun::Pricing(verb) => prices::run(&desk, *verb).await,
+        Noun::Plans(verb) => plans::run(&desk, verb).await,
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
         Noun::Resolve(arguments) => resolve::run(&desk, arguments).await,
         Noun::Invoice(arguments) => invoice::run(&desk, arguments).await,
@@ -383,6 +388,11 @@ async fn reveal(desk: &Desk, account: AccountId, key: KeyId, reason: RevealReaso
     let token = accounts::reveal_token(log, &desk.credentials, metadata, Some(account), key, reason).await?;
     desk.output.record(&json!({ "key": key, "token": token.reveal() }));
     Ok(())
+}
+
+/// For people; the calendar's own form.
+fn moment(at: Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(at.0)
 }
 
 fn key_row(key: &ApiKey) -> Value {

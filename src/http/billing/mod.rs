@@ -6,6 +6,8 @@ pub mod checkout;
 pub mod email_discount;
 pub mod generations;
 pub mod payments;
+pub mod plan_settings;
+pub mod plan_usage;
 pub mod referral;
 mod refusal;
 pub mod share_credit;

@@ -31,6 +31,7 @@ fn parts(event: &AnyEvent) -> (&'static str, String, String) {
     match event {
         AnyEvent::Account(event) => ("account", event.event_type(), json(event)),
         AnyEvent::AutoTopUp(event) => ("auto_topup", event.event_type(), json(event)),
+        AnyEvent::Catalog(event) => ("catalog", event.event_type(), json(event)),
         AnyEvent::Bonus(event) => ("bonus", event.event_type(), json(event)),
         AnyEvent::Cash(event) => ("cash_wallet", event.event_type(), json(event)),
         AnyEvent::Gumroad(event) => ("gumroad", event.event_type(), json(event)),

@@ -6,6 +6,7 @@ mod invoices;
 mod maintenance;
 mod monitor;
 mod opening;
+mod plans;
 mod prices;
 mod queue;
 mod routing;

@@ -1,5 +1,7 @@
 //! The operator's queue: what stands in it, and what is decided about it, once.
 
+use std::sync::Arc;
+
 use codexapi::clock;
 use codexapi_aggregates::ids::{AccountId, GenerationId, KeyId, NodeIncarnation};
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
@@ -37,6 +39,7 @@ impl Fleet {
             max_output_tokens: 100,
             quote: quote.await.expect("the book"),
             limits: HoldLimits::default(),
+            fair_use: Arc::default(),
             attempt: Attempt { number: 1, provider: "one".into(), upstream_model: "gpt-5.5".into() },
             node,
         };
