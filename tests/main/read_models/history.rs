@@ -90,7 +90,7 @@ impl History {
         self.minutes += i64::from(step.minutes);
         let number = step.account % ACCOUNTS;
         let pick = usize::from(step.amount);
-        match step.kind % 12 {
+        match step.kind % 13 {
             0 => {
                 self.grant(number, i64::from(step.amount) * 100);
                 self.govern(number, step.amount);
@@ -118,7 +118,7 @@ impl History {
             }
             9 => self.operator_generation(step),
             10 if step.amount.is_multiple_of(3) => self.reinstate_payment(number),
-            10 => self.take_back_payment(number, 1 + i64::from(step.amount)),
+            10 => self.take_back_payment(number, 1 + i64::from(step.amount) * 100),
             11 => self.take(number, i64::from(step.amount), step.amount.is_multiple_of(2)),
             _ => self.grant(number, 1),
         }
