@@ -140,8 +140,8 @@ use super::{
         (name = "operator prices", description = "What is charged, when, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
-        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)
