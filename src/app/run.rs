@@ -15,7 +15,7 @@ use crate::feed::JetStreamFeed;
 use crate::processes::lease::Lease;
 use crate::processes::rewards::Rewards;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
-use crate::processes::{health, reconciler};
+use crate::processes::{auto_topup, health, reconciler};
 use crate::{clock, http, metrics, relay, stored};
 
 /// How often idempotency keys that are not kept for ever are looked over.
@@ -155,6 +155,7 @@ impl App {
         if let Some(payments) = &self.payments {
             let interval = Duration::from_secs(self.config.stripe.stripe_reconcile_seconds.into());
             processes.spawn(reconciler::run(Arc::clone(payments), interval, stop.clone()));
+            processes.spawn(auto_topup::run(Arc::clone(payments), stop.clone()));
         }
         processes.spawn(purge_keys(pool, stop.clone()));
         processes.spawn(stored::purge(Arc::clone(&self.background), stop.clone()));

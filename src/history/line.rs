@@ -38,6 +38,7 @@ fn moment(at: Timestamp) -> String {
 fn summary(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => of_account(event),
+        AnyEvent::AutoTopUp(event) => super::auto_topup::of(event),
         AnyEvent::Bonus(event) => of_bonus(event),
         AnyEvent::Cash(event) => of_cash(event),
         AnyEvent::Gumroad(event) => of_gumroad(event),

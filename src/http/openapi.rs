@@ -60,6 +60,8 @@ use super::{
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::auto_topup::read,
+        billing::auto_topup::set,
         billing::statement::export,
         plans::list,
         billing::plan_settings::read,

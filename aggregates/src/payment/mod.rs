@@ -120,6 +120,9 @@ pub struct Payment {
     session_id: Option<String>,
     payment_intent_id: Option<String>,
     standing: Standing,
+    /// Of the last failure.
+    #[serde(default)]
+    failure: Option<FailureReason>,
     credited_at: Option<Timestamp>,
     /// By the provider's id of it.
     refunds: BTreeMap<String, (MicroUsd, RefundStatus)>,
@@ -133,6 +136,11 @@ impl Payment {
 
     pub fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// Why it failed, where it did.
+    pub fn failure(&self) -> Option<FailureReason> {
+        self.failure
     }
 
     pub fn session_id(&self) -> Option<&str> {
@@ -315,7 +323,10 @@ impl Payment {
                 self.credited_at = Some(at);
                 self.standing = Standing::Credited;
             }
-            PaymentEvent::PaymentFailed { .. } => self.standing = Standing::Failed,
+            PaymentEvent::PaymentFailed { reason, .. } => {
+                self.standing = Standing::Failed;
+                self.failure = Some(reason);
+            }
             PaymentEvent::PaymentExpired { .. } => self.standing = Standing::Expired,
             PaymentEvent::RefundRecorded { refund_id, amount_micro, status, .. } => {
                 self.refunds.insert(refund_id, (amount_micro, status));
