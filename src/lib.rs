@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod advisory_lock;
 pub mod app;
 pub mod bonuses;
+pub mod cash;
 pub mod catalog_seed;
 pub mod cli;
 pub mod clock;

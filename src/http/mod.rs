@@ -200,6 +200,12 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)
         }),
+        route(Method::POST, "/api/v1/cash-wallet/token-purchase", Customer, || {
+            post(billing::token_purchase::buy)
+        }),
+        route(Method::POST, "/api/v1/wallet/topup-discount", Customer, || {
+            post(billing::topup_discount::validate)
+        }),
         route(Method::GET, "/api/v1/referral", Customer, || get(billing::referral::read)),
         route(Method::POST, "/api/v1/referral", Customer, || post(billing::referral::name_referrer)),
         route(Method::GET, "/api/v1/share-credit", Customer, || get(billing::share_credit::read)),

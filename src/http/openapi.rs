@@ -85,6 +85,8 @@ use super::{
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
+        billing::token_purchase::buy,
+        billing::topup_discount::validate,
         billing::referral::read,
         billing::referral::name_referrer,
         billing::share_credit::read,
