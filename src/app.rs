@@ -31,7 +31,7 @@ use crate::relay::RelayProgress;
 use crate::stored::Stored;
 use crate::stored::background::Background;
 use crate::upstream::Providers;
-use crate::{clock, migrate, pricing_seed};
+use crate::{catalog_seed, clock, migrate, pricing_seed};
 
 /// Silence after which a streaming client is sent a sign of life; the shortest idle limit of a known
 /// client is minutes.
@@ -69,7 +69,7 @@ pub struct App {
 }
 
 impl App {
-    /// Connects, migrates, installs the read models, fills an empty price book. Starts nothing that works in the
+    /// Connects, migrates, installs the read models, fills an empty price book and an empty catalogue. Starts nothing that works in the
     /// background but the log's writer. NATS may be away.
     ///
     /// # Errors
@@ -86,6 +86,9 @@ impl App {
         pricing_seed::fill_empty_book(&log, &config.catalog.prices)
             .await
             .context("filling the price book")?;
+        catalog_seed::fill_empty_catalog(&log, &config.catalog.plans)
+            .await
+            .context("filling the catalogue")?;
         let names = NatsNames::new(&config.nats.prefix)?;
         let nats = Nats::connect(&NatsConfig { url: config.nats.url.reveal().to_owned(), names }).await?;
         let tasks = TaskTracker::new();

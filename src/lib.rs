@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod advisory_lock;
 pub mod app;
 pub mod bonuses;
+pub mod catalog_seed;
 pub mod cli;
 pub mod clock;
 pub mod commands;

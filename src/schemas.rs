@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use codexapi_aggregates::account::AccountEvent;
 use codexapi_aggregates::bonus::BonusEvent;
 use codexapi_aggregates::cash::CashEvent;
+use codexapi_aggregates::catalog::CatalogEvent;
 use codexapi_aggregates::gumroad::GumroadEvent;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::payment::PaymentEvent;
@@ -31,6 +32,7 @@ pub fn event_schemas() -> BTreeMap<String, String> {
     add_variants::<BonusEvent>("bonus", &mut files);
     add_variants::<CashEvent>("cash_wallet", &mut files);
     add_variants::<GumroadEvent>("gumroad", &mut files);
+    add_variants::<CatalogEvent>("catalog", &mut files);
     add_variants::<LogEvent>("log", &mut files);
     add_variants::<PaymentEvent>("payment", &mut files);
     add_variants::<PricingEvent>("pricing", &mut files);

@@ -5,6 +5,7 @@ use cqrs_es::Aggregate;
 use crate::account::Account;
 use crate::bonus::Bonuses;
 use crate::cash::CashWallet;
+use crate::catalog::Catalog;
 use crate::event::AnyEvent;
 use crate::gumroad::GumroadLicence;
 use crate::log::LogSeals;
@@ -22,6 +23,7 @@ pub enum AnyAggregate {
     Bonus(Bonuses),
     Cash(CashWallet),
     Gumroad(GumroadLicence),
+    Catalog(Catalog),
     Log(LogSeals),
     Payment(Box<Payment>),
     Pricing(PriceBook),
@@ -40,6 +42,7 @@ impl AnyAggregate {
             Bonuses::TYPE => Self::Bonus(Bonuses::default()),
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
             GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
+            Catalog::TYPE => Self::Catalog(Catalog::default()),
             LogSeals::TYPE => Self::Log(LogSeals::default()),
             Payment::TYPE => Self::Payment(Box::default()),
             PriceBook::TYPE => Self::Pricing(PriceBook::default()),
@@ -60,6 +63,7 @@ impl AnyAggregate {
             (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
             (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
+            (Self::Catalog(state), AnyEvent::Catalog(event)) => state.apply(event),
             (Self::Log(state), AnyEvent::Log(event)) => state.apply(event),
             (Self::Payment(state), AnyEvent::Payment(event)) => state.apply(event),
             (Self::Pricing(state), AnyEvent::Pricing(event)) => state.apply(event),
@@ -78,6 +82,7 @@ impl AnyAggregate {
             Self::Bonus(state) => serde_json::to_value(state),
             Self::Cash(state) => serde_json::to_value(state),
             Self::Gumroad(state) => serde_json::to_value(state),
+            Self::Catalog(state) => serde_json::to_value(state),
             Self::Log(state) => serde_json::to_value(state),
             Self::Payment(state) => serde_json::to_value(state),
             Self::Pricing(state) => serde_json::to_value(state),

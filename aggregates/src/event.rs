@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::account::AccountEvent;
 use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
+use crate::catalog::CatalogEvent;
 use crate::gumroad::GumroadEvent;
 use crate::log::LogEvent;
 use crate::payment::PaymentEvent;
@@ -42,6 +43,7 @@ pub enum AnyEvent {
     Bonus(BonusEvent),
     Cash(CashEvent),
     Gumroad(GumroadEvent),
+    Catalog(CatalogEvent),
     Log(LogEvent),
     Payment(PaymentEvent),
     Pricing(PricingEvent),
@@ -71,6 +73,7 @@ impl AnyEvent {
             "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),
+            "catalog" => serde_json::from_slice(payload).map(Self::Catalog).map_err(failed),
             "log" => serde_json::from_slice(payload).map(Self::Log).map_err(failed),
             "payment" => serde_json::from_slice(payload).map(Self::Payment).map_err(failed),
             "pricing" => serde_json::from_slice(payload).map(Self::Pricing).map_err(failed),

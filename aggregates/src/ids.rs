@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
 
 /// Declares a uuid newtype; ids of different things cannot be mixed up.
@@ -84,5 +84,49 @@ impl PaymentId {
     /// What the payment buys is granted under the same id, so that it cannot be granted twice.
     pub fn grant(self) -> GrantId {
         GrantId(self.0)
+    }
+}
+
+/// The longest plan id, in characters.
+const MAX_PLAN_ID: usize = 40;
+
+/// A plan of the catalogue, such as `titan`: lower-case letters, digits and dashes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct PlanId(String);
+
+/// Text that names no plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a plan's id is 1 to {MAX_PLAN_ID} lower-case letters, digits and dashes; {0:?} is not")]
+pub struct NotAPlanId(String);
+
+impl PlanId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PlanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for PlanId {
+    type Err = NotAPlanId;
+
+    fn from_str(text: &str) -> Result<Self, NotAPlanId> {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if (1..=MAX_PLAN_ID).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAPlanId(text.chars().take(MAX_PLAN_ID).collect()))
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PlanId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }

@@ -7,6 +7,7 @@ pub mod account;
 pub mod any;
 pub mod bonus;
 pub mod cash;
+pub mod catalog;
 pub mod event;
 #[cfg(test)]
 mod examples;

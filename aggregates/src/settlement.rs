@@ -57,6 +57,7 @@ pub fn settle(
         action: WalletAction::SettleHold(SettleHold {
             generation_id: command.generation_id,
             cost_micro: rated.cost_micro,
+            new_input_tokens: command.usage.total_input() - rated.already_billed_tokens,
             output_tokens: command.usage.output,
             model: command.quote.model.clone(),
             provider_failure: provider_failure(command),
@@ -102,13 +103,15 @@ pub fn reverse(
 ) -> Result<BothStreams, SettlementRefusal> {
     let usage_events = usage.reverse(generation_id, reason, now)?;
     let settled = usage.settled(generation_id).ok_or(UsageRefusal::UnknownGeneration { generation_id })?;
-    let nothing_to_give_back = usage_events.is_empty() || settled.from.is_empty();
+    let took_nothing = settled.from.is_empty() && settled.plan.is_none();
+    let nothing_to_give_back = usage_events.is_empty() || took_nothing;
     let wallet_events = if nothing_to_give_back {
         vec![]
     } else {
         let parts = settled.from.clone();
         let charged = Some(ChargedBy { key_id: settled.key_id, at: settled.settled_at });
-        let action = WalletAction::ReverseCharge { generation_id, reason, parts, charged };
+        let plan = settled.plan.clone();
+        let action = WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan };
         wallet.decide(WalletCommand { action, terms: terms.clone(), now })?
     };
     let settlement = Settlement {
@@ -144,6 +147,7 @@ fn share_of(events: &[WalletEvent], settled: GenerationId) -> WalletShare {
                 shortfall_micro,
                 insured_micro,
                 from,
+                plan,
                 balance_micro,
                 ..
             } if *generation_id == settled => Some(WalletShare {
@@ -153,6 +157,7 @@ fn share_of(events: &[WalletEvent], settled: GenerationId) -> WalletShare {
                 shortfall_micro: *shortfall_micro,
                 insured_micro: *insured_micro,
                 from: from.clone(),
+                plan: plan.clone(),
                 balance_micro: Some(*balance_micro),
             }),
             _ => None,

@@ -76,6 +76,17 @@ pub async fn get(pool: &PgPool, account: Uuid) -> Result<Option<WalletBalance>, 
     rows::fetch_optional(pool, TABLE.name, select.bind(account)).await
 }
 
+/// The balances of one page of customers; one who was never granted anything has none.
+pub async fn of_accounts(
+    pool: &PgPool,
+    accounts: &[Uuid],
+) -> Result<BTreeMap<Uuid, WalletBalance>, ReadError> {
+    let select = rows::select("SELECT to_jsonb(b) FROM wallet_balances b WHERE account_id = any($1)");
+    let wallets: Vec<WalletBalance> =
+        rows::fetch_all(pool, TABLE.name, select.bind(accounts.to_vec())).await?;
+    Ok(wallets.into_iter().map(|wallet| (wallet.account_id, wallet)).collect())
+}
+
 /// Every wallet, newest first.
 pub async fn page(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<Page<WalletBalance>, ReadError> {
     let select = rows::select(
@@ -134,7 +145,12 @@ impl Projection for Balances {
             WalletEvent::HoldPlaced { .. }
             | WalletEvent::AttemptStarted { .. }
             | WalletEvent::HoldReleased { .. }
-            | WalletEvent::HoldExpired { .. } => {}
+            | WalletEvent::HoldExpired { .. }
+            | WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

@@ -82,7 +82,12 @@ impl Projection for ExpiringGrants {
             | WalletEvent::PurchaseMade { .. }
             | WalletEvent::CreditAdjusted { .. }
             | WalletEvent::PaymentReversed { .. }
-            | WalletEvent::PaymentReinstated { .. } => {}
+            | WalletEvent::PaymentReinstated { .. }
+            | WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ pub mod balances;
 pub mod cash_balances;
 pub mod cash_movements;
 pub mod checkpoint;
+pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;
 pub mod gumroad_signups;
@@ -74,6 +75,7 @@ pub static READ_MODELS: [&ReadModel; 13] = [
     &cash_movements::READ_MODEL,
     &gumroad_signups::READ_MODEL,
     &referral_commissions::READ_MODEL,
+    &entitlements::READ_MODEL,
 ];
 
 /// The read model called `name`, or that keeps a table called `name`.

@@ -254,6 +254,11 @@ fn movement(event: &RecordedEvent, wallet: &WalletEvent) -> Result<Option<Moveme
         WalletEvent::HoldPlaced { .. }
         | WalletEvent::AttemptStarted { .. }
         | WalletEvent::HoldReleased { .. }
-        | WalletEvent::HoldExpired { .. } => return Ok(None),
+        | WalletEvent::HoldExpired { .. }
+        | WalletEvent::EntitlementGranted { .. }
+        | WalletEvent::EntitlementEnded { .. }
+        | WalletEvent::EntitlementReinstated { .. }
+        | WalletEvent::EntitlementExpired { .. }
+        | WalletEvent::WalletFallbackSet { .. } => return Ok(None),
     }))
 }

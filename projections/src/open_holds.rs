@@ -162,7 +162,12 @@ impl Projection for OpenHolds {
             | WalletEvent::PurchaseMade { .. }
             | WalletEvent::CreditAdjusted { .. }
             | WalletEvent::PaymentReversed { .. }
-            | WalletEvent::PaymentReinstated { .. } => {}
+            | WalletEvent::PaymentReinstated { .. }
+            | WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

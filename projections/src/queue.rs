@@ -166,6 +166,7 @@ impl Projection for Queue {
             | AnyEvent::Bonus(_)
             | AnyEvent::Cash(_)
             | AnyEvent::Gumroad(_)
+            | AnyEvent::Catalog(_)
             | AnyEvent::Log(_)
             | AnyEvent::Payment(_)
             | AnyEvent::Pricing(_)

@@ -12,6 +12,7 @@ pub mod listing;
 pub mod marks;
 pub mod notes;
 pub mod persons;
+mod plans;
 mod recalling;
 mod standing;
 
@@ -33,6 +34,7 @@ pub use in_force::{BELIEVED_FOR, WAIT, wait_until_in_force};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};
 pub use limits::{LimitsError, SetLimits, set_key_limits};
 use persons::Person;
+pub use plans::{GrantHours, HoursGranted, HoursRefusal, MAX_HOURS, end_entitlement, grant_hours};
 pub use recalling::recall_grant;
 pub use standing::{reinstate, suspend};
 

@@ -1,6 +1,7 @@
 //! `codexapi admin …`: the operator's commands, straight on the event log. They work while the service runs.
 
 mod limits;
+mod plans;
 mod prices;
 mod reports;
 mod wallets;
@@ -56,6 +57,9 @@ enum Noun {
     /// The price book
     #[command(subcommand)]
     Pricing(Box<prices::PricingVerb>),
+    /// The catalogue of plans
+    #[command(subcommand)]
+    Plans(plans::PlansVerb),
     /// What wants the operator's eye: expired holds, rejected usage, repeated provider ids
     Queue(QueueArguments),
     /// Charges, provider cost, losses and margin, by day, model and provider
@@ -257,6 +261,7 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Customer(verb) => customer(&desk, verb).await,
         Noun::Key(verb) => operator_key(&desk, verb).await,
         Noun::Pricing(verb) => prices::run(&desk, *verb).await,
+        Noun::Plans(verb) => plans::run(&desk, verb).await,
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
             reports::margin(&desk, from, to, timezone).await
@@ -375,6 +380,11 @@ async fn reveal(desk: &Desk, account: AccountId, key: KeyId, reason: RevealReaso
     let token = accounts::reveal_token(log, &desk.credentials, metadata, Some(account), key, reason).await?;
     desk.output.record(&json!({ "key": key, "token": token.reveal() }));
     Ok(())
+}
+
+/// For people; the calendar's own form.
+fn moment(at: Timestamp) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(at.0)
 }
 
 fn key_row(key: &ApiKey) -> Value {

@@ -1,7 +1,8 @@
-//! The two files a deployment writes: providers and prices. Read and checked with the other settings.
+//! The three files a deployment writes: providers, prices and plans. Read and checked with the other settings.
 
 use clap::{Args, ValueEnum};
 
+use super::plans::PlanList;
 use super::prices::PriceList;
 use super::providers::Providers;
 
@@ -29,6 +30,17 @@ pub struct CatalogSettings {
         value_parser = PriceList::load
     )]
     pub prices: PriceList,
+    /// Path of a TOML file of plans, by default the built-in one (config/plans.toml). It fills an empty catalogue;
+    /// afterwards plans change by `codexapi admin plans publish`
+    #[arg(
+        long = "plans-file",
+        env = "CODEXAPI_PLANS_FILE",
+        value_name = "PATH",
+        default_value = "",
+        hide_default_value = true,
+        value_parser = PlanList::load
+    )]
+    pub plans: PlanList,
     /// What customers are shown of prices: full, the rates they are billed at, the lines of each charge and the model
     /// that answered; or display-only, published rates and amounts
     #[arg(

@@ -1,11 +1,12 @@
 //! The file of rate cards: decimal text in dollars, read exactly into whole micro-USD.
 
-use codexapi_aggregates::money::{MicroUsd, Rate};
 use codexapi_aggregates::pricing::tariff::{Fees, Rates, Tariff, Tier};
 use codexapi_aggregates::pricing::{PriceBook, PricingCommand, PublishRateCard};
 use codexapi_aggregates::time::Timestamp;
 use cqrs_es::Aggregate;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
+
+use super::dollars::Dollars;
 
 /// The rate cards that come with the service.
 const BUILT_IN: &str = include_str!("../../config/prices.toml");
@@ -155,28 +156,10 @@ impl TierText {
     }
 }
 
-/// Decimal text; a TOML number would have been a float.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-struct Dollars(MicroUsd);
-
-impl Dollars {
-    /// Dollars per million tokens are micro-USD per token: the same digits.
-    fn rate(self) -> Rate {
-        Rate(self.0.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for Dollars {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let expected = "dollars as decimal text, such as \"5.00\"";
-        let text = String::deserialize(deserializer)
-            .map_err(|error| de::Error::custom(format!("{error}; expected {expected}")))?;
-        text.parse().map(Self).map_err(|_| de::Error::custom(format!("{text:?} is not {expected}")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use codexapi_aggregates::money::Rate;
+
     use super::*;
 
     const CARD: &str = r#"

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use codexapi_aggregates::catalog::{CATALOG_STREAM, Catalog};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
@@ -129,6 +130,7 @@ impl Gateway {
             ceiling_tokens: offer.context_tokens + max_output_tokens,
             worst_micro: MicroUsd(i64::MAX),
             balance_micro: None,
+            by_plan: false,
             limits: KeyHeadroom::default(),
             deadline: incoming.arrived + deadline_of(&route),
             idle: idle_of(&route),
@@ -153,6 +155,7 @@ impl Gateway {
             attempt: generation.attempt(),
             node: self.settings.node,
             limits: incoming.access.hold_limits(),
+            fair_use: self.log.read(CATALOG_STREAM, Catalog::fair_use).await.map_err(unavailable)?,
         };
         if !self.hold(&mut generation, hold, answer).await? {
             return Ok(None);

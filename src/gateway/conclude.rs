@@ -38,9 +38,11 @@ impl Gateway {
             first_byte_ms,
         });
         match self.settlements.settle(&generation.ending(), command).await {
-            Ok(settled) if end == AnswerEnd::Finished => {
-                Ok(Paid { charged_micro: settled.charged_micro, balance_micro: settled.balance_micro })
-            }
+            Ok(settled) if end == AnswerEnd::Finished => Ok(Paid {
+                charged_micro: settled.charged_micro,
+                balance_micro: settled.balance_micro,
+                by_plan: generation.by_plan,
+            }),
             Ok(_) => Err(GatewayError::ProviderFailed),
             Err(_) => Err(GatewayError::SettlementTimedOut),
         }

@@ -44,6 +44,8 @@ pub struct Generation {
     pub worst_micro: MicroUsd,
     /// After the hold; `None` for operator principals.
     pub balance_micro: Option<MicroUsd>,
+    /// A plan pays, not the balance.
+    pub by_plan: bool,
     pub limits: KeyHeadroom,
     /// When it is given up, answer or not.
     pub deadline: Instant,

@@ -5,6 +5,7 @@ use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{Payer, TokenUsage};
+use codexapi_aggregates::wallet::entitlements::Scope;
 use codexapi_aggregates::wallet::{
     HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
 };
@@ -42,6 +43,7 @@ impl Gateway {
         };
         generation.worst_micro = placed.worst_micro;
         generation.balance_micro = Some(placed.balance_micro);
+        generation.by_plan = placed.by_plan;
         if hold.limits != HoldLimits::default() {
             generation.limits = self.headroom(account_id, &hold).await?;
         }
@@ -102,15 +104,18 @@ impl Gateway {
 struct Placed {
     worst_micro: MicroUsd,
     balance_micro: MicroUsd,
+    by_plan: bool,
 }
 
 fn placed_in(events: &[WalletEvent]) -> Placed {
     events
         .iter()
         .find_map(|event| match event {
-            WalletEvent::HoldPlaced { worst_micro, balance_micro, .. } => {
-                Some(Placed { worst_micro: *worst_micro, balance_micro: *balance_micro })
-            }
+            WalletEvent::HoldPlaced { worst_micro, balance_micro, plan, .. } => Some(Placed {
+                worst_micro: *worst_micro,
+                balance_micro: *balance_micro,
+                by_plan: plan.is_some(),
+            }),
             _ => None,
         })
         .expect("placing a hold always emits it")
@@ -143,6 +148,15 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         WalletRefusal::MonthlyBudget { limit_micro, spent_micro, resets_at } => {
             budget_spent("monthly", *limit_micro, *spent_micro, *resets_at)
         }
+        WalletRefusal::FairUseReached { plan_id, resets_at } => {
+            GatewayError::FairUseReached { plan: plan_id.clone(), resets_at: clock::rfc3339(*resets_at) }
+        }
+        WalletRefusal::OutsidePlanSwitchedOff { plan_id, scope } => {
+            GatewayError::OutsidePlanSwitchedOff { plan: plan_id.clone(), covers: covered_by(scope) }
+        }
+        WalletRefusal::OutsidePlanWithoutCredit { plan_id, scope } => {
+            GatewayError::OutsidePlanWithoutCredit { plan: plan_id.clone(), covers: covered_by(scope) }
+        }
         WalletRefusal::MustWait { .. }
         | WalletRefusal::HoldExists { .. }
         | WalletRefusal::UnknownHold { .. }
@@ -155,11 +169,22 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         | WalletRefusal::AdjustmentExists { .. }
         | WalletRefusal::MoreThanTakenBack { .. }
         | WalletRefusal::ExpiresInThePast
-        | WalletRefusal::TooManyGrants { .. } => {
+        | WalletRefusal::TooManyGrants { .. }
+        | WalletRefusal::EntitlementExists { .. }
+        | WalletRefusal::BlocksOutOfRange { .. }
+        | WalletRefusal::TooManyPlans { .. }
+        | WalletRefusal::TooManyEntitlements { .. }
+        | WalletRefusal::EndOutOfRange { .. } => {
             tracing::error!(%refusal, "a hold was refused for a reason that holds do not have");
             GatewayError::Internal
         }
     }
+}
+
+/// What a plan covers, for people.
+fn covered_by(scope: &Scope) -> String {
+    let families: Vec<&str> = scope.families.iter().map(|family| family.label()).collect();
+    format!("{} with {}", families.join(" and "), scope.models.join(" and "))
 }
 
 fn budget_spent(

@@ -9,6 +9,7 @@
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
+use codexapi_aggregates::ids::PlanId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::usage::{ClientFamily, Protocol};
 use codexapi_protocols::client::is_codex;
@@ -90,6 +91,21 @@ pub enum GatewayError {
         "A payment was taken back after its credit had been spent: ${debt} is owed. The next top-up pays that first."
     )]
     InDebt { debt: MicroUsd },
+    #[error(
+        "Your plan {plan} covers {covers} only, and you have switched your wallet off for everything else. Switch \
+         walletOutsideScope on (POST /api/v1/plan-settings) to let it pay."
+    )]
+    OutsidePlanSwitchedOff { plan: PlanId, covers: String },
+    #[error(
+        "Your plan {plan} covers {covers} only, and your wallet holds no paid credit for anything else. Top up to go \
+         on (walletOutsideScope in /api/v1/plan-settings says whether the wallet pays)."
+    )]
+    OutsidePlanWithoutCredit { plan: PlanId, covers: String },
+    #[error(
+        "The fair use of your plan {plan} is reached; it begins anew at {resets_at}. Switch walletPastFairUse on \
+         (POST /api/v1/plan-settings) to go on at your wallet's expense."
+    )]
+    FairUseReached { plan: PlanId, resets_at: String },
     #[error("{running} requests are still running on this balance; try again in {DEFAULT_RETRY_SECS}s")]
     StillWaiting { running: usize },
     /// The settlement queue is nearly full, or the service is stopping.
@@ -124,10 +140,13 @@ impl GatewayError {
             Self::ModelNotAllowed { .. }
             | Self::AccountSuspended
             | Self::KeyExpired
+            | Self::OutsidePlanSwitchedOff { .. }
+            | Self::OutsidePlanWithoutCredit { .. }
             | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
-            Self::InsufficientCredit { .. } | Self::InDebt { .. } | Self::BudgetSpent { .. } => {
-                StatusCode::PAYMENT_REQUIRED
-            }
+            Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
+            | Self::BudgetSpent { .. }
+            | Self::FairUseReached { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -175,6 +194,9 @@ impl GatewayError {
             | Self::BudgetSpent { .. }
             | Self::InsufficientCredit { .. }
             | Self::InDebt { .. }
+            | Self::OutsidePlanSwitchedOff { .. }
+            | Self::OutsidePlanWithoutCredit { .. }
+            | Self::FairUseReached { .. }
             | Self::ProviderRefusedUs
             | Self::ProviderFailed
             | Self::ProviderRefusedRequest { .. }
@@ -193,10 +215,13 @@ impl GatewayError {
             Self::ModelNotAllowed { .. }
             | Self::AccountSuspended
             | Self::KeyExpired
+            | Self::OutsidePlanSwitchedOff { .. }
+            | Self::OutsidePlanWithoutCredit { .. }
             | Self::KeyNotFromHere => ErrorKind::Permission,
-            Self::InsufficientCredit { .. } | Self::InDebt { .. } | Self::BudgetSpent { .. } => {
-                ErrorKind::InsufficientCredit
-            }
+            Self::InsufficientCredit { .. }
+            | Self::InDebt { .. }
+            | Self::BudgetSpent { .. }
+            | Self::FairUseReached { .. } => ErrorKind::InsufficientCredit,
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
@@ -230,6 +255,8 @@ impl GatewayError {
             Self::BudgetSpent { .. } => "budget_spent",
             Self::InsufficientCredit { .. } => "insufficient_credit",
             Self::InDebt { .. } => "debt_owed",
+            Self::OutsidePlanSwitchedOff { .. } | Self::OutsidePlanWithoutCredit { .. } => "outside_plan",
+            Self::FairUseReached { .. } => "fair_use_reached",
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }

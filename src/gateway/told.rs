@@ -27,6 +27,8 @@ const INCLUDE_COST: HeaderName = HeaderName::from_static("x-codexapi-include-cos
 pub(super) struct Paid {
     pub charged_micro: MicroUsd,
     pub balance_micro: MicroUsd,
+    /// A plan paid, and nothing was charged.
+    pub by_plan: bool,
 }
 
 /// What is left of a key's limits in the running minute.
@@ -69,7 +71,7 @@ pub(super) fn at_the_beginning(generation: &Generation, headers: &mut HeaderMap)
     if let Some(balance) = generation.balance_micro
         && is_codex(generation.caller.family)
     {
-        codex_credits(balance, headers);
+        codex_credits(balance, generation.by_plan, headers);
     }
 }
 
@@ -79,7 +81,7 @@ pub(super) fn at_the_end(paid: &Paid, family: ClientFamily, headers: &mut Header
         headers.extend(name.map(|name| (name, value)));
     }
     if is_codex(family) {
-        codex_credits(paid.balance_micro, headers);
+        codex_credits(paid.balance_micro, paid.by_plan, headers);
     }
 }
 
@@ -108,11 +110,11 @@ pub(super) fn note(generation: &Generation, paid: &Paid) -> String {
     .to_string()
 }
 
-/// Codex shows the balance from these.
-fn codex_credits(balance: MicroUsd, headers: &mut HeaderMap) {
-    let has_credits = if balance > MicroUsd::ZERO { "true" } else { "false" };
-    headers.insert("x-codex-credits-has-credits", HeaderValue::from_static(has_credits));
-    headers.insert("x-codex-credits-unlimited", HeaderValue::from_static("false"));
+/// Codex shows the balance from these, and that a plan pays.
+fn codex_credits(balance: MicroUsd, by_plan: bool, headers: &mut HeaderMap) {
+    let said = |is_so: bool| HeaderValue::from_static(if is_so { "true" } else { "false" });
+    headers.insert("x-codex-credits-has-credits", said(by_plan || balance > MicroUsd::ZERO));
+    headers.insert("x-codex-credits-unlimited", said(by_plan));
     headers.insert("x-codex-credits-balance", text(&cents(balance)));
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use codexapi_aggregates::account::events::AccountEvent;
+use codexapi_aggregates::catalog::CatalogEvent;
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::log::LogEvent;
@@ -13,6 +14,7 @@ use codexapi_aggregates::service::ServiceEvent;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{Attempt, GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
+use codexapi_aggregates::wallet::entitlements::WalletFallback;
 
 use super::cash::{of_bonus, of_cash, of_gumroad, of_referral};
 
@@ -29,12 +31,17 @@ pub(super) fn time(moment: Timestamp) -> anyhow::Result<String> {
     Ok(time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
 }
 
+fn moment(at: Timestamp) -> String {
+    time(at).unwrap_or_else(|_| format!("{} µs", at.0))
+}
+
 fn summary(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => of_account(event),
         AnyEvent::Bonus(event) => of_bonus(event),
         AnyEvent::Cash(event) => of_cash(event),
         AnyEvent::Gumroad(event) => of_gumroad(event),
+        AnyEvent::Catalog(event) => of_catalog(event),
         AnyEvent::Log(LogEvent::Sealed { up_to_position, event_count, running_hash, .. }) => {
             format!("{event_count} events up to position {up_to_position}: {running_hash}")
         }
@@ -48,6 +55,16 @@ fn summary(event: &AnyEvent) -> String {
             let (what, balance, held) = (of_wallet(event), event.balance(), event.held());
             format!("{what}; balance ${balance}, held ${held}")
         }
+    }
+}
+
+fn of_catalog(event: &CatalogEvent) -> String {
+    match event {
+        CatalogEvent::PlanPublished { plan, .. } => {
+            format!("plan {} at ${}, {:?}, {:?}", plan.id, plan.price_micro, plan.visibility, plan.sold)
+        }
+        CatalogEvent::PlanWithdrawn { plan_id, .. } => format!("plan {plan_id} withdrawn"),
+        CatalogEvent::FairUseSet { plan_id, .. } => format!("fair use of plan {plan_id}"),
     }
 }
 
@@ -103,6 +120,23 @@ fn of_wallet(event: &WalletEvent) -> String {
         WalletEvent::PaymentReinstated { payment_id, amount_micro, debt_paid_micro, debt_micro, .. } => {
             let paid = noted(", of it paid as debt", *debt_paid_micro);
             format!("+${amount_micro} given back for payment {payment_id}{paid}; debt ${debt_micro}")
+        }
+        WalletEvent::EntitlementGranted { entitlement_id, source, terms, starts_at, ends_at, .. } => {
+            let (plan, from, to) = (&terms.plan_id, moment(*starts_at), moment(*ends_at));
+            format!("plan {plan} from {from} to {to}, {source:?} grant {entitlement_id}")
+        }
+        WalletEvent::EntitlementEnded { entitlement_id, plan_id, reason, ends_at, .. } => {
+            let to = moment(*ends_at);
+            format!("plan {plan_id} ends {to}: grant {entitlement_id} ended, {reason:?}")
+        }
+        WalletEvent::EntitlementReinstated { entitlement_id, plan_id, ends_at, .. } => {
+            format!("plan {plan_id} ends {}: grant {entitlement_id} reinstated", moment(*ends_at))
+        }
+        WalletEvent::EntitlementExpired { plan_id, .. } => format!("plan {plan_id} is over"),
+        WalletEvent::WalletFallbackSet {
+            fallback: WalletFallback { outside_scope, past_fair_use }, ..
+        } => {
+            format!("the wallet pays outside a plan: {outside_scope}, past its fair use: {past_fair_use}")
         }
     }
 }

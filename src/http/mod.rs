@@ -21,6 +21,7 @@ pub mod movement;
 pub mod openai;
 pub mod openapi;
 pub mod per_call;
+pub mod plans;
 pub mod pricing;
 pub mod query;
 pub mod setup;
@@ -68,11 +69,16 @@ pub fn routes() -> Vec<Route> {
 
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
-        billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
-        model_provider, model_usage, models, payments, provider_health, rate_changes, rate_windows,
-        referrals, serving_usage, token_rates, topup_codes, users, wallets,
+        billing, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
+        model_health, model_provider, model_usage, models, payments, provider_health, rate_changes,
+        rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
     };
     vec![
+        operators!(GET, "/billing", get(billing::read)),
+        operators!(POST, "/billing/fup-settings", post(billing::set_fair_use)),
+        operators!(POST, "/billing/plans", post(billing::set)),
+        operators!(GET, "/billing/unlimited-promo", get(unlimited::read_promo)),
+        operators!(POST, "/billing/unlimited-promo", post(unlimited::set_promo)),
         operators!(GET, "/manage-models", get(manage_models::read_policy)),
         operators!(POST, "/manage-models", post(manage_models::set)),
         operators!(POST, "/manage-models/apply-local", post(manage_models::apply_local)),
@@ -113,6 +119,7 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(GET, "/users/{user_id}/topup-codes", get(topup_codes::list)),
         operators!(POST, "/users/{user_id}/topup-codes", post(topup_codes::issue)),
         operators!(POST, "/users/{user_id}/topup-email-link", post(topup_codes::make_link)),
+        operators!(POST, "/users/{user_id}/unlimited", post(unlimited::grant)),
     ]
 }
 
@@ -164,12 +171,18 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/generations/{generation_id}", Customer, || {
             get(billing::generations::read)
         }),
+        route(Method::GET, "/api/v1/plans", Public, || get(plans::list)),
+        route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
+        route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::POST, "/api/v1/cash-wallet/stripe/checkout", Customer, || {
             post(billing::checkout::load_cash)
         }),
         route(Method::POST, "/api/v1/cash-wallet/stripe/confirm", Customer, || {
             post(billing::checkout::confirm_cash)
+        }),
+        route(Method::POST, "/api/v1/wallet/stripe/checkout", Customer, || {
+            post(crate::http::billing::wallet_checkout::buy)
         }),
         route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),

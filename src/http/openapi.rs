@@ -9,14 +9,15 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi};
 
 use super::admin::{
-    billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models, model_health,
-    model_provider, model_usage, models as all_models, payments as all_payments, provider_health,
-    rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes, users, wallets,
+    billing as selling, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
+    model_health, model_provider, model_usage, models as all_models, payments as all_payments,
+    provider_health, rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes,
+    unlimited, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
-    account, api_docs, billing, count_tokens, generations, gumroad, key, models, setup, stripe_webhook,
-    system, toolbox,
+    account, api_docs, billing, count_tokens, generations, gumroad, key, models, plans, setup,
+    stripe_webhook, system, toolbox,
 };
 
 #[derive(OpenApi)]
@@ -60,9 +61,18 @@ use super::{
         billing::generations::read,
         billing::wallet_status::read,
         billing::statement::export,
+        plans::list,
+        billing::plan_settings::read,
+        billing::plan_settings::set,
+        selling::read,
+        selling::set,
+        selling::set_fair_use,
+        unlimited::read_promo,
+        unlimited::set_promo,
         billing::token_usage::read,
         billing::checkout::load_cash,
         billing::checkout::confirm_cash,
+        billing::wallet_checkout::buy,
         billing::stripe::confirm,
         billing::stripe::top_up,
         billing::payments::list,
@@ -115,7 +125,8 @@ use super::{
         wallets::list,
         wallets::adjust,
         wallets::set_balance,
-        wallets::transactions
+        wallets::transactions,
+        unlimited::grant
     ),
     tags(
         (name = "generations", description = "Generations, in each dialect. Fields pass through as sent."),
@@ -129,6 +140,7 @@ use super::{
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
         (name = "operator money", description = "What customers paid, and what came of it."),
+        (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

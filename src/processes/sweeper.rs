@@ -1,4 +1,4 @@
-//! Expires what time has ended: holds of dead nodes, holds past their hard age, credit that ran out.
+//! Expires what time has ended: holds of dead nodes, holds past their hard age, credit and plans that ran out.
 //!
 //! A wallet in use expires what is due in its own appends. The sweeper is for idle wallets and for
 //! leases, which are its affair alone. Running on several nodes at once it does nothing twice: the
@@ -12,7 +12,7 @@ use anyhow::Context;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, NodeIncarnation};
 use codexapi_aggregates::wallet::{Wallet, WalletAction, WalletCommand, WalletTerms};
-use codexapi_projections::{expiring_grants, open_holds};
+use codexapi_projections::{entitlements, expiring_grants, open_holds};
 use sqlx::PgPool;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::event_log::EventLog;
 use crate::gateway::admission::Admission;
 
-/// Holds, and grants, looked at in one go; there are as many goes as it takes.
+/// Holds, grants and plans, each, looked at in one go; there are as many goes as it takes.
 const READ_AT_ONCE: u32 = codexapi_projections::MAX_PAGE;
 
 /// Goes of one sweep; the rest is left to the next.
@@ -145,7 +145,8 @@ impl Sweeper {
         let too_old = now - chrono::Duration::seconds(self.settings.terms.hold_max_age_secs);
         let holds = open_holds::lapsed(&self.pool, too_old, dead_nodes, READ_AT_ONCE).await?;
         let grants = expiring_grants::accounts_due(&self.pool, now, READ_AT_ONCE).await?;
-        Ok(holds.into_iter().map(|hold| hold.account_id).chain(grants).collect())
+        let plans = entitlements::accounts_due(&self.pool, now, READ_AT_ONCE).await?;
+        Ok(holds.into_iter().map(|hold| hold.account_id).chain(grants).chain(plans).collect())
     }
 }
 

@@ -190,6 +190,7 @@ fn type_of(event: &AnyEvent) -> String {
         AnyEvent::Bonus(event) => event.event_type(),
         AnyEvent::Cash(event) => event.event_type(),
         AnyEvent::Gumroad(event) => event.event_type(),
+        AnyEvent::Catalog(event) => event.event_type(),
         AnyEvent::Log(event) => event.event_type(),
         AnyEvent::Payment(event) => event.event_type(),
         AnyEvent::Pricing(event) => event.event_type(),

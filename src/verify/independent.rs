@@ -20,6 +20,7 @@ pub(super) async fn compare(
         AnyAggregate::Bonus(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Cash(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Gumroad(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Catalog(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Log(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Payment(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Pricing(state) => compare_with(reader, aggregate_id, state, events).await,

@@ -15,6 +15,7 @@ mod holds;
 mod independent;
 mod money;
 mod payments;
+mod plans;
 mod print;
 mod projections;
 mod rating;

@@ -39,6 +39,7 @@ impl PaymentAudit {
                 self.granted = match purpose {
                     Purpose::TokenCredit { credit_micro } => *credit_micro,
                     Purpose::CashTopUp => *price_micro,
+                    Purpose::Entitlement { .. } => MicroUsd::ZERO,
                 };
                 return Ok(());
             }

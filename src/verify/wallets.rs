@@ -8,6 +8,7 @@ use codexapi_aggregates::wallet::{GrantPart, Wallet, WalletEvent};
 
 use super::Difference;
 use super::difference::EventName;
+use super::plans::PlanAudit;
 
 /// An open hold, as its event told.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,7 @@ pub(super) struct WalletAudit {
     open: BTreeMap<GenerationId, OpenHold>,
     /// Expired and neither charged nor released since.
     expired_holds: BTreeSet<GenerationId>,
+    plans: PlanAudit,
 }
 
 impl WalletAudit {
@@ -44,7 +46,8 @@ impl WalletAudit {
         position: i64,
         name: impl Fn() -> EventName,
     ) -> Result<(), Difference> {
-        self.movement(event, position).map_err(|what| Difference::Rule { event: name(), what })?;
+        let follows = self.movement(event, position).and_then(|()| self.plans.check(event));
+        follows.map_err(|what| Difference::Rule { event: name(), what })?;
         let amount = |what: &str, expected, found| Difference::Amount {
             event: name(),
             what: what.into(),
@@ -172,6 +175,11 @@ impl WalletAudit {
                     return Err(format!("payment {payment_id} gets back more than was taken for it"));
                 }
             }
+            WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         Ok(())
     }

@@ -105,6 +105,16 @@ class Service:
         self.put_in_force(f"/api-keys/{issued['key']}/limits", limits)
         return Customer(customer.name, customer.id, issued["token"])
 
+    def grant_plan(self, customer, plan):
+        """A day of a plan."""
+        body = {"hours": 24, "planId": plan, "idempotencyKey": f"clients: {plan}"}
+        self.operate(f"/users/{customer.id}/unlimited", body)
+
+    def publish_plan(self, text):
+        file = self.folder / "plan.toml"
+        file.write_text(text)
+        self.command("admin", "plans", "publish", file)
+
     def suspend(self, customer):
         self.put_in_force(f"/users/{customer.id}/active", {"active": False, "reason": "investigation"})
         return customer

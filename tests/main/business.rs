@@ -81,6 +81,7 @@ impl Business {
             max_output_tokens: 500,
             quote: quote(),
             limits: HoldLimits::default(),
+            fair_use: std::sync::Arc::default(),
             attempt: attempt(),
             node: self.node,
         })))

@@ -6,6 +6,7 @@
 //! this stream by itself: `credit.rs` decides it together with the wallet.
 
 mod cash;
+mod code;
 mod credit;
 mod events;
 mod refusal;
@@ -21,6 +22,7 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use cash::{PaymentAndCash, confirm_cash, reverse_cash};
+pub use code::{CodeRefusal, give_up, start_with_code};
 pub use credit::{Credited, CreditingRefusal, PaymentAndWallet, confirm, reverse};
 pub use events::{Channel, Currency, DisputeStatus, FailureReason, PaymentEvent, Purpose, RefundStatus};
 pub use refusal::PaymentRefusal;
@@ -330,9 +332,11 @@ impl Payment {
 impl Started {
     /// What is granted for the whole price.
     pub fn granted(&self) -> MicroUsd {
-        match self.purpose {
-            Purpose::TokenCredit { credit_micro } => credit_micro,
+        match &self.purpose {
+            Purpose::TokenCredit { credit_micro } => *credit_micro,
             Purpose::CashTopUp => self.price_micro,
+            // Time is no amount: it ends with the whole payment, and a part of it is the operator's to judge.
+            Purpose::Entitlement { .. } => MicroUsd::ZERO,
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::money::{MicroUsd, PicoUsd};
 use crate::pricing::rating::Line;
 use crate::pricing::tariff::Mode;
 use crate::time::Timestamp;
+use crate::wallet::entitlements::PlanUse;
 use crate::wallet::events::{GrantPart, ReleaseReason, ReversalReason};
 
 /// The client program, recognised from its headers; it can be spoofed and grants nothing.
@@ -45,6 +46,18 @@ impl ClientFamily {
             Self::OpenaiSdk => "openai_sdk",
             Self::AnthropicSdk => "anthropic_sdk",
             Self::Other => "other",
+        }
+    }
+
+    /// What people call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::CodexCli => "the official Codex CLI",
+            Self::ClaudeCode => "Claude Code",
+            Self::Codexclaude => "codexclaude",
+            Self::OpenaiSdk => "OpenAI's SDKs",
+            Self::AnthropicSdk => "Anthropic's SDKs",
+            Self::Other => "other clients",
         }
     }
 }
@@ -275,6 +288,9 @@ pub struct GenerationSettled {
     /// From which grants the charge was taken, so that a reversal can give it back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub from: Vec<GrantPart>,
+    /// What it used of the plan that paid, so that a reversal can give it back; absent where the wallet did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<PlanUse>>,
     /// What all attempts together cost the operator.
     pub provider_cost_micro: MicroUsd,
     pub attempts: Vec<AttemptResult>,

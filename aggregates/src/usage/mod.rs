@@ -29,6 +29,7 @@ pub use settle::{InputPrefix, RatedGeneration, SettleGeneration, WalletShare};
 use crate::ids::{GenerationId, KeyId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
+use crate::wallet::entitlements::PlanUse;
 use crate::wallet::events::{GrantPart, ReleaseReason, ReversalReason};
 
 /// Settled generations kept; settling, releasing or reversing an older one is refused.
@@ -71,6 +72,8 @@ pub struct Settled {
     pub usage_source: UsageSource,
     pub charged_micro: MicroUsd,
     pub from: Vec<GrantPart>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<PlanUse>>,
     pub reversed: bool,
     pub key_id: KeyId,
     pub settled_at: Timestamp,
@@ -229,6 +232,7 @@ impl TokenUsage {
             usage_source: event.usage_source,
             charged_micro: event.charged_micro,
             from: event.from,
+            plan: event.plan,
             reversed: false,
             key_id: event.key_id,
             settled_at: event.at,

@@ -12,6 +12,7 @@ use crate::money::MicroUsd;
 use crate::pricing::rating::{Rated, rate};
 use crate::pricing::tariff::Quote;
 use crate::time::Timestamp;
+use crate::wallet::entitlements::PlanUse;
 use crate::wallet::events::GrantPart;
 
 /// The input items of one request, as cumulative keyed digests.
@@ -92,6 +93,8 @@ pub struct WalletShare {
     pub shortfall_micro: MicroUsd,
     pub insured_micro: MicroUsd,
     pub from: Vec<GrantPart>,
+    /// What it used of the plan that pays.
+    pub plan: Option<Box<PlanUse>>,
     /// Absent for operator principals.
     pub balance_micro: Option<MicroUsd>,
 }
@@ -177,6 +180,7 @@ impl TokenUsage {
             shortfall_micro: share.shortfall_micro,
             insured_micro: share.insured_micro,
             from: share.from,
+            plan: share.plan,
             provider_cost_micro: attempts.iter().map(|attempt| attempt.provider_cost_micro).sum(),
             attempts,
             timings: command.timings,

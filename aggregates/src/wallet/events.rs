@@ -4,7 +4,10 @@ use cqrs_es::DomainEvent;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId};
+use super::entitlements::{
+    EntitlementEnd, EntitlementSource, EntitlementTerms, PlanCover, PlanUse, WalletFallback,
+};
+use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PlanId, PurchaseId};
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
 use crate::time::Timestamp;
@@ -155,6 +158,9 @@ pub enum WalletEvent {
         /// The first attempt at a provider, on record before it is dispatched.
         attempt: Attempt,
         node: NodeIncarnation,
+        /// The plan that pays; `amount_micro` is 0 then, and `worst_micro` presses on no balance.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<PlanCover>>,
         balance_micro: MicroUsd,
         /// Σ of open holds, this one included.
         held_micro: MicroUsd,
@@ -197,6 +203,9 @@ pub enum WalletEvent {
         /// What the customer was spared because the provider failed mid-stream. Not part of the cost.
         insured_micro: MicroUsd,
         from: Vec<GrantPart>,
+        /// What it used of the plan that pays.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<PlanUse>>,
         /// The hold had expired before its usage became known.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         late: bool,
@@ -215,6 +224,58 @@ pub enum WalletEvent {
         /// What of it, paid with bought credit, paid debt instead of going back: amount = parts + this.
         #[serde(default, skip_serializing_if = "is_zero")]
         debt_paid_micro: MicroUsd,
+        /// What is given back of a plan.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        plan: Option<Box<PlanUse>>,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// Time of a plan, from `starts_at` on: now, or when what the wallet has of it ends.
+    EntitlementGranted {
+        entitlement_id: GrantId,
+        source: EntitlementSource,
+        terms: Box<EntitlementTerms>,
+        starts_at: Timestamp,
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// What of a grant lay ahead is taken back, and what follows it moves up.
+    EntitlementEnded {
+        entitlement_id: GrantId,
+        plan_id: PlanId,
+        reason: EntitlementEnd,
+        /// Microseconds.
+        taken_us: i64,
+        /// When the plan ends now.
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// What ending a grant took is given back, after what the wallet has of the plan.
+    EntitlementReinstated {
+        entitlement_id: GrantId,
+        plan_id: PlanId,
+        starts_at: Timestamp,
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// The time of a plan is over.
+    EntitlementExpired {
+        plan_id: PlanId,
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// When the wallet pays for a customer who has a plan.
+    WalletFallbackSet {
+        fallback: WalletFallback,
         balance_micro: MicroUsd,
         held_micro: MicroUsd,
         at: Timestamp,
@@ -286,7 +347,12 @@ impl WalletEvent {
             | Self::PurchaseMade { balance_micro, .. }
             | Self::CreditAdjusted { balance_micro, .. }
             | Self::PaymentReversed { balance_micro, .. }
-            | Self::PaymentReinstated { balance_micro, .. } => *balance_micro,
+            | Self::PaymentReinstated { balance_micro, .. }
+            | Self::EntitlementGranted { balance_micro, .. }
+            | Self::EntitlementEnded { balance_micro, .. }
+            | Self::EntitlementReinstated { balance_micro, .. }
+            | Self::EntitlementExpired { balance_micro, .. }
+            | Self::WalletFallbackSet { balance_micro, .. } => *balance_micro,
         }
     }
 
@@ -304,7 +370,12 @@ impl WalletEvent {
             | Self::PurchaseMade { held_micro, .. }
             | Self::CreditAdjusted { held_micro, .. }
             | Self::PaymentReversed { held_micro, .. }
-            | Self::PaymentReinstated { held_micro, .. } => *held_micro,
+            | Self::PaymentReinstated { held_micro, .. }
+            | Self::EntitlementGranted { held_micro, .. }
+            | Self::EntitlementEnded { held_micro, .. }
+            | Self::EntitlementReinstated { held_micro, .. }
+            | Self::EntitlementExpired { held_micro, .. }
+            | Self::WalletFallbackSet { held_micro, .. } => *held_micro,
         }
     }
 
@@ -322,7 +393,12 @@ impl WalletEvent {
             | Self::HoldExpired { .. }
             | Self::UsageCharged { .. }
             | Self::PurchaseMade { .. }
-            | Self::CreditAdjusted { .. } => MicroUsd::ZERO,
+            | Self::CreditAdjusted { .. }
+            | Self::EntitlementGranted { .. }
+            | Self::EntitlementEnded { .. }
+            | Self::EntitlementReinstated { .. }
+            | Self::EntitlementExpired { .. }
+            | Self::WalletFallbackSet { .. } => MicroUsd::ZERO,
         }
     }
 
@@ -340,7 +416,12 @@ impl WalletEvent {
             | Self::PurchaseMade { at, .. }
             | Self::CreditAdjusted { at, .. }
             | Self::PaymentReversed { at, .. }
-            | Self::PaymentReinstated { at, .. } => *at,
+            | Self::PaymentReinstated { at, .. }
+            | Self::EntitlementGranted { at, .. }
+            | Self::EntitlementEnded { at, .. }
+            | Self::EntitlementReinstated { at, .. }
+            | Self::EntitlementExpired { at, .. }
+            | Self::WalletFallbackSet { at, .. } => *at,
         }
     }
 }
@@ -360,6 +441,11 @@ impl DomainEvent for WalletEvent {
             Self::CreditAdjusted { .. } => "wallet.credit_adjusted",
             Self::PaymentReversed { .. } => "wallet.payment_reversed",
             Self::PaymentReinstated { .. } => "wallet.payment_reinstated",
+            Self::EntitlementGranted { .. } => "wallet.entitlement_granted",
+            Self::EntitlementEnded { .. } => "wallet.entitlement_ended",
+            Self::EntitlementReinstated { .. } => "wallet.entitlement_reinstated",
+            Self::EntitlementExpired { .. } => "wallet.entitlement_expired",
+            Self::WalletFallbackSet { .. } => "wallet.wallet_fallback_set",
         }
         .into()
     }

@@ -10,8 +10,8 @@ use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
 impl Wallet {
-    /// The moment from which some command would have something to expire: the earliest grant expiry
-    /// or hard-age expiry. A sweeper needs no more than this.
+    /// The moment from which some command would have something to expire: the earliest expiry of a grant
+    /// or of a plan, or hard age of a hold. A sweeper needs no more than this.
     pub fn next_due(&self, hold_max_age_secs: i64) -> Option<Timestamp> {
         let grants = self
             .grants
@@ -19,7 +19,7 @@ impl Wallet {
             .filter(|grant| !grant.expired && grant.remaining_micro.is_positive())
             .filter_map(|grant| grant.expires_at);
         let holds = self.holds.values().map(|hold| hold.placed_at.plus_secs(hold_max_age_secs));
-        grants.chain(holds).min()
+        grants.chain(holds).chain(self.entitlements.next_end()).min()
     }
 
     /// Whether some expired grant still keeps credit for older holds.
@@ -66,7 +66,7 @@ impl Wallet {
         let mut kept_so_far = MicroUsd::ZERO;
         let expiring = self.grants.iter().filter(|grant| grant.remaining_micro.is_positive());
         expiring.filter(move |grant| is_expiring(grant)).map(move |grant| {
-            let is_served = |hold: &&Hold| grant.expires_at.is_some_and(|expiry| hold.placed_at < expiry);
+            let is_served = |hold: &&Hold| grant.expires_at.is_some_and(|expiry| hold.pays_before(expiry));
             let need: MicroUsd = self.holds.values().filter(is_served).map(size).sum();
             let kept = grant.remaining_micro.min(need - kept_so_far);
             kept_so_far += kept;
@@ -85,6 +85,7 @@ impl Decision<'_> {
             self.expire_grant(grant_id);
         }
         self.expire_what_nothing_holds();
+        self.expire_entitlements();
     }
 
     /// Expired credit that was kept for holds of which none is open any more.
@@ -93,7 +94,7 @@ impl Decision<'_> {
             return;
         }
         let is_awaited =
-            |expires_at: Timestamp| self.wallet.holds.values().any(|hold| hold.placed_at < expires_at);
+            |expires_at: Timestamp| self.wallet.holds.values().any(|hold| hold.pays_before(expires_at));
         let unheld: Vec<GrantId> = self
             .wallet
             .grants

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::entitlements::PlanUse;
 use super::events::{ChargedBy, GrantPart, GrantSource, ReversalReason, WalletEvent};
 use super::{Decision, Wallet, WalletRefusal};
 use crate::ids::{GenerationId, GrantId};
@@ -164,6 +165,7 @@ impl Decision<'_> {
         reason: ReversalReason,
         parts: Vec<GrantPart>,
         charged: Option<ChargedBy>,
+        plan: Option<Box<PlanUse>>,
     ) -> Result<(), WalletRefusal> {
         if let Some(unknown) = parts.iter().find(|part| self.wallet.grant(part.grant_id).is_none()) {
             return Err(WalletRefusal::UnknownGrant { grant_id: unknown.grant_id });
@@ -179,6 +181,7 @@ impl Decision<'_> {
             to,
             charged,
             debt_paid_micro: amount_micro - returned_micro,
+            plan,
             balance_micro: self.wallet.balance() + returned_micro,
             held_micro: self.wallet.held_micro,
             at: self.now,

@@ -1,7 +1,11 @@
 //! Placing a hold: no byte of a request leaves before it is durable, whoever the customer is.
 
+use std::sync::Arc;
+
+use super::entitlements::PlanCover;
 use super::events::WalletEvent;
 use super::{Decision, HoldLimits, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
+use crate::catalog::FairUseInForce;
 use crate::ids::{GenerationId, KeyId, NodeIncarnation};
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
@@ -34,6 +38,8 @@ pub struct PlaceHold {
     pub quote: Quote,
     /// What the key may use; none by default.
     pub limits: HoldLimits,
+    /// Of the plans that are or were sold, as it is now.
+    pub fair_use: Arc<FairUseInForce>,
     /// The first attempt, on record before it is dispatched.
     pub attempt: Attempt,
     pub node: NodeIncarnation,
@@ -110,9 +116,6 @@ impl Decision<'_> {
         if wallet.holds.contains_key(&generation_id) || wallet.expired_holds.contains_key(&generation_id) {
             return Err(WalletRefusal::HoldExists { generation_id });
         }
-        if wallet.debt_micro.is_positive() {
-            return Err(WalletRefusal::InDebt { debt: wallet.debt_micro });
-        }
         let model = &command.quote.model;
         let leak_limit = wallet.history.leak_limit(&self.terms, self.now);
         let expected = wallet.history.expected_output(model).min(command.max_output_tokens);
@@ -123,17 +126,23 @@ impl Decision<'_> {
             needed_output = needed_output.max(largest);
         }
         let requested = command.input_micro() + command.output_micro(needed_output);
+        if let Some(cover) = wallet.cover(&command, expected, self.now)? {
+            return self.place_covered(command, cover);
+        }
+        if wallet.debt_micro.is_positive() {
+            return Err(WalletRefusal::InDebt { debt: wallet.debt_micro });
+        }
         wallet.refuse_beyond(&command.limits, command.key_id, command.input_tokens, requested, self.now)?;
         let funds = wallet.funds();
         if funds.balance < requested {
             return Err(WalletRefusal::InsufficientCredit { available: funds.balance, requested });
         }
         let worst_micro = command.worst_micro();
-        let open_holds = wallet.holds.len();
+        let open_holds = wallet.holds_on_balance();
         let covers_estimates = funds.unheld >= requested;
         let covers_worst =
             open_holds == 0 || wallet.worst_micro + worst_micro <= funds.for_worst + leak_limit;
-        if !covers_estimates || !covers_worst || open_holds >= MAX_OPEN_HOLDS {
+        if !covers_estimates || !covers_worst || wallet.holds.len() >= MAX_OPEN_HOLDS {
             return Err(WalletRefusal::MustWait { open_holds });
         }
         let amount_micro = command.input_micro() + command.output_micro(expected);
@@ -147,8 +156,37 @@ impl Decision<'_> {
             quote: Box::new(command.quote),
             attempt: command.attempt,
             node: command.node,
+            plan: None,
             balance_micro: wallet.balance(),
             held_micro: wallet.held_micro + amount_micro,
+            at: self.now,
+        };
+        self.emit_last(event);
+        Ok(())
+    }
+
+    /// A plan pays: the balance has no say, and nothing of it is set aside.
+    fn place_covered(&mut self, command: PlaceHold, cover: PlanCover) -> Result<(), WalletRefusal> {
+        let wallet = self.wallet.as_ref();
+        let (key_id, input_tokens) = (command.key_id, command.input_tokens);
+        wallet.refuse_beyond(&command.limits, key_id, input_tokens, MicroUsd::ZERO, self.now)?;
+        let open_holds = wallet.holds.len();
+        if open_holds >= MAX_OPEN_HOLDS {
+            return Err(WalletRefusal::MustWait { open_holds });
+        }
+        let event = WalletEvent::HoldPlaced {
+            generation_id: command.generation_id,
+            key_id,
+            family: command.family,
+            amount_micro: MicroUsd::ZERO,
+            worst_micro: command.worst_micro(),
+            input_tokens,
+            quote: Box::new(command.quote),
+            attempt: command.attempt,
+            node: command.node,
+            plan: Some(Box::new(cover)),
+            balance_micro: wallet.balance(),
+            held_micro: wallet.held_micro,
             at: self.now,
         };
         self.emit_last(event);
@@ -167,6 +205,11 @@ pub(super) struct Funds {
 }
 
 impl Wallet {
+    /// Open holds that the balance pays for.
+    pub(super) fn holds_on_balance(&self) -> usize {
+        self.holds.len() - self.entitlements.open_holds
+    }
+
     /// Credit that has expired but is kept for older holds is theirs alone: it lightens what they
     /// press on the rest, and a new hold cannot have it.
     pub(super) fn funds(&self) -> Funds {

@@ -3,6 +3,7 @@
 //! The rules are a ladder of refusals ending in events. Folding compares no clocks: what is due at
 //! a command's `now` (expired grants, holds past their hard age) is emitted by that command first.
 
+pub mod entitlements;
 pub mod events;
 mod expiry;
 mod grants;
@@ -38,6 +39,10 @@ use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, Pu
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::usage::Attempt;
+use entitlements::{
+    Block, EntitlementEnd, EntitlementSource, EntitlementTerms, Entitlements, PlanCover, PlanUse,
+    WalletFallback,
+};
 use history::History;
 use key_use::KeyUses;
 use payments::TakenBack;
@@ -114,6 +119,29 @@ pub enum WalletAction {
         parts: Vec<GrantPart>,
         /// Whose charge it was, where that is known.
         charged: Option<ChargedBy>,
+        /// What it used of a plan.
+        plan: Option<Box<PlanUse>>,
+    },
+    /// Time of a plan; after what the wallet already has of it.
+    GrantEntitlement {
+        /// For a payment, the payment's id.
+        entitlement_id: GrantId,
+        source: EntitlementSource,
+        terms: EntitlementTerms,
+    },
+    /// Takes back what of a grant lies ahead; nothing where it is over.
+    EndEntitlement {
+        entitlement_id: GrantId,
+        reason: EntitlementEnd,
+    },
+    /// Gives back what ending a grant took.
+    ReinstateEntitlement {
+        entitlement_id: GrantId,
+    },
+    /// When the wallet pays for a customer who has a plan; what is absent stays.
+    SetWalletFallback {
+        outside_scope: Option<bool>,
+        past_fair_use: Option<bool>,
     },
     /// Buys something from the credit that no hold has set aside.
     Purchase {
@@ -156,6 +184,16 @@ pub struct Hold {
     pub placed_at: Timestamp,
     /// The last one started.
     pub attempt: Attempt,
+    /// The plan that pays; nothing is set aside of the balance then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Box<PlanCover>>,
+}
+
+impl Hold {
+    /// Whether it may spend credit that expires at `expires_at`.
+    fn pays_before(&self, expires_at: Timestamp) -> bool {
+        self.plan.is_none() && self.placed_at < expires_at
+    }
 }
 
 /// A hold that expired and whose usage may still become known.
@@ -185,6 +223,8 @@ pub struct Wallet {
     worst_micro: MicroUsd,
     history: History,
     keys: KeyUses,
+    #[serde(default)]
+    entitlements: Entitlements,
 }
 
 impl Wallet {
@@ -216,6 +256,11 @@ impl Wallet {
         &self.grants
     }
 
+    /// When the wallet pays for a customer who has a plan.
+    pub fn wallet_fallback(&self) -> WalletFallback {
+        self.entitlements.fallback
+    }
+
     // Rules
 
     pub fn decide(&self, command: WalletCommand) -> Result<Vec<WalletEvent>, WalletRefusal> {
@@ -235,8 +280,20 @@ impl Wallet {
                 decision.release_hold(generation_id, reason)?;
             }
             WalletAction::ExpireHolds { dead_nodes } => decision.expire_holds_of(&dead_nodes),
-            WalletAction::ReverseCharge { generation_id, reason, parts, charged } => {
-                decision.reverse_charge(generation_id, reason, parts, charged)?;
+            WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan } => {
+                decision.reverse_charge(generation_id, reason, parts, charged, plan)?;
+            }
+            WalletAction::GrantEntitlement { entitlement_id, source, terms } => {
+                decision.grant_entitlement(entitlement_id, source, terms)?;
+            }
+            WalletAction::EndEntitlement { entitlement_id, reason } => {
+                decision.end_entitlement(entitlement_id, reason);
+            }
+            WalletAction::ReinstateEntitlement { entitlement_id } => {
+                decision.reinstate_entitlement(entitlement_id);
+            }
+            WalletAction::SetWalletFallback { outside_scope, past_fair_use } => {
+                decision.set_wallet_fallback(outside_scope, past_fair_use);
             }
             WalletAction::Purchase { purchase_id, item, amount_micro } => {
                 decision.purchase(purchase_id, item, amount_micro)?;
@@ -293,11 +350,17 @@ impl Wallet {
                 quote,
                 attempt,
                 node,
+                plan,
                 at,
                 ..
             } => {
-                self.held_micro += *amount_micro;
-                self.worst_micro += *worst_micro;
+                match plan {
+                    Some(cover) => self.entitlements.hold(cover),
+                    None => {
+                        self.held_micro += *amount_micro;
+                        self.worst_micro += *worst_micro;
+                    }
+                }
                 let hold = Hold {
                     key_id: *key_id,
                     amount_micro: *amount_micro,
@@ -306,6 +369,7 @@ impl Wallet {
                     node: *node,
                     placed_at: *at,
                     attempt: attempt.clone(),
+                    plan: plan.clone(),
                 };
                 self.holds.insert(*generation_id, hold);
                 self.keys.count_request(*key_id, *input_tokens, *at);
@@ -334,6 +398,7 @@ impl Wallet {
                 shortfall_micro,
                 insured_micro,
                 from,
+                plan,
                 at,
                 ..
             } => {
@@ -342,10 +407,16 @@ impl Wallet {
                     self.keys.count_charge(hold.key_id, *output_tokens, *charged_micro, *at);
                 }
                 self.take_from_grants(from, *at);
+                if let Some(used) = plan {
+                    self.entitlements.count(used);
+                }
                 self.history.remember_charge(model, *output_tokens, *shortfall_micro, *insured_micro, *at);
             }
-            WalletEvent::ChargeReversed { to, charged, amount_micro, .. } => {
+            WalletEvent::ChargeReversed { to, charged, amount_micro, plan, .. } => {
                 self.give_back_to_grants(to);
+                if let Some(used) = plan {
+                    self.entitlements.uncount(used);
+                }
                 if let Some(ChargedBy { key_id, at }) = charged {
                     self.keys.give_back(*key_id, *amount_micro, *at);
                 }
@@ -366,6 +437,25 @@ impl Wallet {
             } => {
                 self.payment_reinstated(*payment_id, *amount_micro, *debt_paid_micro, *grant, *at);
             }
+            WalletEvent::EntitlementGranted {
+                entitlement_id, source, terms, starts_at, ends_at, at, ..
+            } => {
+                let block = Block {
+                    entitlement_id: *entitlement_id,
+                    source: *source,
+                    starts_at: *starts_at,
+                    ends_at: *ends_at,
+                };
+                self.entitlements.grant(terms, block, *at);
+            }
+            WalletEvent::EntitlementEnded { entitlement_id, plan_id, taken_us, at, .. } => {
+                self.entitlements.end(plan_id, *entitlement_id, *taken_us, *at);
+            }
+            WalletEvent::EntitlementReinstated { entitlement_id, plan_id, starts_at, ends_at, .. } => {
+                self.entitlements.reinstate(plan_id, *entitlement_id, *starts_at, *ends_at);
+            }
+            WalletEvent::EntitlementExpired { plan_id, .. } => self.entitlements.expire(plan_id),
+            WalletEvent::WalletFallbackSet { fallback, .. } => self.entitlements.fallback = *fallback,
         }
     }
 
@@ -378,8 +468,13 @@ impl Wallet {
 
     fn close_hold(&mut self, generation_id: GenerationId) -> Option<Hold> {
         let hold = self.holds.remove(&generation_id)?;
-        self.held_micro -= hold.amount_micro;
-        self.worst_micro -= hold.worst_micro;
+        match &hold.plan {
+            Some(cover) => self.entitlements.close(cover),
+            None => {
+                self.held_micro -= hold.amount_micro;
+                self.worst_micro -= hold.worst_micro;
+            }
+        }
         Some(hold)
     }
 }

@@ -1,6 +1,7 @@
 //! Why a wallet does not do what it is asked, each with its numbers.
 
-use crate::ids::{AdjustmentId, GenerationId, GrantId, PurchaseId};
+use super::entitlements::Scope;
+use crate::ids::{AdjustmentId, GenerationId, GrantId, PlanId, PurchaseId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
@@ -50,4 +51,20 @@ pub enum WalletRefusal {
     DailyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
     #[error("this key may spend ${limit_micro} a month (UTC), of which ${spent_micro} is spent or set aside")]
     MonthlyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
+    #[error("the fair use of plan {plan_id} is reached until {resets_at:?}")]
+    FairUseReached { plan_id: PlanId, resets_at: Timestamp },
+    #[error("plan {plan_id} does not cover this, and the wallet is switched off for what it does not cover")]
+    OutsidePlanSwitchedOff { plan_id: PlanId, scope: Box<Scope> },
+    #[error("plan {plan_id} does not cover this, and the wallet holds no paid credit")]
+    OutsidePlanWithoutCredit { plan_id: PlanId, scope: Box<Scope> },
+    #[error("entitlement {entitlement_id} exists already")]
+    EntitlementExists { entitlement_id: GrantId },
+    #[error("a grant brings 1 to {most} blocks of a plan, not {got}")]
+    BlocksOutOfRange { got: u32, most: u32 },
+    #[error("a wallet has at most {most} plans at a time")]
+    TooManyPlans { most: usize },
+    #[error("at most {most} grants of one plan follow one another")]
+    TooManyEntitlements { most: usize },
+    #[error("an entitlement has some length and ends within {most_days} days")]
+    EndOutOfRange { most_days: i64 },
 }

@@ -10,6 +10,8 @@ use crate::money::MicroUsd;
 pub struct SettleHold {
     pub generation_id: GenerationId,
     pub cost_micro: MicroUsd,
+    /// Input that was not billed before.
+    pub new_input_tokens: u64,
     pub output_tokens: u64,
     /// The billed model.
     pub model: String,
@@ -30,7 +32,14 @@ pub enum ProviderFailure {
 impl Decision<'_> {
     /// A charge above the hold is charged in full; what the balance cannot cover is shortfall.
     pub(super) fn settle_hold(&mut self, command: SettleHold) -> Result<(), WalletRefusal> {
-        let SettleHold { generation_id, cost_micro, output_tokens, model, provider_failure } = command;
+        let SettleHold {
+            generation_id,
+            cost_micro,
+            new_input_tokens,
+            output_tokens,
+            model,
+            provider_failure,
+        } = command;
         let wallet = self.wallet.as_ref();
         let open = wallet.holds.get(&generation_id).map(|hold| (hold, false));
         let expired = || wallet.expired_hold(generation_id, self.now).map(|hold| (hold, true));
@@ -42,8 +51,15 @@ impl Decision<'_> {
         };
         let (cost_micro, insured_micro) =
             if insured { (MicroUsd::ZERO, cost_micro) } else { (cost_micro, MicroUsd::ZERO) };
-        let from = wallet.parts_for(cost_micro, hold.placed_at);
+        let from = match &hold.plan {
+            Some(_) => vec![],
+            None => wallet.parts_for(cost_micro, hold.placed_at),
+        };
         let charged_micro: MicroUsd = from.iter().map(|part| part.amount_micro).sum();
+        let covered_by_plan_micro = if hold.plan.is_some() { cost_micro } else { MicroUsd::ZERO };
+        // What the customer is insured against counts for nothing.
+        let (used_input, used_output) = if insured { (0, 0) } else { (new_input_tokens, output_tokens) };
+        let plan = hold.plan.as_ref().map(|cover| Box::new(cover.use_of(used_input, used_output)));
         let still_held = if late { MicroUsd::ZERO } else { hold.amount_micro };
         let event = WalletEvent::UsageCharged {
             generation_id,
@@ -51,10 +67,11 @@ impl Decision<'_> {
             output_tokens,
             cost_micro,
             charged_micro,
-            covered_by_plan_micro: MicroUsd::ZERO,
-            shortfall_micro: cost_micro - charged_micro,
+            covered_by_plan_micro,
+            shortfall_micro: cost_micro - charged_micro - covered_by_plan_micro,
             insured_micro,
             from,
+            plan,
             late,
             balance_micro: wallet.balance() - charged_micro,
             held_micro: wallet.held_micro - still_held,

@@ -55,7 +55,7 @@ impl Decision<'_> {
             return Err(WalletRefusal::InsufficientCredit { available, requested: amount_micro });
         }
         let leak_limit = wallet.history.leak_limit(&self.terms, self.now);
-        let open_holds = wallet.holds.len();
+        let open_holds = wallet.holds_on_balance();
         if open_holds > 0 && wallet.worst_micro + amount_micro > funds.for_worst + leak_limit {
             return Err(WalletRefusal::MustWait { open_holds });
         }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_aggregates::ids::PlanId;
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::rating::Line;
 use codexapi_aggregates::pricing::tariff::Mode;
@@ -53,7 +54,7 @@ const TABLE: Table = Table {
         shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
         provider_cost_micro bigint NOT NULL, attempts jsonb NOT NULL, \
         held_ms bigint NOT NULL, first_byte_ms bigint, total_ms bigint NOT NULL, balance_micro bigint, \
-        settled_at timestamptz NOT NULL, reversed_at timestamptz, reversal_reason text, \
+        plan_id text, settled_at timestamptz NOT NULL, reversed_at timestamptz, reversal_reason text, \
         reversed_micro bigint NOT NULL",
     indexes: &["(account_id, settled_at DESC, position DESC)", "(position)"],
 };
@@ -117,6 +118,8 @@ pub struct Generation {
     pub total_ms: u32,
     /// The wallet's balance after the charge; absent where the operator paid.
     pub balance_micro: Option<MicroUsd>,
+    /// The plan that paid; absent where the wallet or the operator did.
+    pub plan_id: Option<PlanId>,
     pub settled_at: DateTime<Utc>,
     pub reversed_at: Option<DateTime<Utc>>,
     pub reversal_reason: Option<ReversalReason>,

@@ -68,6 +68,7 @@ pub(super) fn generation(
         first_byte_ms: settled.timings.first_byte_ms,
         total_ms: settled.timings.total_ms,
         balance_micro: settled.balance_micro,
+        plan_id: settled.plan.as_ref().map(|used| used.plan_id.clone()),
         settled_at: time(event, settled.at)?,
         reversed_at: None,
         reversal_reason: None,

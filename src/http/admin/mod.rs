@@ -3,6 +3,7 @@
 //! What changes something is a command through the event log, with the admin's name as its actor; what reads shows no
 //! key and no secret. Bodies are small, typed and read to the last field: a misspelt one is refused by name.
 
+pub mod billing;
 pub mod billing_settings;
 pub mod body;
 pub mod gumroad;
@@ -28,6 +29,7 @@ pub mod serving_usage;
 pub mod tariffs;
 pub mod token_rates;
 pub mod topup_codes;
+pub mod unlimited;
 pub mod users;
 pub mod wallets;
 

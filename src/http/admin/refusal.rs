@@ -1,5 +1,6 @@
 //! What operators are told when a decision of theirs is refused.
 
+use codexapi_aggregates::catalog::CatalogRefusal;
 use codexapi_aggregates::pricing::{PricingRefusal, WindowRefusal};
 use codexapi_aggregates::routing::PolicyRefusal;
 use codexapi_aggregates::service::ServiceRefusal;
@@ -7,7 +8,7 @@ use codexapi_aggregates::wallet::WalletRefusal;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 
-use crate::accounts::{AdjustRefusal, LimitsError};
+use crate::accounts::{AdjustRefusal, HoursRefusal, LimitsError};
 use crate::http::error::Problem;
 
 /// 409 where the same decision would be fine in another state, 400 where it never is.
@@ -102,7 +103,12 @@ pub fn of_wallet(refusal: &WalletRefusal) -> (StatusCode, &'static str) {
         R::AdjustmentExists { .. } => (StatusCode::CONFLICT, "adjustment_exists"),
         R::MoreThanTakenBack { .. } => (StatusCode::CONFLICT, "more_than_taken_back"),
         R::TooManyGrants { .. } => (StatusCode::CONFLICT, "too_many_grants"),
+        R::EndOutOfRange { .. } => (StatusCode::CONFLICT, "too_far_ahead"),
+        R::TooManyPlans { .. } => (StatusCode::CONFLICT, "too_many_plans"),
+        R::TooManyEntitlements { .. } => (StatusCode::CONFLICT, "too_many_entitlements"),
+        R::EntitlementExists { .. } => (StatusCode::CONFLICT, "entitlement_exists"),
         R::AmountOutOfRange { .. } => (StatusCode::BAD_REQUEST, "amount_out_of_range"),
+        R::BlocksOutOfRange { .. } => (StatusCode::BAD_REQUEST, "blocks_out_of_range"),
         R::ExpiresInThePast => (StatusCode::BAD_REQUEST, "expires_in_the_past"),
         R::HoldExists { .. }
         | R::UnknownHold { .. }
@@ -113,7 +119,52 @@ pub fn of_wallet(refusal: &WalletRefusal) -> (StatusCode, &'static str) {
         | R::LargerThanTokensPerMinute { .. }
         | R::ParallelRequests { .. }
         | R::DailyBudget { .. }
-        | R::MonthlyBudget { .. } => (StatusCode::CONFLICT, "refused"),
+        | R::MonthlyBudget { .. }
+        | R::FairUseReached { .. }
+        | R::OutsidePlanSwitchedOff { .. }
+        | R::OutsidePlanWithoutCredit { .. } => (StatusCode::CONFLICT, "refused"),
+    }
+}
+
+impl From<CatalogRefusal> for Problem {
+    fn from(refusal: CatalogRefusal) -> Self {
+        use CatalogRefusal as R;
+        let (status, kind, code) = match refusal {
+            R::UnknownPlan { .. } => (StatusCode::NOT_FOUND, ErrorKind::NotFound, "plan_not_found"),
+            R::BuysCredit { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "plan_buys_credit"),
+            R::BuysTime { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "plan_buys_time"),
+            R::BuysSomethingElse { .. } => {
+                (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "plan_buys_something_else")
+            }
+            R::CatalogFull { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "catalog_full"),
+            R::NameLength { .. }
+            | R::AmountOutOfRange { .. }
+            | R::QuantityOutOfRange { .. }
+            | R::QuantityBeyondAmounts { .. }
+            | R::MonthlyBuysOne { .. }
+            | R::ScopeSize { .. }
+            | R::BadModelName { .. }
+            | R::LengthOutOfRange { .. } => (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_plan"),
+            R::WindowCount { .. }
+            | R::WindowsOutOfOrder
+            | R::LimitOutOfRange { .. }
+            | R::RateOutOfRange { .. } => {
+                (StatusCode::BAD_REQUEST, ErrorKind::InvalidRequest, "bad_fair_use")
+            }
+        };
+        Self::new(status, kind, code, refusal.to_string())
+    }
+}
+
+impl From<HoursRefusal> for Problem {
+    fn from(refusal: HoursRefusal) -> Self {
+        let (status, code) = match &refusal {
+            HoursRefusal::Account(account) => return account.clone().into(),
+            HoursRefusal::Plan(plan) => return plan.clone().into(),
+            HoursRefusal::HoursOutOfRange { .. } => (StatusCode::BAD_REQUEST, "hours_out_of_range"),
+            HoursRefusal::Wallet(wallet) => of_wallet(wallet),
+        };
+        Self::new(status, ErrorKind::InvalidRequest, code, refusal.to_string())
     }
 }
 

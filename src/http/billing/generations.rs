@@ -124,9 +124,11 @@ struct GenerationCharge {
     charged_micro: i64,
     #[schema(example = "0.012345")]
     charged_usd: String,
-    /// Whether a plan paid; then `cost`, `covered` and `lines` are absent. Lines are also absent where rates are not
-    /// disclosed.
+    /// Whether a plan paid; then `cost`, `covered`, `insured` and `lines` are absent. Lines are also absent where rates
+    /// are not disclosed.
     covered_by_plan: bool,
+    /// The plan that paid.
+    plan_id: Option<String>,
     cost_micro: Option<i64>,
     cost_usd: Option<String>,
     covered_micro: Option<i64>,
@@ -135,8 +137,8 @@ struct GenerationCharge {
     shortfall_micro: i64,
     shortfall_usd: String,
     /// What was not charged because the provider failed; no part of the cost.
-    insured_micro: i64,
-    insured_usd: String,
+    insured_micro: Option<i64>,
+    insured_usd: Option<String>,
     balance_after_micro: Option<i64>,
     /// `full`: all input is billed; `delta`: input this conversation was not billed for before.
     #[schema(value_type = String)]
@@ -302,22 +304,24 @@ fn usage(generation: &Generation) -> GenerationUsage {
 }
 
 fn charge(generation: &Generation, disclosure: Disclosure) -> GenerationCharge {
-    let covered_by_plan = generation.covered_micro != MicroUsd::ZERO;
+    let covered_by_plan = generation.plan_id.is_some();
     let shown = |amount: MicroUsd| (!covered_by_plan).then_some(amount);
     let itemised = !covered_by_plan && disclosure == Disclosure::Full;
     let (cost, covered) = (shown(generation.cost_micro), shown(generation.covered_micro));
+    let insured = shown(generation.insured_micro);
     GenerationCharge {
         charged_micro: generation.charged_micro.0,
         charged_usd: generation.charged_micro.to_string(),
         covered_by_plan,
+        plan_id: generation.plan_id.as_ref().map(ToString::to_string),
         cost_micro: cost.map(|amount| amount.0),
         cost_usd: cost.map(|amount| amount.to_string()),
         covered_micro: covered.map(|amount| amount.0),
         covered_usd: covered.map(|amount| amount.to_string()),
         shortfall_micro: generation.shortfall_micro.0,
         shortfall_usd: generation.shortfall_micro.to_string(),
-        insured_micro: generation.insured_micro.0,
-        insured_usd: generation.insured_micro.to_string(),
+        insured_micro: insured.map(|amount| amount.0),
+        insured_usd: insured.map(|amount| amount.to_string()),
         balance_after_micro: generation.balance_micro.map(|amount| amount.0),
         policy: generation.policy,
         card_version: generation.card_version,

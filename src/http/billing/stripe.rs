@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::payment::{CreditingRefusal, PaymentRefusal, Purpose};
+use codexapi_aggregates::payment::{CodeRefusal, CreditingRefusal, PaymentRefusal, Purpose};
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,6 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::commands::CommandError;
 use crate::http::admin::Actor;
 use crate::http::admin::body::AdminBody;
 use crate::http::auth::CustomerCaller;
@@ -131,7 +130,7 @@ pub fn payments(app: &App) -> Result<&Arc<Payments>, Problem> {
 
 fn buys_for_the_token_wallet(purpose: &Purpose) -> bool {
     match purpose {
-        Purpose::TokenCredit { .. } => true,
+        Purpose::TokenCredit { .. } | Purpose::Entitlement { .. } => true,
         Purpose::CashTopUp => false,
     }
 }
@@ -208,6 +207,15 @@ fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "payment_not_found", message)
 }
 
+impl From<CodeRefusal> for Problem {
+    fn from(refusal: CodeRefusal) -> Self {
+        match refusal {
+            CodeRefusal::Payment(refusal) => refusal.into(),
+            CodeRefusal::Bonus(refusal) => refusal.into(),
+        }
+    }
+}
+
 impl From<PaymentRefusal> for Problem {
     fn from(refusal: PaymentRefusal) -> Self {
         CreditingRefusal::Payment(refusal).into()
@@ -260,7 +268,6 @@ impl From<SettleError> for Problem {
 impl From<CheckoutError> for Problem {
     fn from(error: CheckoutError) -> Self {
         match error {
-            CheckoutError::Command(CommandError::Refused(refusal)) => refusal.into(),
             CheckoutError::Command(error) => error.into(),
             CheckoutError::Stripe(StripeError::NotFound { what }) => {
                 StripeError::Refused { what, status: 404, code: "resource_missing".into() }.into()

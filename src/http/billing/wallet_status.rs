@@ -13,6 +13,7 @@ use codexapi_aggregates::wallet::Wallet;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::plan_usage::{self, PlanUsage};
 use crate::app::App;
 use crate::clock;
 use crate::http::auth::CustomerCaller;
@@ -35,6 +36,8 @@ pub struct WalletStatus {
     /// Owed for payments that were taken back; the next credit pays it first.
     debt_micro: i64,
     debt_usd: String,
+    /// Plans that are running, and how much of each is used.
+    plans: Vec<PlanUsage>,
     pricing: PricingPayload,
 }
 
@@ -71,6 +74,7 @@ pub async fn of(app: &App, account_id: AccountId) -> Result<WalletStatus, Proble
         balance_usd: balance.to_string(),
         debt_micro: debt.0,
         debt_usd: debt.to_string(),
+        plans: plan_usage::of(app, account_id).await?,
         pricing,
     })
 }

@@ -29,6 +29,19 @@ TIMEOUT_SECONDS = 30
 # A minute's limit is spent anew where less than this is left of the minute.
 ENOUGH_SECONDS = 20
 DISABLED_MODEL = "gpt-5.5-disabled"
+EVERYTHING_ONCE = """
+[[plans]]
+id = "everything-once"
+name = "Everything once"
+price = "1.00"
+visibility = "private"
+days = 1
+fair_use = { input = "5.00", output = "30.00", windows = [{ hours = 5, limit = "0.000001" }] }
+
+[plans.scope]
+families = ["codex_cli", "claude_code", "codexclaude", "openai_sdk", "anthropic_sdk", "other"]
+models = ["gpt-5.5", "claude-opus-4-8"]
+"""
 MODELS = r"[a-z0-9.-]+(, [a-z0-9.-]+)*"
 
 
@@ -98,6 +111,21 @@ def minute_spent(service):
         time.sleep(left + 0.1)
 
 
+def with_a_plan(service):
+    customer = service.new_customer("refused: outside the plan", None)
+    service.grant_plan(customer, "unlimited")
+    return customer
+
+
+def fair_use_reached(service):
+    """A plan for every client, of which one request is the whole."""
+    service.publish_plan(EVERYTHING_ONCE)
+    customer = service.new_customer("refused: fair use", None)
+    service.grant_plan(customer, "everything-once")
+    spend(service, customer)
+    return customer
+
+
 def moment_in(**length):
     moment = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**length)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -125,6 +153,14 @@ REASONS = [
     Reason("a budget spent", 402, "budget_spent",
            r"this key's daily budget of \$0\.000050 is spent \(\$0\.\d{6}\); it begins anew at [0-9T:.Z+-]+",
            budget_spent),
+    Reason("what a plan does not cover", 403, "outside_plan",
+           r"Your plan unlimited covers the official Codex CLI with gpt-5\.5 only, and your wallet holds no paid credit "
+           r"for anything else\. Top up to go on \(walletOutsideScope in /api/v1/plan-settings says whether the wallet "
+           r"pays\)\.", with_a_plan, (ANTHROPIC_MODEL, ANTHROPIC_MODEL)),
+    Reason("a plan's fair use reached", 402, "fair_use_reached",
+           r"The fair use of your plan everything-once is reached; it begins anew at [0-9T:.Z+-]+\. Switch "
+           r"walletPastFairUse on \(POST /api/v1/plan-settings\) to go on at your wallet's expense\.",
+           fair_use_reached),
     Reason("requests of a minute spent", 429, "rate_limit_exceeded",
            r"this key may make 1 requests a minute; try again in \d+s", minute_spent, waiting_helps=True),
 ]

@@ -217,6 +217,7 @@ pub async fn open(payments: &Payments, account_id: AccountId, purpose: Purpose) 
         quantity: 1,
         price_micro: PRICE,
         name: "Credit".into(),
+        code: None,
         save_card: false,
     };
     payments.open_checkout(&order, None, "https://codexapi.test", &operator()).await.expect("opened")

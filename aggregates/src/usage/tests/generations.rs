@@ -147,6 +147,7 @@ async fn settling_records_everything_that_is_known_of_the_generation() {
         shortfall_micro: micro(0),
         insured_micro: micro(0),
         from: vec![],
+        plan: None,
         provider_cost_micro: micro(123),
         attempts,
         mark: Some(Mark { items: 3, digest: "a-3".into(), input_tokens: 100, fixed_tokens: 40 }),

@@ -49,6 +49,7 @@ impl Both {
             max_output_tokens: 10,
             quote: command.quote.clone(),
             limits: HoldLimits::default(),
+            fair_use: std::sync::Arc::default(),
             attempt: attempt(),
             node: node(1),
         })));

@@ -1,5 +1,7 @@
 //! A wallet in the making: each step decides, folds what it decided, and returns it.
 
+use std::sync::Arc;
+
 use crate::examples::{
     a_micro_per_token, adjustment_id, attempt, generation, grant_id, key, micro, node, purchase_id, quote,
     second,
@@ -163,6 +165,7 @@ pub fn request(number: u128, input: u64, max_output: u64) -> PlaceHold {
         max_output_tokens: max_output,
         quote: quote(a_micro_per_token()),
         limits: HoldLimits::default(),
+        fair_use: Arc::default(),
         attempt: attempt(),
         node: node(1),
     }
@@ -180,6 +183,7 @@ pub fn settle_after(number: u128, cost: i64, provider_failure: ProviderFailure) 
     WalletAction::SettleHold(SettleHold {
         generation_id: generation(number),
         cost_micro: micro(cost),
+        new_input_tokens: 100,
         output_tokens: 10,
         model: crate::examples::MODEL.into(),
         provider_failure,
@@ -197,6 +201,7 @@ pub fn reverse_for(number: u128, amount: i64, of: u128, charged_at: Timestamp) -
         reason: ReversalReason::BadGeneration,
         parts: vec![GrantPart { grant_id: grant_id(1), amount_micro: micro(amount) }],
         charged: Some(ChargedBy { key_id: key(of), at: charged_at }),
+        plan: None,
     }
 }
 

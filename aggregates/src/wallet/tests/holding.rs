@@ -29,6 +29,7 @@ fn a_hold_sets_the_estimate_aside_and_records_its_first_attempt() {
         quote: Box::new(request(1, 100, 50).quote),
         attempt: attempt(),
         node: node(1),
+        plan: None,
         balance_micro: micro(1_000),
         held_micro: micro(150),
         at: second(3),
@@ -175,6 +176,7 @@ fn expected_output_is_twice_the_moving_p95_once_enough_is_known() {
         long.act(WalletAction::SettleHold(SettleHold {
             generation_id: generation(number),
             cost_micro: micro(500),
+            new_input_tokens: 0,
             output_tokens: 500,
             model: MODEL.into(),
             provider_failure: ProviderFailure::None,
@@ -192,6 +194,7 @@ fn a_wallet_that_keeps_running_short_must_cover_its_largest_output() {
     story = story.with(WalletAction::SettleHold(SettleHold {
         generation_id: generation(1),
         cost_micro: micro(5_000),
+        new_input_tokens: 0,
         output_tokens: 5_000,
         model: MODEL.into(),
         provider_failure: ProviderFailure::None,

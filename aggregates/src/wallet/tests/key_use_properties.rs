@@ -237,6 +237,7 @@ impl Life {
         let action = WalletAction::SettleHold(SettleHold {
             generation_id: generation(self.plain.asked[picked].number),
             cost_micro: micro(cost),
+            new_input_tokens: 0,
             output_tokens: output,
             model: crate::examples::MODEL.into(),
             provider_failure: ProviderFailure::None,

@@ -11,6 +11,8 @@ mod limits;
 mod oracle;
 mod overrun;
 mod payments;
+mod plan_properties;
+mod plans;
 mod properties;
 mod reversing;
 mod settling;

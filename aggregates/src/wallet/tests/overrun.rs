@@ -67,6 +67,7 @@ fn settled_with(generation_id: GenerationId, cost: i64, output_tokens: u64) -> W
     WalletAction::SettleHold(SettleHold {
         generation_id,
         cost_micro: micro(cost),
+        new_input_tokens: 0,
         output_tokens,
         model: crate::examples::MODEL.into(),
         provider_failure: ProviderFailure::None,

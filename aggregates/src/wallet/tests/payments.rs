@@ -283,9 +283,10 @@ proptest! {
                 },
                 Turn::ChargeReversed => {
                     let parts = from.iter().copied().filter(|part| part.amount_micro.is_positive()).collect();
-                    let WalletAction::ReverseCharge { generation_id, reason, charged, .. } =
+                    let WalletAction::ReverseCharge { generation_id, reason, charged, plan, .. } =
                         reverse_for(1, 1, 1, second(0)) else { unreachable!() };
-                    story = story.with(WalletAction::ReverseCharge { generation_id, reason, parts, charged });
+                    let reverse = WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan };
+                    story = story.with(reverse);
                 }
             }
         }

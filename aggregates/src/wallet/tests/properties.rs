@@ -181,6 +181,12 @@ impl Life {
                 assert_eq!(*debt_micro, fold.debt());
                 self.sums.reversed -= amount_micro.0;
             }
+            // Plans have properties of their own.
+            WalletEvent::EntitlementGranted { .. }
+            | WalletEvent::EntitlementEnded { .. }
+            | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementExpired { .. }
+            | WalletEvent::WalletFallbackSet { .. } => {}
         }
         let Sums { granted, charged, given_back, expired, bought, adjusted, reversed } = self.sums;
         let moved = granted - charged + given_back - bought - adjusted - reversed - expired;
@@ -461,7 +467,7 @@ impl Life {
         let parts = hold.paid.iter().map(part).collect();
         let (generation_id, reason) = (generation(id), ReversalReason::BadGeneration);
         let charged = None;
-        self.act(WalletAction::ReverseCharge { generation_id, reason, parts, charged })
+        self.act(WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan: None })
             .expect("its grants are known");
         self.oracle.reverse(id, self.seconds);
         self.oracle.drop_unawaited(self.seconds);

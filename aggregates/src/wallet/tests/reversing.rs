@@ -13,6 +13,7 @@ fn reverse(parts: Vec<GrantPart>) -> WalletAction {
         reason: ReversalReason::BadGeneration,
         parts,
         charged: None,
+        plan: None,
     }
 }
 
@@ -28,6 +29,7 @@ fn a_reversal_gives_each_grant_its_part_back() {
         to: vec![part(1, 100), part(2, 50)],
         charged: None,
         debt_paid_micro: micro(0),
+        plan: None,
         balance_micro: micro(200),
         held_micro: micro(0),
         at: second(8),

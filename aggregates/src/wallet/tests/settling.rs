@@ -27,6 +27,7 @@ fn settling_closes_the_hold_and_charges_the_cost() {
         shortfall_micro: micro(0),
         insured_micro: micro(0),
         from: vec![GrantPart { grant_id: grant_id(1), amount_micro: micro(25) }],
+        plan: None,
         late: false,
         balance_micro: micro(75),
         held_micro: micro(10),

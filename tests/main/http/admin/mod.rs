@@ -5,6 +5,7 @@ mod health;
 mod maintenance;
 mod monitor;
 mod opening;
+mod plans;
 mod prices;
 mod routing;
 mod surges;

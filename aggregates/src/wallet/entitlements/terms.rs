@@ -1,0 +1,80 @@
+//! What an entitlement is: what it covers, for how long, and how much of it is fair use.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::PlanId;
+use crate::money::{MicroUsd, PicoUsd, Rate};
+use crate::usage::ClientFamily;
+
+/// Windows that a plan's fair use is counted in, at most.
+pub const MAX_WINDOWS: usize = 4;
+
+/// Blocks that one grant may bring.
+pub const MAX_BLOCKS: u32 = 100;
+
+/// What is granted: `blocks` times `block_secs` of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EntitlementTerms {
+    pub plan_id: PlanId,
+    pub scope: Scope,
+    /// As it was when granted; a hold is placed under the catalogue's of its own day.
+    pub fair_use: FairUse,
+    /// Seconds.
+    pub block_secs: u32,
+    pub blocks: u32,
+}
+
+impl EntitlementTerms {
+    /// Seconds that are granted.
+    pub fn length_secs(&self) -> i64 {
+        i64::from(self.block_secs) * i64::from(self.blocks)
+    }
+}
+
+/// Which generations a plan covers. A client's family is read from its headers, which can be forged:
+/// a scope keeps honest clients within what they bought, the fair-use limits keep the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    pub families: Vec<ClientFamily>,
+    /// Billed models.
+    pub models: Vec<String>,
+}
+
+impl Scope {
+    pub fn covers(&self, family: ClientFamily, model: &str) -> bool {
+        self.families.contains(&family) && self.models.iter().any(|covered| covered == model)
+    }
+}
+
+/// How much a plan may be used, and at which prices that is counted. Private: customers see tokens
+/// and a coarse share.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FairUse {
+    pub rates: AssumedRates,
+    pub windows: Vec<FairUseWindow>,
+}
+
+/// What a token counts for against the limits, whatever it costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssumedRates {
+    pub input: Rate,
+    pub output: Rate,
+}
+
+impl AssumedRates {
+    /// What `input` and `output` tokens count for, rounded once.
+    pub fn count(&self, input_tokens: u64, output_tokens: u64) -> MicroUsd {
+        let exact: PicoUsd = self.input.of(input_tokens) + self.output.of(output_tokens);
+        exact.round().0
+    }
+}
+
+/// A fixed window: opened by the first hold after the last one closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FairUseWindow {
+    /// Seconds.
+    pub length_secs: u32,
+    pub limit_micro: MicroUsd,
+}
