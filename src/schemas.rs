@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use codexapi_aggregates::account::AccountEvent;
+use codexapi_aggregates::auto_topup::AutoTopUpEvent;
 use codexapi_aggregates::bonus::BonusEvent;
 use codexapi_aggregates::cash::CashEvent;
 use codexapi_aggregates::catalog::CatalogEvent;
@@ -29,6 +30,7 @@ const VERSION: u32 = 1;
 pub fn event_schemas() -> BTreeMap<String, String> {
     let mut files = BTreeMap::new();
     add_variants::<AccountEvent>("account", &mut files);
+    add_variants::<AutoTopUpEvent>("auto_topup", &mut files);
     add_variants::<BonusEvent>("bonus", &mut files);
     add_variants::<CashEvent>("cash_wallet", &mut files);
     add_variants::<GumroadEvent>("gumroad", &mut files);

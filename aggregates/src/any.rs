@@ -3,6 +3,7 @@
 use cqrs_es::Aggregate;
 
 use crate::account::Account;
+use crate::auto_topup::AutoTopUp;
 use crate::bonus::Bonuses;
 use crate::cash::CashWallet;
 use crate::catalog::Catalog;
@@ -20,6 +21,7 @@ use crate::wallet::Wallet;
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyAggregate {
     Account(Account),
+    AutoTopUp(Box<AutoTopUp>),
     Bonus(Bonuses),
     Cash(CashWallet),
     Gumroad(GumroadLicence),
@@ -39,6 +41,7 @@ impl AnyAggregate {
     pub fn new(aggregate_type: &str) -> Option<Self> {
         Some(match aggregate_type {
             Account::TYPE => Self::Account(Account::default()),
+            AutoTopUp::TYPE => Self::AutoTopUp(Box::default()),
             Bonuses::TYPE => Self::Bonus(Bonuses::default()),
             CashWallet::TYPE => Self::Cash(CashWallet::default()),
             GumroadLicence::TYPE => Self::Gumroad(GumroadLicence::default()),
@@ -60,6 +63,7 @@ impl AnyAggregate {
     pub fn apply(&mut self, event: AnyEvent) {
         match (self, event) {
             (Self::Account(state), AnyEvent::Account(event)) => state.apply(event),
+            (Self::AutoTopUp(state), AnyEvent::AutoTopUp(event)) => state.apply(event),
             (Self::Bonus(state), AnyEvent::Bonus(event)) => state.apply(event),
             (Self::Cash(state), AnyEvent::Cash(event)) => state.apply(event),
             (Self::Gumroad(state), AnyEvent::Gumroad(event)) => state.apply(event),
@@ -79,6 +83,7 @@ impl AnyAggregate {
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         match self {
             Self::Account(state) => serde_json::to_value(state),
+            Self::AutoTopUp(state) => serde_json::to_value(state),
             Self::Bonus(state) => serde_json::to_value(state),
             Self::Cash(state) => serde_json::to_value(state),
             Self::Gumroad(state) => serde_json::to_value(state),

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountEvent;
+use crate::auto_topup::AutoTopUpEvent;
 use crate::bonus::BonusEvent;
 use crate::cash::CashEvent;
 use crate::catalog::CatalogEvent;
@@ -40,6 +41,7 @@ impl Metadata {
 #[derive(Clone, Debug, PartialEq)]
 pub enum AnyEvent {
     Account(AccountEvent),
+    AutoTopUp(AutoTopUpEvent),
     Bonus(BonusEvent),
     Cash(CashEvent),
     Gumroad(GumroadEvent),
@@ -70,6 +72,7 @@ impl AnyEvent {
         let failed = |source| DecodeError::Payload { aggregate_type: aggregate_type.into(), source };
         match aggregate_type {
             "account" => serde_json::from_slice(payload).map(Self::Account).map_err(failed),
+            "auto_topup" => serde_json::from_slice(payload).map(Self::AutoTopUp).map_err(failed),
             "bonus" => serde_json::from_slice(payload).map(Self::Bonus).map_err(failed),
             "cash_wallet" => serde_json::from_slice(payload).map(Self::Cash).map_err(failed),
             "gumroad" => serde_json::from_slice(payload).map(Self::Gumroad).map_err(failed),

@@ -7,7 +7,7 @@ use crate::money::{MicroUsd, Rate};
 use crate::pricing::tariff::{Fees, Mode, Quote, Rates, Tariff};
 use crate::time::Timestamp;
 use crate::usage::{
-    Attempt, AttemptResult, BillingPolicy, ClientFamily, InputPrefix, Outcome, Payer, Protocol,
+    Attempt, AttemptEnd, AttemptResult, BillingPolicy, ClientFamily, InputPrefix, Outcome, Payer, Protocol,
     SettleGeneration, Timings, Usage, UsageSource,
 };
 
@@ -87,7 +87,12 @@ pub fn customer() -> Payer {
 
 /// A completed generation of 100 input and 20 output tokens at a micro-USD each.
 pub fn settle_generation(number: u128) -> SettleGeneration {
-    let result = AttemptResult { attempt: attempt(), status: Some(200), provider_cost_micro: micro(0) };
+    let result = AttemptResult {
+        attempt: attempt(),
+        status: Some(200),
+        ended: Some(AttemptEnd::Answered),
+        provider_cost_micro: micro(0),
+    };
     SettleGeneration {
         generation_id: generation(number),
         payer: customer(),

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod any;
+pub mod auto_topup;
 pub mod bonus;
 pub mod cash;
 pub mod catalog;

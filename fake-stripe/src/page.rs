@@ -19,7 +19,7 @@ use crate::world::{World, integer, text};
 const SESSION_PLACEHOLDER: &str = "{CHECKOUT_SESSION_ID}";
 
 pub fn router() -> Router<Arc<State>> {
-    Router::new().route("/c/pay/{id}", get(show).post(press))
+    Router::new().route("/c/pay/{id}", get(show).post(press)).route("/c/left", get(left))
 }
 
 #[derive(Deserialize)]
@@ -55,6 +55,11 @@ async fn press(
             Err(refusal) => page(world, &id, Some(&refusal)),
         }
     })
+}
+
+/// Where merchants without a page of their own may send those who turn back.
+async fn left() -> Html<String> {
+    Html(document("<h1>Nothing was paid</h1><p>You can close this page.</p>"))
 }
 
 fn success_url(world: &World, id: &str) -> String {

@@ -11,6 +11,7 @@
 pub mod accounts;
 pub mod api_keys;
 pub mod apply;
+pub mod auto_topups;
 pub mod balances;
 pub mod cash_balances;
 pub mod cash_movements;
@@ -61,7 +62,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 13] = [
+pub static READ_MODELS: [&ReadModel; 15] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -73,6 +74,7 @@ pub static READ_MODELS: [&ReadModel; 13] = [
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,
+    &auto_topups::READ_MODEL,
     &gumroad_signups::READ_MODEL,
     &referral_commissions::READ_MODEL,
     &entitlements::READ_MODEL,

@@ -163,6 +163,7 @@ impl Projection for Queue {
             )
             | AnyEvent::Wallet(_)
             | AnyEvent::Account(_)
+            | AnyEvent::AutoTopUp(_)
             | AnyEvent::Bonus(_)
             | AnyEvent::Cash(_)
             | AnyEvent::Gumroad(_)

@@ -133,7 +133,7 @@ fn observe_chunk(data: &[u8], completion: &mut Option<Map<String, Value>>) -> Op
     if data == DONE {
         return Some(());
     }
-    let Value::Object(mut chunk) = serde_json::from_slice(data).ok()? else { return None };
+    let Value::Object(mut chunk) = crate::json::value(data).ok()? else { return None };
     if chunk.contains_key("error") {
         return None;
     }

@@ -6,9 +6,13 @@
 //! nonsense, but never panics.
 
 use memchr::memchr2;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Number, Value};
 use std::borrow::Cow;
+use std::fmt;
 use std::ops::Range;
 
 /// One step of a walk. Keys and texts are as written, between their quotes, escapes not resolved.
@@ -144,11 +148,109 @@ pub fn as_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text>(raw.get()).ok().map(|text| text.0)
 }
 
+/// The tree of a whole text.
+///
+/// serde_json's own reading of a [`Value`] takes an object whose first key is its name for raw JSON apart: the
+/// text under it would become structure that nobody has counted. Here every object is what it says.
+pub fn value(text: &[u8]) -> serde_json::Result<Value> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Tree.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+struct Tree;
+
+impl<'de> DeserializeSeed<'de> for Tree {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("any JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number beyond any"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element_seed(Tree)? {
+            list.push(item);
+        }
+        Ok(Value::Array(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            members.insert(key, entries.next_value_seed(Tree)?);
+        }
+        Ok(Value::Object(members))
+    }
+}
+
 /// The fields of a JSON object; `None` for anything else. serde alone would read an array as the fields in
 /// order.
 pub fn object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Option<T> {
     let is_object = text.trim_ascii_start().starts_with(b"{");
     is_object.then(|| serde_json::from_slice(text).ok()).flatten()
+}
+
+/// A value that is read only where it is written as an object: serde alone would read an array as the fields in
+/// order, and what is carried must be what is metered.
+#[derive(Debug, Default)]
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(std::marker::PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = T;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members))
+            }
+        }
+
+        deserializer.deserialize_map(Members(std::marker::PhantomData)).map(Self)
+    }
 }
 
 /// Whether a field that is present says `null`.
@@ -211,6 +313,20 @@ mod tests {
         for text in ["", "\"", "\"\\", "{\"a", "}}]]", ":::", "{\"a\":\"\\u12", "é", "[é,\"é", "\u{feff}{"]
         {
             assert!(Walk::new(text).count() <= text.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tree_is_what_its_text_says_also_where_that_is_serde_jsons_own_word() {
+        let inner = r#"{"$serde_json::private::RawValue":"{\"a\":[1]}"}"#;
+        let text = format!(r#" {{"x":[{inner},-1,1.5,true,null,"\u00e9"],"y":{inner}}} "#);
+        let tree = value(text.as_bytes()).expect("JSON");
+        assert_eq!(tree["y"]["$serde_json::private::RawValue"], r#"{"a":[1]}"#);
+        assert_eq!(tree["x"][0], tree["y"]);
+        assert_eq!(tree["x"][5], "\u{e9}");
+        assert_eq!(serde_json::to_string(&tree["y"]).expect("JSON"), inner);
+        for broken in ["", "{", "1 2", r#"{"a":}"#, &"[".repeat(200)] {
+            assert!(value(broken.as_bytes()).is_err(), "{broken}");
         }
     }
 

@@ -13,8 +13,9 @@ use super::App;
 use crate::event_log::{idempotency, seal};
 use crate::feed::JetStreamFeed;
 use crate::processes::lease::Lease;
+use crate::processes::rewards::Rewards;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
-use crate::processes::{health, reconciler};
+use crate::processes::{auto_topup, health, reconciler};
 use crate::{clock, http, metrics, relay, stored};
 
 /// How often idempotency keys that are not kept for ever are looked over.
@@ -143,11 +144,18 @@ impl App {
             },
         };
         processes.spawn(sweeper.run(stop.clone()));
+        let rewards = Rewards {
+            pool: pool.clone(),
+            log: log.clone(),
+            referral_basis_points: self.config.bonuses.referral_basis_points,
+        };
+        processes.spawn(rewards.run(stop.clone()));
         processes.spawn(seal::run(log, seal::SEAL_EVERY, stop.clone()));
         processes.spawn(health::run(Arc::clone(&self.checks), pool.clone(), stop.clone()));
         if let Some(payments) = &self.payments {
             let interval = Duration::from_secs(self.config.stripe.stripe_reconcile_seconds.into());
             processes.spawn(reconciler::run(Arc::clone(payments), interval, stop.clone()));
+            processes.spawn(auto_topup::run(Arc::clone(payments), stop.clone()));
         }
         processes.spawn(purge_keys(pool, stop.clone()));
         processes.spawn(stored::purge(Arc::clone(&self.background), stop.clone()));

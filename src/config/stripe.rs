@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::Args;
+use codexapi_aggregates::auto_topup::AutoTopUpTerms;
 
 use super::SettingError;
 
@@ -41,12 +42,37 @@ pub struct StripeSettings {
         value_parser = clap::value_parser!(u32).range(1..=86_400)
     )]
     pub stripe_reconcile_seconds: u32,
+    /// Minutes that an automatic top-up waits after a declined card, from 1 to 10080
+    #[arg(
+        long,
+        env = "CODEXAPI_AUTO_TOPUP_COOL_DOWN_MINUTES",
+        value_name = "MINUTES",
+        default_value_t = 60,
+        value_parser = clap::value_parser!(u32).range(1..=10_080)
+    )]
+    pub auto_topup_cool_down_minutes: u32,
+    /// Declines in a row after which an automatic top-up is switched off, from 1 to 20
+    #[arg(
+        long,
+        env = "CODEXAPI_AUTO_TOPUP_MAX_DECLINES",
+        value_name = "NUMBER",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(1..=20)
+    )]
+    pub auto_topup_max_declines: u32,
 }
 
 impl StripeSettings {
     /// The key and the webhook's secret, where payments are taken.
     pub fn secrets(&self) -> Option<(&StripeKey, &WebhookSecret)> {
         self.stripe_secret_key.as_ref().zip(self.stripe_webhook_secret.as_ref())
+    }
+
+    pub fn auto_topup_terms(&self) -> AutoTopUpTerms {
+        AutoTopUpTerms {
+            cool_down_secs: i64::from(self.auto_topup_cool_down_minutes) * 60,
+            max_failures: self.auto_topup_max_declines,
+        }
     }
 
     /// # Errors

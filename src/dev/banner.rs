@@ -13,6 +13,8 @@ pub struct Banner<'a> {
     pub balance: &'a str,
     /// `Some` when answers come from the simulator and not from a provider.
     pub simulator_url: Option<&'a str>,
+    /// The fake Stripe's address.
+    pub stripe_url: &'a str,
     pub data_dir: &'a str,
     /// A file of exports for the operator's commands.
     pub environment: &'a str,
@@ -33,6 +35,7 @@ impl Banner<'_> {
             self.claude_code(),
             self.python(),
             self.account(),
+            self.top_up(),
             self.operator(),
             "# Ctrl-C stops everything; the data stays.\n".to_owned(),
         ];
@@ -40,7 +43,7 @@ impl Banner<'_> {
     }
 
     fn introduction(&self) -> String {
-        let Self { base_url, customer_token, balance, data_dir, .. } = self;
+        let Self { base_url, customer_token, balance, stripe_url, data_dir, .. } = self;
         let upstream = match self.simulator_url {
             Some(url) => {
                 format!("the built-in simulator ({url}): no provider is configured, no model is called")
@@ -52,6 +55,7 @@ impl Banner<'_> {
              #   base URL        {base_url}/v1\n\
              #   demo customer   {customer_token}   (balance {balance})\n\
              #   answers from    {upstream}\n\
+             #   paid with       the built-in fake Stripe ({stripe_url}): no card is charged\n\
              #   data folder     {data_dir}\n"
         )
     }
@@ -158,6 +162,20 @@ PY
         )
     }
 
+    /// The page's button is pressed by `curl` here, so that the whole text runs; a browser does the same.
+    fn top_up(&self) -> String {
+        let Self { base_url, customer_token, .. } = self;
+        format!(
+            r#"# --- top the cash wallet up: open the page in a browser and press Pay, or let the line after it do so
+PAGE=$(curl -s {base_url}/api/v1/cash-wallet/stripe/checkout -H 'Authorization: Bearer {customer_token}' \
+  -H 'Content-Type: application/json' --data '{{"amountMicro":20000000,"saveCard":true}}' | sed 's/.*"url":"\([^"]*\)".*/\1/')
+echo "$PAGE"
+curl -s "$PAGE" --data action=pay && sleep 1
+curl -s {base_url}/api/v1/cash-wallet -H 'Authorization: Bearer {customer_token}'
+"#
+        )
+    }
+
     fn account(&self) -> String {
         let Self { base_url, customer_token, .. } = self;
         format!(
@@ -180,6 +198,7 @@ mod tests {
         customer_token: "g2g-codex-0123456789abcdef",
         balance: "$10.00",
         simulator_url: Some("http://127.0.0.1:20001"),
+        stripe_url: "http://127.0.0.1:20002",
         data_dir: "/var/lib/codexapi-dev",
         environment: "/var/lib/codexapi-dev/secrets/environment",
         program: "target/debug/codexapi",

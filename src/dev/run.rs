@@ -22,12 +22,15 @@ use crate::config::Config;
 use crate::config::catalog::CatalogSettings;
 use crate::config::providers::{Provider, ProviderAccount, ProviderModel, Providers};
 use crate::embedded::{
-    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FolderLock, Simulator,
-    SimulatorOptions, free_port,
+    EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
+    FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port,
 };
 use crate::telemetry;
 
 const DATABASE: &str = "codexapi";
+
+/// What the fake Stripe is called with; it guards nothing.
+const STRIPE_KEY: &str = "sk_test_codexapi_dev";
 
 /// The models the simulated provider serves, and the protocols it serves them in.
 const SIMULATED: [(&str, &[Protocol]); 3] = [
@@ -63,6 +66,7 @@ struct Servers {
     postgres: EmbeddedPostgres,
     nats: EmbeddedNats,
     simulator: Simulator,
+    stripe: FakeStripe,
 }
 
 /// Runs until `stop`, then stops the service, and the servers after it.
@@ -71,7 +75,7 @@ pub async fn run(arguments: DevArguments, stop: CancellationToken) -> anyhow::Re
     std::fs::create_dir_all(data_dir).with_context(|| format!("cannot create {}", data_dir.display()))?;
     let _lock = FolderLock::acquire(data_dir)?;
     let secrets = DevSecrets::load_or_create(&data_dir.join("secrets"))?;
-    progress(&arguments, "starting Postgres, NATS and the simulated provider …");
+    progress(&arguments, "starting Postgres, NATS, the simulated provider and the fake Stripe …");
     let mut servers = Servers::start(data_dir).await?;
     let served = serve(&arguments, &servers, &secrets, stop).await;
     let stopped = servers.stop().await;
@@ -120,6 +124,8 @@ async fn announce(
         .await
         .context("the demo customer is not in the read tables yet")?;
     let base_url = format!("http://{address}");
+    let webhook = format!("{base_url}/api/v1/stripe/webhook");
+    servers.stripe.tell(&webhook, &secrets.stripe_webhook_secret).await?;
     let environment = write_environment(arguments, servers, secrets)?;
     if arguments.json {
         let line = json!({
@@ -129,6 +135,7 @@ async fn announce(
             "customerId": account_id,
             "adminKey": secrets.admin_key,
             "simulatorUrl": servers.simulator.base_url(),
+            "stripeUrl": servers.stripe.base_url(),
             "databaseUrl": servers.postgres.database_url(DATABASE),
             "natsUrl": servers.nats.url(),
             "tokenDigestKey": hex::encode(secrets.token_digest_key),
@@ -142,6 +149,7 @@ async fn announce(
         customer_token: &secrets.customer_token,
         balance: &format!("${balance}"),
         simulator_url: simulated.then(|| servers.simulator.base_url()),
+        stripe_url: servers.stripe.base_url(),
         data_dir: &arguments.data_dir.display().to_string(),
         environment: &environment.display().to_string(),
         program: &std::env::current_exe().context("where this program is")?.display().to_string(),
@@ -182,6 +190,7 @@ fn write_environment(
 }
 
 fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> anyhow::Result<Config> {
+    let stripe = servers.stripe.base_url();
     let settings = [
         ("DATABASE_URL", servers.postgres.database_url(DATABASE)),
         ("NATS_URL", servers.nats.url()),
@@ -191,6 +200,12 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
         ("CODEXAPI_TOKEN_DIGEST_KEY", hex::encode(secrets.token_digest_key)),
         ("CODEXAPI_SEALING_KEY", hex::encode(secrets.sealing_key)),
         ("CODEXAPI_STATIC_ADMIN_TOKENS", secrets.admin_key.clone()),
+        ("CODEXAPI_STRIPE_API_BASE", stripe.to_owned()),
+        ("CODEXAPI_STRIPE_SECRET_KEY", STRIPE_KEY.to_owned()),
+        ("CODEXAPI_STRIPE_WEBHOOK_SECRET", secrets.stripe_webhook_secret.clone()),
+        // There is no page of ours to come back to yet.
+        ("CODEXAPI_STRIPE_SUCCESS_URL", format!("{stripe}/c/pay/{{CHECKOUT_SESSION_ID}}")),
+        ("CODEXAPI_STRIPE_CANCEL_URL", format!("{stripe}/c/left")),
         ("CODEXAPI_SHUTDOWN_SECONDS", "10".to_owned()),
         ("CODEXAPI_LOG", arguments.log.clone()),
     ];
@@ -223,15 +238,17 @@ impl Servers {
         postgres.create_database(DATABASE).await?;
         let nats = EmbeddedNats::start(EmbeddedNatsOptions::new(data_dir.join("nats"))).await?;
         let simulator = Simulator::start(SimulatorOptions::new(data_dir.join("simulator"))).await?;
-        Ok(Self { postgres, nats, simulator })
+        let stripe = FakeStripe::start(FakeStripeOptions::new(data_dir.join("stripe"), STRIPE_KEY)).await?;
+        Ok(Self { postgres, nats, simulator, stripe })
     }
 
     /// Postgres last: nothing may write to it any more.
     async fn stop(&mut self) -> anyhow::Result<()> {
+        let stripe = self.stripe.stop().await;
         let simulator = self.simulator.stop().await;
         let nats = self.nats.stop().await;
         let postgres = self.postgres.stop().await;
-        simulator.and(nats).and(postgres)
+        stripe.and(simulator).and(nats).and(postgres)
     }
 }
 

@@ -27,6 +27,8 @@ pub struct DevSecrets {
     pub customer_token: String,
     /// The operator's static key.
     pub admin_key: String,
+    /// What the fake Stripe signs webhooks with.
+    pub stripe_webhook_secret: String,
 }
 
 impl DevSecrets {
@@ -50,6 +52,7 @@ impl DevSecrets {
             node_key: key(&folder.join("node-key"))?,
             customer_token: token("customer-token", "g2g-codex-")?,
             admin_key: token("admin-key", "g2g-admin-")?,
+            stripe_webhook_secret: token("stripe-webhook-secret", "whsec_")?,
         })
     }
 }

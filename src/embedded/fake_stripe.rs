@@ -17,6 +17,7 @@ use super::{binaries, free_port};
 
 const PROGRAM: &str = "codexapi-fake-stripe";
 const READY_DEADLINE: Duration = Duration::from_secs(20);
+const CONTROL_TIMEOUT: Duration = Duration::from_secs(10);
 const PORT_ATTEMPTS: usize = 5;
 const STOP_SIGNALS: [(Signal, Duration); 1] = [(Signal::TERM, Duration::from_secs(5))];
 
@@ -74,6 +75,20 @@ impl FakeStripe {
 
     pub fn api_key(&self) -> &str {
         &self.options.api_key
+    }
+
+    /// From now on events are sent to `webhook`, signed with `secret`.
+    pub async fn tell(&self, webhook: &str, secret: &str) -> anyhow::Result<()> {
+        let told = crate::tls::http_client_builder()
+            .timeout(CONTROL_TIMEOUT)
+            .build()?
+            .post(format!("{}/_control/webhooks", self.base_url))
+            .json(&serde_json::json!({ "url": webhook, "secret": secret }))
+            .send()
+            .await
+            .context("telling the fake Stripe where to send events")?;
+        anyhow::ensure!(told.status().is_success(), "the fake Stripe sends no events to {webhook}");
+        Ok(())
     }
 
     /// An error with the end of the log if it has ended by itself.

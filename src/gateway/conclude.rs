@@ -24,7 +24,7 @@ impl Gateway {
         let (outcome, usage_source, usage) = match verdict(&observe(generation, end, metered, client_left)) {
             Verdict::Settle { outcome, usage_source, usage } => (outcome, usage_source, usage),
             Verdict::Release(reason) => {
-                self.release(generation, reason).await;
+                self.release(generation, reason, generation.attempts_with_failed(status)).await;
                 return Err(GatewayError::ProviderFailed);
             }
         };

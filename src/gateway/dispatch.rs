@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use codexapi_aggregates::usage::{Payer, TokenUsage};
+use codexapi_aggregates::usage::{AttemptResult, Payer, TokenUsage};
 use codexapi_aggregates::wallet::{ReleaseReason, Wallet, WalletAction, WalletCommand};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
@@ -54,14 +54,14 @@ impl Gateway {
         let Held { mut generation, asked, mut route, mut leg } = held;
         loop {
             if answer.is_closed() {
-                return self.release(&generation, ReleaseReason::NotDispatched).await;
+                return self.not_dispatched(&generation).await;
             }
             let Leg { request, pass, .. } = leg;
             let UpstreamRequest { headers, query, body, meter, back } = request;
             generation.dispatched_ms = generation.elapsed_ms();
             let left = generation.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                self.release(&generation, ReleaseReason::NotDispatched).await;
+                self.not_dispatched(&generation).await;
                 return refuse(answer, &GatewayError::Busy, &generation.caller);
             }
             let streamed = asked.parsed.stream;
@@ -80,13 +80,7 @@ impl Gateway {
             let failure = match sent {
                 Ok(response) if response.status().is_success() => {
                     self.traffic.attempted(&generation.target, None);
-                    let provider = generation.target.provider.name();
-                    self.stick(
-                        &generation.usage_stream,
-                        generation.own_stream,
-                        provider,
-                        route.plan.revision,
-                    );
+                    self.stick(&generation, route.plan.revision);
                     return match streamed && is_event_stream(response.headers()) {
                         true => self.stream(generation, response, meter, back, pass, answer).await,
                         false => self.whole(generation, response, back, pass, answer).await,
@@ -100,21 +94,33 @@ impl Gateway {
                 true => pass.failed(failure.class.retry_after()),
                 false => drop(pass),
             }
+            generation.attempt_failed(failure.status, failure.class.attempt_end());
             match self.next_attempt(&mut generation, &asked, &mut route, &failure).await {
                 Some(next) => leg = next,
                 None => {
-                    self.release(&generation, ReleaseReason::NothingDelivered).await;
+                    let attempts = generation.failed_attempts.clone();
+                    self.release(&generation, ReleaseReason::NothingDelivered, attempts).await;
                     return refuse_after(answer, &failure.error, &generation.caller, failure.class);
                 }
             }
         }
     }
 
-    pub(super) async fn release(&self, generation: &Generation, reason: ReleaseReason) {
-        self.settlements.release(&generation.ending(), reason).await;
+    /// Nothing more is sent; what was tried before has failed.
+    async fn not_dispatched(&self, generation: &Generation) {
+        self.release(generation, ReleaseReason::NotDispatched, generation.failed_attempts.clone()).await;
     }
 
-    /// The next target, on record; `None` where the generation ends here.
+    pub(super) async fn release(
+        &self,
+        generation: &Generation,
+        reason: ReleaseReason,
+        attempts: Vec<AttemptResult>,
+    ) {
+        self.settlements.release(&generation.ending(), reason, attempts).await;
+    }
+
+    /// The next target after one that has failed, on record; `None` where the generation ends here.
     async fn next_attempt(
         &self,
         generation: &mut Generation,
@@ -123,7 +129,7 @@ impl Gateway {
         failure: &Failure,
     ) -> Option<Leg> {
         let free = failure.status.is_some() && generation.target.provider.errors_are_free();
-        let more_attempts = generation.failed_attempts.len() + 1 < MOST_ATTEMPTS;
+        let more_attempts = generation.failed_attempts.len() < MOST_ATTEMPTS;
         if !more_attempts || !failure.class.may_be_tried_again(free) {
             return None;
         }
@@ -131,7 +137,6 @@ impl Gateway {
             Ok(leg) => leg,
             Err(_) => self.once_more(generation, asked, route, failure).await?,
         };
-        generation.attempt_failed(failure.status);
         let (left, next) = (generation.target.provider.name(), leg.target.provider.name());
         if left != next {
             self.traffic.failed_over(left);
@@ -164,7 +169,8 @@ impl Gateway {
             FailureClass::NotReached | FailureClass::Overloaded { .. } => pause <= LONGEST_PAUSE,
             FailureClass::Refused | FailureClass::Failed | FailureClass::BadRequest => false,
         };
-        if !worth_it || !in_time || !generation.failed_attempts.is_empty() {
+        let is_first = generation.failed_attempts.len() == 1;
+        if !worth_it || !in_time || !is_first {
             return None;
         }
         tokio::time::sleep(pause.max(SHORTEST_PAUSE)).await;

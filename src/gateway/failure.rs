@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use codexapi_aggregates::usage::AttemptEnd;
 use http::StatusCode;
 
 /// How an attempt failed. An answer of the gateway that says so to the client has it among its extensions.
@@ -33,6 +34,17 @@ impl FailureClass {
             Self::Overloaded { .. } => "overloaded",
             Self::Failed => "failed",
             Self::BadRequest => "bad_request",
+        }
+    }
+
+    /// On record.
+    pub(super) fn attempt_end(self) -> AttemptEnd {
+        match self {
+            Self::NotReached => AttemptEnd::NotReached,
+            Self::Refused => AttemptEnd::Refused,
+            Self::Overloaded { .. } => AttemptEnd::Overloaded,
+            Self::Failed => AttemptEnd::Failed,
+            Self::BadRequest => AttemptEnd::BadRequest,
         }
     }
 

@@ -8,8 +8,8 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{
-    Attempt, AttemptResult, BillingPolicy, InputPrefix, Outcome, Payer, Protocol, SettleGeneration, Timings,
-    Usage, UsageSource,
+    Attempt, AttemptEnd, AttemptResult, BillingPolicy, InputPrefix, Outcome, Payer, Protocol,
+    SettleGeneration, Timings, Usage, UsageSource,
 };
 
 use super::refusal::Caller;
@@ -76,6 +76,18 @@ pub struct Ended {
     pub first_byte_ms: Option<u32>,
 }
 
+impl Ended {
+    fn of_attempt(&self) -> AttemptEnd {
+        match (self.outcome, self.status) {
+            (Outcome::UpstreamFailed, _) => AttemptEnd::Failed,
+            (Outcome::DrainLimit, None) => AttemptEnd::GivenUp,
+            (Outcome::Completed | Outcome::ClientLeft | Outcome::DrainLimit | Outcome::ToldFailed, _) => {
+                AttemptEnd::Answered
+            }
+        }
+    }
+}
+
 impl Generation {
     pub fn protocol(&self) -> Protocol {
         self.caller.protocol
@@ -91,9 +103,20 @@ impl Generation {
     }
 
     /// The attempt that is being made has failed and cost nothing.
-    pub fn attempt_failed(&mut self, status: Option<u16>) {
-        let attempt = self.attempt();
-        self.failed_attempts.push(AttemptResult { attempt, status, provider_cost_micro: MicroUsd::ZERO });
+    pub fn attempt_failed(&mut self, status: Option<u16>, ended: AttemptEnd) {
+        let failed = self.attempt_ended(status, ended);
+        self.failed_attempts.push(failed);
+    }
+
+    fn attempt_ended(&self, status: Option<u16>, ended: AttemptEnd) -> AttemptResult {
+        let (attempt, provider_cost_micro) = (self.attempt(), MicroUsd::ZERO);
+        AttemptResult { attempt, status, ended: Some(ended), provider_cost_micro }
+    }
+
+    /// All attempts of a generation of which the provider's answer, begun with `status`, came to nothing.
+    pub fn attempts_with_failed(&self, status: Option<u16>) -> Vec<AttemptResult> {
+        let failed = self.attempt_ended(status, AttemptEnd::Failed);
+        self.failed_attempts.iter().cloned().chain([failed]).collect()
     }
 
     pub fn ending(&self) -> Ending {
@@ -119,11 +142,7 @@ impl Generation {
 
     /// The command that ends it; `now` is filled in when it is decided.
     pub fn settle(&self, ended: Ended) -> SettleGeneration {
-        let serving = AttemptResult {
-            attempt: self.attempt(),
-            status: ended.status,
-            provider_cost_micro: MicroUsd::ZERO,
-        };
+        let serving = self.attempt_ended(ended.status, ended.of_attempt());
         let attempts = self.failed_attempts.iter().cloned().chain([serving]).collect();
         SettleGeneration {
             generation_id: self.id,

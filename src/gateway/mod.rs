@@ -100,7 +100,7 @@ pub struct Gateway {
     tasks: TaskTracker,
     /// Usage stream → estimated input tokens of its last request.
     recent_inputs: moka::sync::Cache<String, u64>,
-    /// Usage stream → the provider that served it last.
+    /// Usage stream → the target that served it last.
     sticky: moka::sync::Cache<String, Sticky>,
     /// Usage stream → the surge that its session was last told of.
     told_of_surge: moka::sync::Cache<String, i64>,

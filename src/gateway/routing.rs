@@ -1,7 +1,7 @@
 //! From the model a client names to providers in order: the operator's policy, the health of each provider, and
 //! the one this conversation was served by before.
 //!
-//! A conversation stays with its provider, whose prompt cache knows it, until that provider is unwell or the
+//! A conversation stays with its provider and the model there, whose prompt cache knows it, until that provider is unwell or the
 //! operator changes the policy: stickiness carries the policy's revision and is void under another.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -12,6 +12,7 @@ use codexapi_aggregates::usage::Protocol;
 
 use super::asked::{Asked, UpstreamRequest};
 use super::begin::unavailable;
+use super::generation::Generation;
 use super::refusal::{DEFAULT_RETRY_SECS, GatewayError};
 use super::{Gateway, Incoming};
 use crate::upstream::Target;
@@ -20,10 +21,11 @@ use crate::upstream::circuits::Pass;
 /// Seconds a check may take.
 const CHECK_SECS: u32 = 120;
 
-/// The provider a conversation was last served by, and the policy then.
+/// The target a conversation was last served by, and the policy then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sticky {
     pub provider: String,
+    pub upstream_model: String,
     pub revision: u64,
 }
 
@@ -109,7 +111,8 @@ impl Gateway {
         let sticky = self.sticky.get(usage_stream).filter(|sticky| sticky.revision == plan.revision);
         let mut key = DefaultHasher::new();
         usage_stream.hash(&mut key);
-        let in_order = plan.order(key.finish(), sticky.as_ref().map(|sticky| sticky.provider.as_str()));
+        let target = sticky.as_ref().map(|sticky| (sticky.provider.as_str(), sticky.upstream_model.as_str()));
+        let in_order = plan.order(key.finish(), target);
         let targets = in_order
             .into_iter()
             .filter_map(|index| self.providers.target(&plan.targets[index]))
@@ -150,11 +153,13 @@ impl Gateway {
         Err(refusal.unwrap_or(GatewayError::ProviderUnavailable { retry_secs }))
     }
 
-    /// The conversation goes on with the provider that has answered it.
-    pub(super) fn stick(&self, usage_stream: &str, own_stream: bool, provider: &str, revision: u64) {
-        if !own_stream {
-            let sticky = Sticky { provider: provider.to_owned(), revision };
-            self.sticky.insert(usage_stream.to_owned(), sticky);
+    /// The conversation goes on with the target that has answered it.
+    pub(super) fn stick(&self, generation: &Generation, revision: u64) {
+        if !generation.own_stream {
+            let (provider, upstream_model) =
+                (generation.target.provider.name().to_owned(), generation.target.upstream_model.clone());
+            self.sticky
+                .insert(generation.usage_stream.clone(), Sticky { provider, upstream_model, revision });
         }
     }
 }

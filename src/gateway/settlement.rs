@@ -12,7 +12,7 @@ use std::time::Duration;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::settlement::{self, Settlement, SettlementRefusal};
-use codexapi_aggregates::usage::{Outcome, Payer, SettleGeneration, TokenUsage, UsageRefusal};
+use codexapi_aggregates::usage::{AttemptResult, Outcome, Payer, SettleGeneration, TokenUsage, UsageRefusal};
 use codexapi_aggregates::wallet::{
     ReleaseReason, ReversalReason, Wallet, WalletAction, WalletCommand, WalletTerms,
 };
@@ -125,18 +125,19 @@ impl Settlements {
         }
     }
 
-    /// Closes a generation of which nothing is charged: frees a customer's hold, ends an operator's. Retried
+    /// Closes a generation of which nothing is charged: frees a customer's hold, ends an operator's; `attempts`
+    /// says how each of them failed. Retried
     /// until durable, in the background after the first try.
-    pub async fn release(&self, ending: &Ending, reason: ReleaseReason) {
+    pub async fn release(&self, ending: &Ending, reason: ReleaseReason, attempts: Vec<AttemptResult>) {
         let unfinished = self.count_unfinished();
-        match self.try_release(ending, reason).await {
+        match self.try_release(ending, reason, &attempts).await {
             Ok(()) => self.wake_waiting(ending.payer),
             Err(error) => {
                 tracing::warn!(generation = %ending.generation_id, %error, "releasing will be retried");
                 let (this, ending) = (self.clone(), ending.clone());
                 self.tasks.spawn(async move {
                     let _unfinished = unfinished;
-                    this.until_durable("releasing", || this.try_release(&ending, reason)).await;
+                    this.until_durable("releasing", || this.try_release(&ending, reason, &attempts)).await;
                     this.wake_waiting(ending.payer);
                 });
             }
@@ -236,13 +237,15 @@ impl Settlements {
         &self,
         ending: &Ending,
         reason: ReleaseReason,
+        attempts: &[AttemptResult],
     ) -> Result<(), CommandError<SettlementRefusal>> {
         let generation_id = ending.generation_id;
         match ending.payer {
             Payer::Wallet { account_id } => {
                 self.log
                     .execute(&account_id.to_string(), &ending.metadata, |wallet: &Wallet, now| {
-                        let action = WalletAction::ReleaseHold { generation_id, reason };
+                        let attempts = attempts.to_vec();
+                        let action = WalletAction::ReleaseHold { generation_id, reason, attempts };
                         let command = WalletCommand { action, terms: self.terms.clone(), now };
                         wallet.decide(command).map_err(SettlementRefusal::from)
                     })
@@ -251,7 +254,9 @@ impl Settlements {
             Payer::Operator => {
                 self.log
                     .execute(&ending.usage_stream, &ending.metadata, |usage: &TokenUsage, now| {
-                        usage.release(generation_id, reason, now).map_err(SettlementRefusal::from)
+                        usage
+                            .release(generation_id, reason, attempts.to_vec(), now)
+                            .map_err(SettlementRefusal::from)
                     })
                     .await?;
             }

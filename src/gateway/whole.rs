@@ -44,7 +44,8 @@ impl Gateway {
         crash_points::reached(crash_points::UPSTREAM_DONE);
         let Some(body) = body else {
             pass.failed(None);
-            self.release(&generation, ReleaseReason::NothingDelivered).await;
+            let attempts = generation.attempts_with_failed(Some(status));
+            self.release(&generation, ReleaseReason::NothingDelivered, attempts).await;
             let (error, caller) = (GatewayError::ProviderFailed, &generation.caller);
             return refuse_after(answer, &error, caller, FailureClass::Failed);
         };

@@ -12,7 +12,7 @@ use codexapi_aggregates::pricing::{ModePlan, PricingEvent};
 use codexapi_aggregates::routing::{Region, RoutingEvent};
 use codexapi_aggregates::service::ServiceEvent;
 use codexapi_aggregates::time::Timestamp;
-use codexapi_aggregates::usage::{Attempt, GenerationSettled, UsageEvent};
+use codexapi_aggregates::usage::{Attempt, AttemptResult, GenerationSettled, UsageEvent};
 use codexapi_aggregates::wallet::WalletEvent;
 use codexapi_aggregates::wallet::entitlements::WalletFallback;
 
@@ -38,6 +38,7 @@ fn moment(at: Timestamp) -> String {
 fn summary(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => of_account(event),
+        AnyEvent::AutoTopUp(event) => super::auto_topup::of(event),
         AnyEvent::Bonus(event) => of_bonus(event),
         AnyEvent::Cash(event) => of_cash(event),
         AnyEvent::Gumroad(event) => of_gumroad(event),
@@ -82,8 +83,8 @@ fn of_wallet(event: &WalletEvent) -> String {
             format!("hold ${amount_micro} (at worst ${worst_micro}) for {model} generation {generation_id}")
         }
         WalletEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
-        WalletEvent::HoldReleased { generation_id, reason, .. } => {
-            format!("released generation {generation_id}: {reason:?}")
+        WalletEvent::HoldReleased { generation_id, reason, attempts, .. } => {
+            format!("released generation {generation_id}: {reason:?}{}", of_failed(attempts))
         }
         WalletEvent::HoldExpired { generation_id, reason, amount_micro, .. } => {
             format!("hold ${amount_micro} of generation {generation_id} expired: {reason:?}")
@@ -147,8 +148,8 @@ fn of_usage(event: &UsageEvent) -> String {
             format!("generation {generation_id} opened at {}", attempt.provider)
         }
         UsageEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
-        UsageEvent::GenerationReleased { generation_id, reason, .. } => {
-            format!("released generation {generation_id}: {reason:?}")
+        UsageEvent::GenerationReleased { generation_id, reason, attempts, .. } => {
+            format!("released generation {generation_id}: {reason:?}{}", of_failed(attempts))
         }
         UsageEvent::GenerationSettled(settled) => of_settled(settled),
         UsageEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
@@ -216,6 +217,18 @@ fn of_pricing(event: &PricingEvent) -> String {
             format!("serving {} is reckoned at ${input} in, ${output} out", family.name())
         }
     }
+}
+
+/// Why each attempt of a generation that came to nothing failed.
+fn of_failed(attempts: &[AttemptResult]) -> String {
+    attempts
+        .iter()
+        .map(|AttemptResult { attempt, status, ended, .. }| {
+            let status = status.map(|status| format!(" {status}")).unwrap_or_default();
+            let ended = ended.map(|ended| format!(" {ended:?}")).unwrap_or_default();
+            format!("; {} at {}{ended}{status}", attempt.number, attempt.provider)
+        })
+        .collect()
 }
 
 fn of_span<P>(window: &Window<P>) -> String {

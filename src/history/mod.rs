@@ -3,6 +3,7 @@
 //! It answers "why is this number what it is?" from the log itself. A stream is read in pages and
 //! written as it is read, so that its length does not matter.
 
+mod auto_topup;
 mod cash;
 mod line;
 mod payment;
@@ -36,7 +37,7 @@ pub struct StreamName {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} names no stream; say wallet/<account id>, cash_wallet/<account id>, account/<account id>, \
-     usage/<conversation>, payment/<payment id>, pricing, routing, service or log"
+     usage/<conversation>, payment/<payment id>, auto_topup/<account id>, pricing, routing, service or log"
 )]
 pub struct NoStream(String);
 

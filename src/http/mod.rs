@@ -174,6 +174,8 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/plans", Public, || get(plans::list)),
         route(Method::GET, "/api/v1/plan-settings", Customer, || get(billing::plan_settings::read)),
         route(Method::POST, "/api/v1/plan-settings", Customer, || post(billing::plan_settings::set)),
+        route(Method::GET, "/api/v1/wallet/auto-topup", Customer, || get(billing::auto_topup::read)),
+        route(Method::POST, "/api/v1/wallet/auto-topup", Customer, || post(billing::auto_topup::set)),
         route(Method::GET, "/api/v1/wallet/status", Customer, || get(billing::wallet_status::read)),
         route(Method::POST, "/api/v1/cash-wallet/stripe/checkout", Customer, || {
             post(billing::checkout::load_cash)

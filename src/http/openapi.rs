@@ -60,6 +60,8 @@ use super::{
         billing::generations::list,
         billing::generations::read,
         billing::wallet_status::read,
+        billing::auto_topup::read,
+        billing::auto_topup::set,
         billing::statement::export,
         plans::list,
         billing::plan_settings::read,
@@ -139,8 +141,8 @@ use super::{
         (name = "operator prices", description = "What is charged, when, and what that brings in."),
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
-        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),
+        (name = "operator money", description = "What customers paid, and what came of it."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

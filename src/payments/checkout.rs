@@ -1,12 +1,12 @@
 //! Sending a customer to Stripe: first our record of what is to be paid, then Stripe's page for it.
 
-use codexapi_aggregates::bonus::Bonuses;
+use codexapi_aggregates::bonus::{Bonuses, TopUpRefusal, start_with_code};
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
-    Channel, CodeRefusal, Currency, FailureReason, Payment, PaymentAction, PaymentCommand, PaymentEvent,
-    Purpose, StartPayment, start_with_code,
+    Channel, Currency, FailureReason, Payment, PaymentAction, PaymentCommand, PaymentEvent, PaymentRefusal,
+    Purpose, StartPayment,
 };
 use sha2::{Digest, Sha256};
 
@@ -46,7 +46,7 @@ pub struct Checkout {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     #[error(transparent)]
-    Command(#[from] CommandError<CodeRefusal>),
+    Command(#[from] CommandError<TopUpRefusal>),
     #[error(transparent)]
     Stripe(#[from] StripeError),
     #[error(transparent)]
@@ -84,9 +84,9 @@ impl Payments {
             Ok(session) => session,
             Err(error @ (StripeError::Refused { .. } | StripeError::NotFound { .. })) => {
                 let reason = FailureReason::NotAccepted;
-                let failed = PaymentAction::FailPayment { reason };
-                let ended = self.give_up_with_code(payment_id, order.account_id, failed, metadata).await;
-                ended.map_err(|error| CheckoutError::Table(error.into()))?;
+                self.act(payment_id, PaymentAction::FailPayment { reason }, metadata)
+                    .await
+                    .map_err(of_payment)?;
                 return Err(error.into());
             }
             // What came of it will be seen; the customer may try again meanwhile.
@@ -96,7 +96,9 @@ impl Payments {
         };
         crash_points::reached(crash_points::CHECKOUT_OPENED);
         let session_id = session.id.clone();
-        self.act(payment_id, PaymentAction::NoteCheckout { session_id }, metadata).await?;
+        self.act(payment_id, PaymentAction::NoteCheckout { session_id }, metadata)
+            .await
+            .map_err(of_payment)?;
         Ok(Checkout { payment_id, session_id: session.id, url: session.url })
     }
 
@@ -106,7 +108,7 @@ impl Payments {
         order: &Order,
         idempotency_key: Option<&str>,
         metadata: &Metadata,
-    ) -> Result<PaymentId, CommandError<CodeRefusal>> {
+    ) -> Result<PaymentId, CommandError<TopUpRefusal>> {
         let payment_id = PaymentId(clock::new_id());
         let (stream, call) = (payment_id.to_string(), Call::new(metadata).fresh_stream());
         let start = StartPayment {
@@ -121,8 +123,10 @@ impl Payments {
             livemode: self.livemode,
         };
         let decide = |payment: &Payment, bonuses: &Bonuses, now| match &order.code {
-            Some(code) => start_with_code(payment, bonuses, &start, code, now)
-                .map(|(first, second)| (first, second, ())),
+            Some(code) => {
+                let (payment, bonus) = start_with_code(payment, bonuses, start.clone(), code, now)?;
+                Ok::<_, TopUpRefusal>((payment, bonus, ()))
+            }
             None => {
                 let action = PaymentAction::StartPayment(Box::new(start.clone()));
                 let started = payment.decide(PaymentCommand { payment_id, action, now })?;
@@ -152,14 +156,17 @@ impl Payments {
         payment_id: PaymentId,
         action: PaymentAction,
         metadata: &Metadata,
-    ) -> Result<bool, CommandError<CodeRefusal>> {
+    ) -> Result<bool, CommandError<PaymentRefusal>> {
         let decide = |payment: &Payment, now| {
             payment.decide(PaymentCommand { payment_id, action: action.clone(), now })
         };
-        let committed = self.log.execute(&payment_id.to_string(), metadata, decide).await;
-        let committed = committed.map_err(|error| error.map(CodeRefusal::Payment))?;
+        let committed = self.log.execute(&payment_id.to_string(), metadata, decide).await?;
         Ok(!committed.events.is_empty())
     }
+}
+
+fn of_payment(error: CommandError<PaymentRefusal>) -> CommandError<TopUpRefusal> {
+    error.map(TopUpRefusal::Payment)
 }
 
 fn inputs_digest(order: &Order) -> [u8; 32] {

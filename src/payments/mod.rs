@@ -4,6 +4,7 @@
 //! A webhook, the return page and the reconciler are three hints to look; all end in the same commands, and the
 //! payment's own state decides. So it does not matter which of them comes, how often, or in which order.
 
+pub mod auto_topup;
 pub mod checkout;
 pub mod inbox;
 pub mod profiles;
@@ -14,6 +15,7 @@ pub mod webhook;
 
 use std::sync::Arc;
 
+use codexapi_aggregates::auto_topup::AutoTopUpTerms;
 use codexapi_aggregates::wallet::WalletTerms;
 use sqlx::PgPool;
 
@@ -35,6 +37,7 @@ pub struct Payments {
     pub(crate) terms: WalletTerms,
     /// Real money, not the test mode.
     pub livemode: bool,
+    pub(crate) auto_topup_terms: AutoTopUpTerms,
     webhook_secret: WebhookSecret,
     success_url: Option<String>,
     cancel_url: Option<String>,
@@ -60,6 +63,7 @@ impl Payments {
             pool,
             terms,
             livemode: key.is_live(),
+            auto_topup_terms: settings.auto_topup_terms(),
             webhook_secret: webhook_secret.clone(),
             success_url: settings.stripe_success_url.clone(),
             cancel_url: settings.stripe_cancel_url.clone(),

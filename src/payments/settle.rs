@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 
-use codexapi_aggregates::bonus::{BonusAction, BonusCommand, Bonuses};
 use codexapi_aggregates::cash::CashWallet;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
     Channel, Credited, CreditingRefusal, DisputeStatus, FailureReason, ObservedPayment, ObservedReversal,
-    Payment, PaymentAction, PaymentCommand, Purpose, RefundStatus, Reversal, Standing, Started, confirm,
+    Payment, PaymentAction, PaymentRefusal, Purpose, RefundStatus, Reversal, Standing, Started, confirm,
     confirm_cash, reverse, reverse_cash,
 };
 use codexapi_aggregates::wallet::Wallet;
@@ -201,7 +200,6 @@ impl Payments {
             }
         };
         crash_points::reached(crash_points::PAYMENT_CREDITED);
-        self.use_code(payment_id, account_id, metadata).await?;
         Ok(settled(payment_id, account_id, credited, Effect::Credited))
     }
 
@@ -267,42 +265,8 @@ impl Payments {
         action: PaymentAction,
         metadata: &Metadata,
     ) -> Result<Settled, SettleError> {
-        let changed = self.give_up_with_code(named.payment_id, named.account_id, action, metadata).await?;
+        let changed = self.act(named.payment_id, action, metadata).await.map_err(of_payment)?;
         Ok(unpaid(named, if changed { Effect::Ended } else { Effect::NothingNew }))
-    }
-
-    /// A code that the payment holds is used up now. Told again, it changes nothing.
-    async fn use_code(
-        &self,
-        payment_id: PaymentId,
-        account_id: AccountId,
-        metadata: &Metadata,
-    ) -> Result<(), SettleError> {
-        let decide = |bonuses: &Bonuses, now| {
-            let action = BonusAction::UseCode { payment_id: payment_id.grant() };
-            bonuses.decide(BonusCommand { action, now })
-        };
-        let used = self.log.execute(&account_id.to_string(), metadata, decide).await;
-        used.map(drop).map_err(|error| SettleError::Read(error.into()))
-    }
-
-    /// The payment is over, and the code that it holds is the account's again.
-    pub(super) async fn give_up_with_code(
-        &self,
-        payment_id: PaymentId,
-        account_id: AccountId,
-        action: PaymentAction,
-        metadata: &Metadata,
-    ) -> Result<bool, SettleError> {
-        let decide = |payment: &Payment, bonuses: &Bonuses, now| {
-            let command = PaymentCommand { payment_id, action: action.clone(), now };
-            give_up(payment, bonuses, command).map(|(payment, bonuses)| (payment, bonuses, ()))
-        };
-        let (stream, account) = (payment_id.to_string(), account_id.to_string());
-        match self.log.execute_pair(&stream, &account, metadata, decide).await {
-            Ok((committed, ())) => Ok(!committed.first.events.is_empty()),
-            Err(error) => Err(SettleError::Read(error.into())),
-        }
     }
 
     async fn whole(&self, intent: &Reference<PaymentIntent>) -> Result<PaymentIntent, StripeError> {
@@ -449,4 +413,8 @@ fn unpaid(named: Named, effect: Effect) -> Settled {
 /// Of two effects on one payment the one to be shown: that it was credited says more than that it was reversed.
 fn weightier(one: Effect, other: Effect) -> Effect {
     if one == Effect::NothingNew { other } else { one }
+}
+
+fn of_payment(error: CommandError<PaymentRefusal>) -> SettleError {
+    SettleError::Command(error.map(CreditingRefusal::Payment))
 }

@@ -11,6 +11,7 @@ use codexapi_protocols::restate::restate;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::items::ids_of;
 use super::{Metadata, Owner, Status, Stored, StoredError, is_id, now};
 
 /// A finished response.
@@ -151,13 +152,13 @@ impl Stored {
         let insert = sqlx::query(
             "INSERT INTO stored_responses
                  (owner_id, response_id, model, status, input, body, previous_response_id, generation_id,
-                  created_at, expires_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                  created_at, expires_at, item_ids)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
              ON CONFLICT (owner_id, response_id) DO UPDATE SET
                  model = excluded.model, status = excluded.status, input = excluded.input,
                  body = excluded.body, previous_response_id = excluded.previous_response_id,
                  generation_id = excluded.generation_id, created_at = excluded.created_at,
-                 expires_at = excluded.expires_at
+                 expires_at = excluded.expires_at, item_ids = excluded.item_ids
              WHERE NOT stored_responses.background",
         )
         .bind(owner.0)
@@ -169,7 +170,8 @@ impl Stored {
         .bind(new.previous_response_id)
         .bind(new.generation_id.map(|id| id.0))
         .bind(now)
-        .bind(expires_at);
+        .bind(expires_at)
+        .bind(ids_of(body));
         self.timed(insert.execute(&self.pool)).await?;
         Ok(())
     }

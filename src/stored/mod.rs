@@ -9,6 +9,7 @@ pub mod background;
 pub mod compaction;
 mod completions;
 mod heard;
+mod items;
 mod keeping;
 mod metadata;
 mod purge;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_protocols::request::{ParsedRequest, earlier_items};
+use serde_json::value::RawValue;
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -46,6 +48,9 @@ const PART_OF_CONNECTIONS: u32 = 4;
 
 /// Items that a request may go on from.
 pub const MAX_EARLIER_ITEMS: usize = 10_000;
+
+/// Stored items that one request may name.
+pub const MAX_REFERENCES: usize = 100;
 
 /// The longest id that is looked up; ours and the providers' are far shorter.
 const MAX_ID_BYTES: usize = 128;
@@ -79,6 +84,10 @@ pub enum StoredError {
         "The conversation that ends with response '{id}' has {items} items; at most {MAX_EARLIER_ITEMS} can be gone on from. Send the input itself, or compact the response."
     )]
     TooManyEarlierItems { id: String, items: usize },
+    #[error("Item with id '{id}' not found: output items of stored responses can be named, and no others.")]
+    ItemNotFound { id: String },
+    #[error("{references} items are named; at most {MAX_REFERENCES} can be.")]
+    TooManyReferences { references: usize },
     #[error("With its input the request has {bytes} bytes; stored conversations have at most {limit}.")]
     TooLarge { bytes: usize, limit: usize },
     #[error("A background response has to be stored: leave `store` out, or set it to true.")]
@@ -136,12 +145,31 @@ impl Stored {
     }
 
     /// The body with the whole conversation in it: the items of the response it goes on from, then its
-    /// own. The same bytes where it goes on from none.
+    /// own, with those it names. `None` where it is whole as it is.
     ///
     /// # Errors
-    /// The earlier response is not this owner's, not finished, or too long to go on from.
-    pub async fn expand(&self, owner: Owner, request: &ParsedRequest) -> Result<Bytes, StoredError> {
-        let Some(id) = &request.previous_response_id else { return Ok(request.body().clone()) };
+    /// The earlier response is not this owner's, not finished, or too long to go on from; an item is not
+    /// known.
+    pub async fn expand(&self, owner: Owner, request: &ParsedRequest) -> Result<Option<Bytes>, StoredError> {
+        let references = request.item_references();
+        if request.previous_response_id.is_none() && references.is_empty() {
+            return Ok(None);
+        }
+        let earlier = match &request.previous_response_id {
+            Some(id) => self.earlier(owner, id).await?,
+            None => vec![],
+        };
+        let named = self.named(owner, references).await?;
+        let added = earlier.iter().chain(named.values().flatten());
+        let bytes = added.map(|item| item.get().len()).sum::<usize>() + request.body().len();
+        if bytes > self.limit_bytes {
+            return Err(StoredError::TooLarge { bytes, limit: self.limit_bytes });
+        }
+        Ok(Some(request.expand(&earlier, &named)))
+    }
+
+    /// The items that a request after this response begins with.
+    async fn earlier(&self, owner: Owner, id: &str) -> Result<Vec<Box<RawValue>>, StoredError> {
         let previous = match self.response(owner, id).await {
             Ok(previous) => previous,
             Err(StoredError::ResponseNotFound { id }) => return Err(StoredError::PreviousNotFound { id }),
@@ -149,18 +177,14 @@ impl Stored {
         };
         if previous.status.is_running() {
             let status = previous.status.name();
-            return Err(StoredError::PreviousUnfinished { id: id.clone(), status });
+            return Err(StoredError::PreviousUnfinished { id: id.to_owned(), status });
         }
         let earlier = earlier_items(&previous.input, &previous.body)
             .map_err(|error| StoredError::Unavailable(anyhow!(error).context("a stored response")))?;
         if earlier.len() > MAX_EARLIER_ITEMS {
-            return Err(StoredError::TooManyEarlierItems { id: id.clone(), items: earlier.len() });
+            return Err(StoredError::TooManyEarlierItems { id: id.to_owned(), items: earlier.len() });
         }
-        let bytes = earlier.iter().map(|item| item.get().len()).sum::<usize>() + request.body().len();
-        if bytes > self.limit_bytes {
-            return Err(StoredError::TooLarge { bytes, limit: self.limit_bytes });
-        }
-        Ok(request.expand(&earlier))
+        Ok(earlier)
     }
 
     /// A statement, when it is its turn and within its time.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::items::ids_of;
 use super::{Owner, Stored, StoredError, is_id, now};
 
 /// How far a response is, in OpenAI's words.
@@ -195,9 +196,10 @@ impl Stored {
         from: &'static str,
     ) -> Result<bool, StoredError> {
         let statement = format!(
-            "UPDATE stored_responses SET status = $3, body = $4 WHERE owner_id = $1 AND response_id = $2 AND {from}"
+            "UPDATE stored_responses SET status = $3, body = $4, item_ids = $5 WHERE owner_id = $1 AND response_id = $2 AND {from}"
         );
-        let update = sqlx::query(&statement).bind(owner.0).bind(id).bind(status.name()).bind(body);
+        let update =
+            sqlx::query(&statement).bind(owner.0).bind(id).bind(status.name()).bind(body).bind(ids_of(body));
         Ok(self.timed(update.execute(&self.pool)).await?.rows_affected() == 1)
     }
 

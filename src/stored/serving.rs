@@ -51,10 +51,11 @@ impl Serving<'_> {
         };
         let owner = Owner::from(incoming.payee);
         let previous = request.previous_response_id.clone();
-        let body = self.stored.expand(owner, &request).await?;
-        let request = match &previous {
+        let expanded = self.stored.expand(owner, &request).await?;
+        let body = expanded.clone().unwrap_or_else(|| request.body().clone());
+        let request = match expanded {
             None => request,
-            Some(_) => match ParsedRequest::parse(incoming.protocol, &body) {
+            Some(body) => match ParsedRequest::parse(incoming.protocol, &body) {
                 Ok(expanded) => expanded,
                 Err(_) => return Ok(self.gateway.serve(Incoming { body, ..incoming }).await),
             },

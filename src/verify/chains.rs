@@ -187,6 +187,7 @@ impl Stream {
 fn type_of(event: &AnyEvent) -> String {
     match event {
         AnyEvent::Account(event) => event.event_type(),
+        AnyEvent::AutoTopUp(event) => event.event_type(),
         AnyEvent::Bonus(event) => event.event_type(),
         AnyEvent::Cash(event) => event.event_type(),
         AnyEvent::Gumroad(event) => event.event_type(),

@@ -17,6 +17,7 @@ pub(super) async fn compare(
 ) -> Result<(), String> {
     match ours {
         AnyAggregate::Account(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::AutoTopUp(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Bonus(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Cash(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Gumroad(state) => compare_with(reader, aggregate_id, state, events).await,

@@ -29,14 +29,7 @@ class FakeStripe:
         return self.control(f"/checkout/sessions/{session}/pay", {"card": card})
 
     def press(self, session_url, action):
-        """Presses a button of the page; returns (status, where it leads, text)."""
-        opener = urllib.request.build_opener(NoRedirects)
-        request = urllib.request.Request(session_url, f"action={action}".encode())
-        try:
-            with opener.open(request) as answer:
-                return answer.status, None, answer.read().decode()
-        except urllib.error.HTTPError as answer:
-            return answer.code, answer.headers.get("location"), answer.read().decode()
+        return press(session_url, action)
 
     def events(self, *kinds):
         """The types of all events told so far, oldest first; of these kinds where any are named."""
@@ -55,6 +48,16 @@ class FakeStripe:
 
     def stop(self):
         return self.process.stop()
+
+
+def press(page, action):
+    """Presses a button of a session's page; returns (status, where it leads, text)."""
+    opener = urllib.request.build_opener(NoRedirects)
+    try:
+        with opener.open(urllib.request.Request(page, f"action={action}".encode()), timeout=30) as answer:
+            return answer.status, None, answer.read().decode()
+    except urllib.error.HTTPError as answer:
+        return answer.code, answer.headers.get("location"), answer.read().decode()
 
 
 class NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -142,6 +142,7 @@ impl Business {
             attempts: vec![AttemptResult {
                 attempt: attempt(),
                 status: Some(200),
+                ended: None,
                 provider_cost_micro: MicroUsd::ZERO,
             }],
             timings: Timings::default(),

@@ -8,6 +8,7 @@ mod events;
 mod share_credit;
 #[cfg(test)]
 mod tests;
+mod top_up;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use events::{BonusEvent, CodeKind};
 pub use share_credit::{ShareCreditRefusal, claim_share_credit};
+pub use top_up::{TopUpRefusal, start_with_code};
 
 use crate::ids::{BonusCodeId, GrantId};
 use crate::money::MicroUsd;

@@ -6,7 +6,6 @@
 //! this stream by itself: `credit.rs` decides it together with the wallet.
 
 mod cash;
-mod code;
 mod credit;
 mod events;
 mod refusal;
@@ -22,7 +21,6 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use cash::{PaymentAndCash, confirm_cash, reverse_cash};
-pub use code::{CodeRefusal, give_up, start_with_code};
 pub use credit::{Credited, CreditingRefusal, PaymentAndWallet, confirm, reverse};
 pub use events::{Channel, Currency, DisputeStatus, FailureReason, PaymentEvent, Purpose, RefundStatus};
 pub use refusal::PaymentRefusal;
@@ -122,6 +120,9 @@ pub struct Payment {
     session_id: Option<String>,
     payment_intent_id: Option<String>,
     standing: Standing,
+    /// Of the last failure.
+    #[serde(default)]
+    failure: Option<FailureReason>,
     credited_at: Option<Timestamp>,
     /// By the provider's id of it.
     refunds: BTreeMap<String, (MicroUsd, RefundStatus)>,
@@ -135,6 +136,11 @@ impl Payment {
 
     pub fn standing(&self) -> Standing {
         self.standing
+    }
+
+    /// Why it failed, where it did.
+    pub fn failure(&self) -> Option<FailureReason> {
+        self.failure
     }
 
     pub fn session_id(&self) -> Option<&str> {
@@ -317,7 +323,10 @@ impl Payment {
                 self.credited_at = Some(at);
                 self.standing = Standing::Credited;
             }
-            PaymentEvent::PaymentFailed { .. } => self.standing = Standing::Failed,
+            PaymentEvent::PaymentFailed { reason, .. } => {
+                self.standing = Standing::Failed;
+                self.failure = Some(reason);
+            }
             PaymentEvent::PaymentExpired { .. } => self.standing = Standing::Expired,
             PaymentEvent::RefundRecorded { refund_id, amount_micro, status, .. } => {
                 self.refunds.insert(refund_id, (amount_micro, status));

@@ -152,11 +152,13 @@ impl RoutingPolicy {
 }
 
 impl Plan {
-    /// The order in which targets are tried, as indices of `targets`: the sticky provider first if
-    /// it is still in the plan, else one chosen by weight, always the same for the same `key`; then
-    /// the others as they stand.
-    pub fn order(&self, key: u64, sticky: Option<&str>) -> Vec<usize> {
-        let is_sticky = |target: &PlannedTarget| Some(target.provider.as_str()) == sticky;
+    /// The order in which targets are tried, as indices of `targets`: the sticky one (provider and
+    /// upstream model) first if it is still in the plan, else one chosen by weight, always the same for
+    /// the same `key`; then the others as they stand.
+    pub fn order(&self, key: u64, sticky: Option<(&str, &str)>) -> Vec<usize> {
+        let is_sticky = |target: &PlannedTarget| {
+            sticky == Some((target.provider.as_str(), target.upstream_model.as_str()))
+        };
         let first = self.targets.iter().position(is_sticky).unwrap_or_else(|| self.by_weight(key));
         let others = (0..self.targets.len()).filter(|index| *index != first);
         std::iter::once(first).filter(|index| *index < self.targets.len()).chain(others).collect()

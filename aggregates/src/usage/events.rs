@@ -132,7 +132,30 @@ pub struct AttemptResult {
     /// HTTP status; absent where the provider was not reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// Absent in events that are older than this record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<AttemptEnd>,
     pub provider_cost_micro: MicroUsd,
+}
+
+/// How one attempt at a provider ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptEnd {
+    /// Its answer began, and was carried on for as long as anybody wanted it.
+    Answered,
+    /// Nothing of the request was sent.
+    NotReached,
+    /// It does not want us: our key, our account, no such model there.
+    Refused,
+    /// Too busy to begin.
+    Overloaded,
+    /// It failed after it may have begun.
+    Failed,
+    /// The request itself was at fault.
+    BadRequest,
+    /// The client left, and nothing came within what may be spent on that.
+    GivenUp,
 }
 
 /// How a generation ended.
@@ -232,6 +255,9 @@ pub enum UsageEvent {
     GenerationReleased {
         generation_id: GenerationId,
         reason: ReleaseReason,
+        /// How each attempt failed; absent in older events.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attempts: Vec<AttemptResult>,
         at: Timestamp,
     },
     GenerationSettled(Box<GenerationSettled>),

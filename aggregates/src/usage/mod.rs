@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use buckets::Usage;
 pub(crate) use events::AttemptOrder;
 pub use events::{
-    Attempt, AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, MAX_ATTEMPTS, Mark, Outcome,
-    Payer, Protocol, Timings, UsageEvent, UsageSource,
+    Attempt, AttemptEnd, AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, MAX_ATTEMPTS, Mark,
+    Outcome, Payer, Protocol, Timings, UsageEvent, UsageSource,
 };
 use marks::Marks;
 pub use settle::{InputPrefix, RatedGeneration, SettleGeneration, WalletShare};
@@ -158,12 +158,13 @@ impl TokenUsage {
         &self,
         generation_id: GenerationId,
         reason: ReleaseReason,
+        attempts: Vec<AttemptResult>,
         now: Timestamp,
     ) -> Result<Vec<UsageEvent>, UsageRefusal> {
         if !self.is_open(generation_id) {
             return Err(UsageRefusal::NotOpen { generation_id });
         }
-        Ok(vec![UsageEvent::GenerationReleased { generation_id, reason, at: now }])
+        Ok(vec![UsageEvent::GenerationReleased { generation_id, reason, attempts, at: now }])
     }
 
     /// Takes a whole charge back, once. No event where it is reversed already.
@@ -250,11 +251,29 @@ impl TokenUsage {
 /// Commands as cqrs-es hands them over; `commands.rs` calls the rules themselves.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UsageCommand {
-    Open { generation_id: GenerationId, key_id: KeyId, attempt: Attempt, now: Timestamp },
-    StartAttempt { generation_id: GenerationId, attempt: Attempt, now: Timestamp },
+    Open {
+        generation_id: GenerationId,
+        key_id: KeyId,
+        attempt: Attempt,
+        now: Timestamp,
+    },
+    StartAttempt {
+        generation_id: GenerationId,
+        attempt: Attempt,
+        now: Timestamp,
+    },
     Settle(Box<SettleGeneration>, WalletShare),
-    Release { generation_id: GenerationId, reason: ReleaseReason, now: Timestamp },
-    Reverse { generation_id: GenerationId, reason: ReversalReason, now: Timestamp },
+    Release {
+        generation_id: GenerationId,
+        reason: ReleaseReason,
+        attempts: Vec<AttemptResult>,
+        now: Timestamp,
+    },
+    Reverse {
+        generation_id: GenerationId,
+        reason: ReversalReason,
+        now: Timestamp,
+    },
 }
 
 impl Aggregate for TokenUsage {
@@ -282,8 +301,8 @@ impl Aggregate for TokenUsage {
                 let rated = self.rate(&settle);
                 self.settle(*settle, rated, share)?
             }
-            UsageCommand::Release { generation_id, reason, now } => {
-                self.release(generation_id, reason, now)?
+            UsageCommand::Release { generation_id, reason, attempts, now } => {
+                self.release(generation_id, reason, attempts, now)?
             }
             UsageCommand::Reverse { generation_id, reason, now } => {
                 self.reverse(generation_id, reason, now)?

@@ -11,7 +11,7 @@ use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, Pl
 use crate::money::MicroUsd;
 use crate::pricing::tariff::Quote;
 use crate::time::Timestamp;
-use crate::usage::{Attempt, ClientFamily};
+use crate::usage::{Attempt, AttemptResult, ClientFamily};
 
 /// Where credit came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -177,6 +177,9 @@ pub enum WalletEvent {
     HoldReleased {
         generation_id: GenerationId,
         reason: ReleaseReason,
+        /// How each attempt failed; absent in older events.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attempts: Vec<AttemptResult>,
         balance_micro: MicroUsd,
         held_micro: MicroUsd,
         at: Timestamp,

@@ -38,7 +38,7 @@ pub use settle::{ProviderFailure, SettleHold};
 use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
-use crate::usage::Attempt;
+use crate::usage::{Attempt, AttemptResult};
 use entitlements::{
     Block, EntitlementEnd, EntitlementSource, EntitlementTerms, Entitlements, PlanCover, PlanUse,
     WalletFallback,
@@ -107,6 +107,8 @@ pub enum WalletAction {
     ReleaseHold {
         generation_id: GenerationId,
         reason: ReleaseReason,
+        /// How each attempt failed.
+        attempts: Vec<AttemptResult>,
     },
     /// Names node incarnations that are dead; also expires what is due.
     ExpireHolds {
@@ -276,8 +278,8 @@ impl Wallet {
                 decision.start_attempt(generation_id, attempt)?;
             }
             WalletAction::SettleHold(settle) => decision.settle_hold(settle)?,
-            WalletAction::ReleaseHold { generation_id, reason } => {
-                decision.release_hold(generation_id, reason)?;
+            WalletAction::ReleaseHold { generation_id, reason, attempts } => {
+                decision.release_hold(generation_id, reason, attempts)?;
             }
             WalletAction::ExpireHolds { dead_nodes } => decision.expire_holds_of(&dead_nodes),
             WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan } => {

@@ -4,6 +4,7 @@ use super::events::{ReleaseReason, WalletEvent};
 use super::{Decision, WalletRefusal};
 use crate::ids::GenerationId;
 use crate::money::MicroUsd;
+use crate::usage::AttemptResult;
 
 /// Closes a hold, open or expired, with what the generation cost.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +87,7 @@ impl Decision<'_> {
         &mut self,
         generation_id: GenerationId,
         reason: ReleaseReason,
+        attempts: Vec<AttemptResult>,
     ) -> Result<(), WalletRefusal> {
         let wallet = self.wallet.as_ref();
         let open = wallet.holds.get(&generation_id).map(|hold| hold.amount_micro);
@@ -94,6 +96,7 @@ impl Decision<'_> {
         let event = WalletEvent::HoldReleased {
             generation_id,
             reason,
+            attempts,
             balance_micro: wallet.balance(),
             held_micro: wallet.held_micro - still_held,
             at: self.now,

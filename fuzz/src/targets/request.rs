@@ -75,7 +75,8 @@ fn expanded(parsed: &ParsedRequest, response: &[u8]) {
     let Ok(response) = std::str::from_utf8(response) else { return };
     let Ok(earlier) = earlier_items(&parsed.input_json(), response) else { return };
     let own: Result<Vec<Value>, _> = serde_json::from_str(&parsed.input_json());
-    let whole = parsed.expand(&earlier);
+    let named = parsed.item_references().into_iter().map(|id| (id, None)).collect();
+    let whole = parsed.expand(&earlier, &named);
     let again = reparsed(Protocol::Responses, &whole);
     assert_eq!(again.previous_response_id, None);
     let (Ok(own), Some(body)) = (own, value(&whole)) else { return };

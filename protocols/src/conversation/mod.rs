@@ -169,11 +169,28 @@ pub struct Sampling {
     pub stop: Vec<String>,
 }
 
+/// Every word for how much a model is to think, from none to most. Another is refused: guessing what it means
+/// would be another answer than the one asked for.
+const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
+/// An effort that every dialect can be told of.
+///
+/// # Errors
+/// What it should have been.
+pub(crate) fn known_effort(effort: Option<String>) -> Result<Option<String>, &'static str> {
+    match effort {
+        Some(word) if !EFFORTS.contains(&word.as_str()) => {
+            Err("`none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`")
+        }
+        known => Ok(known),
+    }
+}
+
 /// How much a model is to think, in the words of any dialect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thinking {
     pub mode: Option<ThinkingMode>,
-    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.
+    /// `none`, `minimal`, `low`, `medium`, `high`, `xhigh` or `max`.
     pub effort: Option<String>,
     /// Responses: `auto`, `concise`, `detailed`.
     pub summary: Option<String>,

@@ -4,11 +4,11 @@ use codexapi_aggregates::usage::Protocol;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::chat::{self, Choice};
+use super::chat;
 use super::messages::Message;
 use super::responses::{self, Response};
 use super::{BodyMeter, Metered, Terminal, error_in, finish, name, text_bytes};
-use crate::json::{as_text, is_null, present};
+use crate::json::{as_text, is_null, object, present};
 use crate::usage::{MessagesReport, RawUsage};
 
 /// Reads a body that came with a status of success. One that is no answer (not JSON, cut off, an
@@ -36,7 +36,7 @@ fn responses_body(body: &[u8], metered: &mut Metered) {
         #[serde(borrow)]
         output: Option<&'a RawValue>,
     }
-    let Ok(Status { status, output }) = serde_json::from_slice(body) else { return };
+    let Some(Status { status, output }) = object(body) else { return };
     let word = match status.and_then(as_text).as_deref() {
         Some("completed" | "cancelled") => "completed",
         Some("incomplete") => "incomplete",
@@ -45,7 +45,7 @@ fn responses_body(body: &[u8], metered: &mut Metered) {
         None if output.is_some() => "completed",
         Some(_) | None => return,
     };
-    if let Ok(response) = serde_json::from_slice::<Response>(body) {
+    if let Some(response) = object::<Response>(body) {
         responses::ended(word, response, metered);
     }
 }
@@ -58,13 +58,13 @@ fn chat_body(body: &[u8], metered: &mut Metered) {
         #[serde(borrow)]
         model: Option<&'a RawValue>,
         #[serde(borrow)]
-        choices: Option<Vec<Choice<'a>>>,
+        choices: Option<&'a RawValue>,
         #[serde(borrow, default, deserialize_with = "present")]
         usage: Option<&'a RawValue>,
         #[serde(borrow, default, deserialize_with = "present")]
         error: Option<&'a RawValue>,
     }
-    let Ok(completion) = serde_json::from_slice::<Completion>(body) else { return };
+    let Some(completion) = object::<Completion>(body) else { return };
     metered.saw_id(completion.id, completion.model);
     if let Some(report) = completion.usage.filter(|report| !is_null(report)) {
         metered.usage = Some(RawUsage::Chat(report.to_owned()));
@@ -72,7 +72,7 @@ fn chat_body(body: &[u8], metered: &mut Metered) {
     if completion.error.is_some_and(|error| !is_null(error)) {
         return;
     }
-    let choices = completion.choices.unwrap_or_default();
+    let choices = chat::choices(completion.choices);
     for choice in &choices {
         metered.delivered(choice.message.map_or(0, |message| text_bytes(message.get(), &chat::WRITTEN)));
     }
@@ -83,7 +83,7 @@ fn chat_body(body: &[u8], metered: &mut Metered) {
 
 fn messages_body(body: &[u8], metered: &mut Metered) {
     const WRITTEN: [&str; 2] = ["text", "thinking"];
-    let Ok(message) = serde_json::from_slice::<Message>(body) else { return };
+    let Some(message) = object::<Message>(body) else { return };
     metered.saw_id(message.id, message.model);
     if let Some(usage) = message.usage.filter(|usage| !is_null(usage)) {
         let mut report = MessagesReport::default();

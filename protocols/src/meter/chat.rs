@@ -9,7 +9,7 @@ use super::{
     Disposition, MeterSettings, Metered, Terminal, UpstreamError, after_delta, finish, name, text_bytes,
     upstream_error,
 };
-use crate::json::{is_null, present};
+use crate::json::{is_null, object, present};
 use crate::usage::RawUsage;
 
 /// Keys of a delta that hold what the model wrote.
@@ -62,9 +62,9 @@ impl ChatStream {
             metered.delivered(after_delta(data).map_or(0, |delta| text_bytes(delta, &WRITTEN)));
             return Disposition::Forward;
         }
-        match serde_json::from_slice(data) {
-            Ok(chunk) => self.chunk(chunk, metered),
-            Err(_) => Disposition::Forward,
+        match object(data) {
+            Some(chunk) => self.chunk(chunk, metered),
+            None => Disposition::Forward,
         }
     }
 
@@ -73,8 +73,7 @@ impl ChatStream {
             return self.failed(upstream_error(error), metered);
         }
         metered.saw_id(chunk.id, chunk.model);
-        let choices: Vec<Choice> =
-            chunk.choices.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+        let choices = choices(chunk.choices);
         let mut disposition = Disposition::Forward;
         for choice in &choices {
             metered.delivered(choice.delta.map_or(0, |delta| text_bytes(delta.get(), &WRITTEN)));
@@ -111,6 +110,12 @@ impl ChatStream {
             self.complete(metered);
         }
     }
+}
+
+/// The choices of a chunk or body; what is not written as objects is none.
+pub(super) fn choices(raw: Option<&RawValue>) -> Vec<Choice<'_>> {
+    let list: Vec<&RawValue> = raw.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default();
+    list.into_iter().filter_map(|choice| object(choice.get().as_bytes())).collect()
 }
 
 /// Whether the chunk can only be output: one choice that is not finished, no usage, no error. As

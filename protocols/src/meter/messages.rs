@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Disposition, Metered, Terminal, after_delta, error_in, event_type, finish, name, text_bytes};
-use crate::json::{is_null, present};
+use crate::json::{is_null, object, present};
 use crate::usage::{MessagesReport, RawUsage};
 
 /// Keys of a delta that hold what the model wrote.
@@ -22,7 +22,7 @@ pub(super) struct MessagesStream {
 #[derive(Deserialize)]
 struct Start<'a> {
     #[serde(borrow)]
-    message: Message<'a>,
+    message: &'a RawValue,
 }
 
 /// A message object, in `message_start` or as a whole body.
@@ -43,7 +43,7 @@ pub(super) struct Message<'a> {
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow)]
-    delta: Option<StopReason<'a>>,
+    delta: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     usage: Option<&'a RawValue>,
 }
@@ -68,9 +68,10 @@ impl MessagesStream {
                 Disposition::Forward
             }
             Some("message_start") => {
-                if let Ok(Start { message }) = serde_json::from_slice(data) {
-                    metered.saw_id(message.id, message.model);
-                    self.update(message.usage, metered);
+                let message = object::<Start>(data).and_then(|start| object(start.message.get().as_bytes()));
+                if let Some(Message { id, model, usage, .. }) = message {
+                    metered.saw_id(id, model);
+                    self.update(usage, metered);
                 }
                 Disposition::Forward
             }
@@ -90,9 +91,10 @@ impl MessagesStream {
     }
 
     fn delta(&mut self, data: &[u8], metered: &mut Metered) -> Disposition {
-        let Ok(said) = serde_json::from_slice::<Delta>(data) else { return Disposition::Forward };
+        let Some(said) = object::<Delta>(data) else { return Disposition::Forward };
         let has_report = self.update(said.usage, metered);
-        let Some(reason) = name(said.delta.and_then(|delta| delta.stop_reason)) else {
+        let stopped = said.delta.and_then(|delta| object::<StopReason>(delta.get().as_bytes()));
+        let Some(reason) = name(stopped.and_then(|delta| delta.stop_reason)) else {
             return Disposition::Forward;
         };
         if has_report {

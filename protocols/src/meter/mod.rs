@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 pub use body::meter_body;
 
-use super::json::{Token, Walk, as_text, is_null, present};
+use super::json::{Token, Walk, as_text, is_null, object, present};
 use super::sse::Frame;
 use super::usage::RawUsage;
 
@@ -247,7 +247,7 @@ fn event_type<'a>(data: &'a [u8], event: Option<&'a [u8]>) -> Option<std::borrow
     {
         return std::str::from_utf8(&rest[..end]).ok().map(Into::into);
     }
-    let typed = serde_json::from_slice::<Typed>(data).ok().and_then(|typed| typed.name).and_then(as_text);
+    let typed = object::<Typed>(data).and_then(|typed| typed.name).and_then(as_text);
     typed.or_else(|| event.and_then(|event| std::str::from_utf8(event).ok()).map(Into::into))
 }
 
@@ -303,7 +303,7 @@ struct ErrorObject<'a> {
 
 /// A provider's `error`: an object in either dialect, or a bare text.
 fn upstream_error(raw: &RawValue) -> UpstreamError {
-    let said: ErrorObject = serde_json::from_str(raw.get()).unwrap_or_default();
+    let said: ErrorObject = object(raw.get().as_bytes()).unwrap_or_default();
     let code = name(said.code).or_else(|| said.code.map(|code| bounded(code.get(), MAX_NAME_BYTES)));
     let code = code.filter(|code| code != "null").or_else(|| name(said.kind));
     let message = said.message.and_then(as_text).or_else(|| as_text(raw));
@@ -317,7 +317,7 @@ fn error_in(data: &[u8]) -> Option<UpstreamError> {
         #[serde(borrow, default, deserialize_with = "present")]
         error: Option<&'a RawValue>,
     }
-    let failed = serde_json::from_slice::<Failed>(data).ok()?;
+    let failed: Failed = object(data)?;
     failed.error.filter(|error| !is_null(error)).map(upstream_error)
 }
 

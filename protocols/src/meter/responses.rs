@@ -9,7 +9,7 @@ use super::{
     Disposition, Metered, Terminal, UpstreamError, error_in, event_type, finish, name, text_bytes,
     upstream_error,
 };
-use crate::json::{as_text, is_null, present, string_end};
+use crate::json::{as_text, is_null, object, present, string_end};
 use crate::usage::RawUsage;
 
 /// Keys of an output item that hold what the model wrote.
@@ -45,7 +45,7 @@ pub(super) struct Response<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
-    incomplete_details: Option<IncompleteDetails<'a>>,
+    incomplete_details: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -88,7 +88,7 @@ impl ResponsesStream {
     }
 
     fn item_done(&mut self, data: &[u8], metered: &mut Metered) -> Disposition {
-        if let Ok(Event { item: Some(item), .. }) = serde_json::from_slice(data) {
+        if let Some(Event { item: Some(item), .. }) = object(data) {
             metered.output_started = true;
             metered.web_search_calls += u64::from(is_web_search(item));
             if self.since_item_done == 0 {
@@ -121,7 +121,10 @@ pub(super) fn ended(word: &str, response: Response, metered: &mut Metered) -> Di
     let terminal = match status.as_deref().unwrap_or(word) {
         "failed" => Terminal::Failed(response.error.map(upstream_error).unwrap_or_default()),
         "incomplete" => Terminal::Incomplete {
-            reason: response.incomplete_details.and_then(|details| name(details.reason)),
+            reason: response
+                .incomplete_details
+                .and_then(|details| object::<IncompleteDetails>(details.get().as_bytes()))
+                .and_then(|details| name(details.reason)),
         },
         "cancelled" => Terminal::Completed { finish_reason: Some("cancelled".into()) },
         _ if word == "failed" => Terminal::Failed(response.error.map(upstream_error).unwrap_or_default()),
@@ -141,8 +144,8 @@ fn unreadable(word: &str, metered: &mut Metered) -> Disposition {
 }
 
 fn with_response<T>(data: &[u8], read: impl FnOnce(Response) -> T) -> Option<T> {
-    let event: Event = serde_json::from_slice(data).ok()?;
-    let response: Response = serde_json::from_str(event.response?.get()).ok()?;
+    let event: Event = object(data)?;
+    let response: Response = object(event.response?.get().as_bytes())?;
     Some(read(response))
 }
 
@@ -171,15 +174,16 @@ fn is_web_search(item: &RawValue) -> bool {
         #[serde(borrow, rename = "type")]
         kind: Option<&'a RawValue>,
         #[serde(borrow)]
-        action: Option<Action<'a>>,
+        action: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct Action<'a> {
         #[serde(borrow, rename = "type")]
         kind: Option<&'a RawValue>,
     }
-    let Ok(item) = serde_json::from_str::<Item>(item.get()) else { return false };
-    let action = item.action.and_then(|action| action.kind).and_then(as_text);
+    let Some(item) = object::<Item>(item.get().as_bytes()) else { return false };
+    let action =
+        item.action.and_then(|action| object::<Action>(action.get().as_bytes())?.kind).and_then(as_text);
     item.kind.and_then(as_text).as_deref() == Some("web_search_call")
         && action.is_none_or(|action| action == "search")
 }

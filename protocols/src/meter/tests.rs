@@ -508,6 +508,39 @@ fn a_body_that_is_no_answer_is_none() {
 }
 
 #[test]
+fn an_array_is_no_object_with_its_members_in_order() {
+    let bodies = [
+        (Responses, r#"["completed",[{"type":"message"}]]"#),
+        (
+            Responses,
+            r#"["id","model","completed",[{"type":"message"}],{"input_tokens":1,"output_tokens":1}]"#,
+        ),
+        (Chat, r#"["id","model",[{"message":{"content":"x"},"finish_reason":"stop"}],{"total_tokens":2}]"#),
+        (Chat, r#"{"id":"c","choices":[[null,{"content":"x"},"stop"]]}"#),
+        (Messages, r#"["id","model",{"input_tokens":1,"output_tokens":1},[{"type":"text"}],"end_turn"]"#),
+    ];
+    for (protocol, body) in bodies {
+        let metered = meter_body(protocol, body.as_bytes());
+        assert_eq!((metered.terminal, metered.output_started), (Terminal::None, false), "{body}");
+        assert!(metered.usage.is_none(), "{body}");
+    }
+    let streams = [
+        (Responses, "event: response.completed\ndata: [{\"status\":\"completed\",\"usage\":{}}]\n\n"),
+        (Chat, "data: [\"id\",\"m\",[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}],{}]\n\n"),
+        (Chat, "data: {\"choices\":[[{\"content\":\"x\"},null,\"stop\"]]}\n\n"),
+        (Messages, "event: message_start\ndata: [[\"id\",\"m\",{\"input_tokens\":1}]]\n\n"),
+        (Messages, "event: message_delta\ndata: [[\"end_turn\"],{\"output_tokens\":1}]\n\n"),
+        (Messages, "event: message_delta\ndata: {\"delta\":[\"end_turn\"]}\n\n"),
+    ];
+    for (protocol, stream) in streams {
+        let (_, end) = run(protocol, ONE, stream);
+        assert!(end.usage.is_none() && end.usage_so_far.is_none() && end.output_bytes == 0, "{stream}");
+        // An end that is named and cannot be read is an end without a report.
+        assert!(protocol == Responses || end.terminal == Terminal::None, "{stream}");
+    }
+}
+
+#[test]
 fn an_unfinished_or_incomplete_body_says_so() {
     let body = responses_end("response.incomplete", "incomplete")["response"].to_string();
     let metered = meter_body(Responses, body.as_bytes());

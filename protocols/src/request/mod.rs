@@ -22,7 +22,7 @@ pub use estimate::{
     TEXT_BYTES_PER_TOKEN,
 };
 pub(crate) use estimate::{Estimate, Input};
-pub use stored::earlier_items;
+pub use stored::{earlier_items, output_items};
 
 /// The longest model name; it goes into events and headers.
 pub const MAX_MODEL_BYTES: usize = 256;

@@ -9,8 +9,11 @@
 //!   something where the provider has stored the item. Items of the provider's own tools keep theirs,
 //!   which are part of what they are.
 //! - `instructions` are not carried over: OpenAI does not, either.
+//!
+//! An `item_reference` stands for an output item of an earlier response, by the same rules.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use codexapi_aggregates::usage::Protocol;
@@ -19,7 +22,7 @@ use serde_json::value::RawValue;
 
 use super::ParsedRequest;
 use super::edit::Edits;
-use crate::json::{is_null, present, range_in};
+use crate::json::{as_text, is_null, object, present, range_in};
 
 impl ParsedRequest {
     /// Whether the answer is kept: OpenAI keeps responses unless told not to, and completions only
@@ -47,14 +50,46 @@ impl ParsedRequest {
         }
     }
 
-    /// The body with `earlier` items before its own input, and without `previous_response_id`. Every
-    /// other byte stays.
-    pub fn expand(&self, earlier: &[Box<RawValue>]) -> Bytes {
+    /// Ids of the stored items that the input names in place of giving them, each once; Responses only.
+    pub fn item_references(&self) -> Vec<String> {
+        let mut ids: Vec<String> = self.named_items().into_iter().flatten().collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// For each input item the id that it names, if that is all it does; empty where none does.
+    fn named_items(&self) -> Vec<Option<String>> {
+        let may_refer = memchr::memmem::find(&self.body, REFERENCE.as_bytes()).is_some();
+        if self.protocol != Protocol::Responses || !may_refer {
+            return vec![];
+        }
+        let named: Vec<Option<String>> =
+            self.items.iter().map(|at| reference(&self.body[at.clone()])).collect();
+        if named.iter().all(Option::is_none) { vec![] } else { named }
+    }
+
+    /// The body with `earlier` items before its own input, the items it names in place of their references,
+    /// and without `previous_response_id`. Every other byte stays. `named` has each item by its id; one that
+    /// cannot be sent again is `None`.
+    pub fn expand(&self, earlier: &[Box<RawValue>], named: &HashMap<String, Option<Box<RawValue>>>) -> Bytes {
         let mut items: Vec<&str> = earlier.iter().map(|item| item.get()).collect();
         let own = self.input_json();
         let own = own[1..own.len() - 1].trim_ascii();
-        if !own.is_empty() {
+        let references = self.named_items();
+        if references.is_empty() && !own.is_empty() {
             items.push(own);
+        }
+        for (at, reference) in self.items.iter().zip(&references) {
+            let given = || self.text(at.clone());
+            let item = match reference {
+                None => given(),
+                Some(id) => match named.get(id) {
+                    Some(known) => known.as_deref().map(RawValue::get),
+                    None => given(),
+                },
+            };
+            items.extend(item);
         }
         let input = format!("[{}]", items.join(","));
         let mut edits = Edits::new(&self.body);
@@ -103,14 +138,9 @@ impl ParsedRequest {
 /// # Errors
 /// Where either is not what it should be.
 pub fn earlier_items(input: &str, response: &str) -> serde_json::Result<Vec<Box<RawValue>>> {
-    #[derive(Deserialize)]
-    struct Response {
-        #[serde(default)]
-        output: Vec<Box<RawValue>>,
-    }
     let mut items: Vec<Box<RawValue>> = serde_json::from_str(input)?;
     items.retain(|item| !is_lost_reasoning(item));
-    let response: Response = serde_json::from_str(response)?;
+    let response: Output = serde_json::from_str(response)?;
     for item in response.output {
         if let Some(item) = as_input(item)? {
             items.push(item);
@@ -119,9 +149,37 @@ pub fn earlier_items(input: &str, response: &str) -> serde_json::Result<Vec<Box<
     Ok(items)
 }
 
+/// The output items of a response object by their ids, each as a later request may send it again; `None` where
+/// it may not. An object without output has none.
+pub fn output_items(response: &str) -> Vec<(String, Option<Box<RawValue>>)> {
+    let Some(Output { output }) = object::<Output>(response.as_bytes()) else { return vec![] };
+    let items = output.into_iter().filter_map(|item| {
+        let id = as_text(object::<Item>(item.get().as_bytes())?.id?)?.into_owned();
+        Some((id, as_input(item).ok().flatten()))
+    });
+    items.collect()
+}
+
+/// The id of an item that is nothing but a reference.
+fn reference(item: &[u8]) -> Option<String> {
+    let item: Item = object(item)?;
+    let id = item.id.filter(|_| item.kind.as_deref() == Some(REFERENCE))?;
+    as_text(id).map(Cow::into_owned)
+}
+
 /// A text as the item OpenAI takes it for; `text` is JSON.
 fn user_message(text: &str) -> String {
     format!(r#"{{"type":"message","role":"user","content":{text}}}"#)
+}
+
+/// What an input item that names a stored one is called.
+const REFERENCE: &str = "item_reference";
+
+/// A response object's output.
+#[derive(Deserialize)]
+struct Output {
+    #[serde(default)]
+    output: Vec<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]

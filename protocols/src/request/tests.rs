@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use codexapi_aggregates::usage::Protocol::{self, Chat, Completions, Messages, Responses};
 use proptest::prelude::*;
@@ -278,9 +280,33 @@ fn a_request_is_expanded_at_its_input_and_nowhere_else() {
     ];
     for (sent, expected) in cases {
         let request = parse(Responses, sent).unwrap();
-        assert_eq!(request.expand(&items), expected, "{sent}");
+        assert_eq!(request.expand(&items, &HashMap::new()), expected, "{sent}");
         parse(Responses, expected).unwrap();
     }
+}
+
+#[test]
+fn a_reference_is_replaced_by_the_item_it_names_or_goes() {
+    let response = r#"{"output":[
+        {"id":"msg_1","type":"message","status":"completed","role":"assistant","content":[]},
+        {"id":"rs_1","type":"reasoning","summary":[]},
+        {"type":"function_call","call_id":"c","name":"f","arguments":"{}"},["msg_2"]]}"#;
+    let named: HashMap<_, _> = output_items(response).into_iter().collect();
+    assert_eq!(named.len(), 2);
+    assert!(output_items("[[]]").is_empty() && output_items("{}").is_empty());
+    let sent = r#"{"model":"m","input":[ {"type":"item_reference","id":"rs_1"} , {"id":"msg_1","type":"item_reference"},
+        {"type":"message","role":"user","content":"item_reference", "id":"msg_9"}],"x":1e400}"#;
+    let request = parse(Responses, sent).unwrap();
+    assert_eq!(request.item_references(), ["msg_1", "rs_1"]);
+    let expected = r#"{"model":"m","input":[{"type":"message","role":"assistant","content":[]},{"type":"message","role":"user","content":"item_reference", "id":"msg_9"}],"x":1e400}"#;
+    assert_eq!(request.expand(&[], &named), expected);
+    for none in
+        [r#"{"model":"m","input":"item_reference"}"#, r#"{"model":"m","input":[["item_reference","x"]]}"#]
+    {
+        assert!(parse(Responses, none).unwrap().item_references().is_empty(), "{none}");
+    }
+    let chat = r#"{"model":"m","messages":[{"type":"item_reference","id":"x"}]}"#;
+    assert!(parse(Chat, chat).unwrap().item_references().is_empty());
 }
 
 #[test]

@@ -12,9 +12,9 @@ pub mod stop;
 
 use bytes::Bytes;
 use codexapi_aggregates::usage::Protocol;
-use serde_json::Value;
 
 use crate::conversation::{Answer, BadAnswer, Conversation, Event, ToolNames, Untranslatable};
+use crate::json;
 use crate::sse::Frame;
 use stop::StopCutter;
 
@@ -90,8 +90,8 @@ pub fn request(
     model: &UpstreamModel,
     frame: AnswerFrame,
 ) -> Result<Translated, Untranslatable> {
-    let body: Value = serde_json::from_slice(body)
-        .map_err(|error| Untranslatable::NotReadable { reason: error.to_string() })?;
+    let body =
+        json::value(body).map_err(|error| Untranslatable::NotReadable { reason: error.to_string() })?;
     let mut conversation = match client {
         Protocol::Responses => responses::read_request(body)?,
         Protocol::Chat => chat::read_request(body)?,
@@ -229,3 +229,6 @@ impl StreamTranslation {
         out.into()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,6 +132,10 @@ fn check_options(fields: Fields<'_>, max_tokens: Option<u64>) -> Result<(), Refu
         if !stop.is_string() {
             return Err(fields.wrong_type(&format!("stop_sequences[{at}]"), "a string", stop));
         }
+        if stop.as_str().is_some_and(|text| text.trim().is_empty()) {
+            let message = "each stop sequence must contain non-whitespace";
+            return Err(Refusal::rule(format!("stop_sequences[{at}]"), message));
+        }
     }
     check_thinking(fields, max_tokens)
 }

@@ -1,5 +1,6 @@
 //! What a customer reads about money.
 
+pub mod auto_topup;
 pub mod cash_wallet;
 pub mod checkout;
 pub mod email_discount;

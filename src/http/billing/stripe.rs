@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use codexapi_aggregates::bonus::TopUpRefusal;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::payment::{CodeRefusal, CreditingRefusal, PaymentRefusal, Purpose};
+use codexapi_aggregates::payment::{CreditingRefusal, PaymentRefusal, Purpose};
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -207,11 +208,12 @@ fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "payment_not_found", message)
 }
 
-impl From<CodeRefusal> for Problem {
-    fn from(refusal: CodeRefusal) -> Self {
+impl From<TopUpRefusal> for Problem {
+    fn from(refusal: TopUpRefusal) -> Self {
         match refusal {
-            CodeRefusal::Payment(refusal) => refusal.into(),
-            CodeRefusal::Bonus(refusal) => refusal.into(),
+            TopUpRefusal::NoCredit => Self::invalid("code_is_for_credit", refusal.to_string()),
+            TopUpRefusal::Bonus(refusal) => refusal.into(),
+            TopUpRefusal::Payment(refusal) => refusal.into(),
         }
     }
 }

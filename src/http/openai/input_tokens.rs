@@ -63,7 +63,8 @@ async fn counted(
         parsed => parsed,
     };
     let request = parsed.map_err(|bad| bad_request(&bad))?;
-    let body = app.stored.expand(owner(principal)?, &request).await?;
+    let expanded = app.stored.expand(owner(principal)?, &request).await?;
+    let body = expanded.unwrap_or_else(|| request.body().clone());
     // Counting reads the whole text with a tokenizer: no work for the threads that serve requests.
     match tokio::task::spawn_blocking(move || count_response_input_tokens(&body)).await {
         Ok(Ok(tokens)) => Ok(Json(json!({ "object": "response.input_tokens", "input_tokens": tokens }))),

@@ -34,6 +34,8 @@ impl From<StoredError> for Problem {
         let missing = |code| Self::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, code, message.clone());
         match error {
             E::ResponseNotFound { .. } => missing("response_not_found"),
+            E::ItemNotFound { .. } => missing("item_not_found").about("input"),
+            E::TooManyReferences { .. } => Self::invalid("too_many_references", message).about("input"),
             E::CompletionNotFound { .. } => missing("completion_not_found"),
             E::PreviousNotFound { .. } => {
                 Self::invalid("previous_response_not_found", message).about(previous)

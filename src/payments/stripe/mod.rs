@@ -17,7 +17,7 @@ pub use objects::{
     Charge, CheckoutSession, Dispute, List, Listed, Metadata, PaymentIntent, Reference, Refund, currency_of,
     micro_of_cents,
 };
-pub use requests::{ACCOUNT_ID, NewCheckout, PAYMENT_ID, Since};
+pub use requests::{ACCOUNT_ID, NewCheckout, PAYMENT_ID, SavedCardCharge, Since};
 
 /// The version of the API that these types are read from.
 pub const API_VERSION: &str = "2026-10-28.endive";

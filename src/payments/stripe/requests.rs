@@ -32,6 +32,18 @@ pub struct NewCheckout<'a> {
     pub customer_id: Option<&'a str>,
 }
 
+/// A saved card to be charged while its owner is away.
+#[derive(Clone, Debug)]
+pub struct SavedCardCharge<'a> {
+    pub payment_id: PaymentId,
+    pub account_id: AccountId,
+    /// Whole cents.
+    pub price_micro: MicroUsd,
+    pub customer_id: &'a str,
+    pub payment_method_id: &'a str,
+    pub idempotency_key: &'a str,
+}
+
 impl Stripe {
     /// Opens a page, once per payment.
     pub async fn open_checkout(&self, checkout: &NewCheckout<'_>) -> Result<CheckoutSession, StripeError> {
@@ -58,6 +70,24 @@ impl Stripe {
         }
         let send = Send::Post { form, idempotency_key: &payment_id };
         self.call(Call { what: "open a checkout", path: "/v1/checkout/sessions".into(), send }).await
+    }
+
+    /// Charges a saved card, once per key. A card's no is `Refused` with Stripe's code of it.
+    pub async fn charge_saved_card(
+        &self,
+        charge: &SavedCardCharge<'_>,
+    ) -> Result<PaymentIntent, StripeError> {
+        let form = Form::default()
+            .with("amount", (charge.price_micro.0 / 10_000).to_string())
+            .with("currency", "usd")
+            .with("customer", charge.customer_id)
+            .with("payment_method", charge.payment_method_id)
+            .with("off_session", "true")
+            .with("confirm", "true")
+            .with(format!("metadata[{PAYMENT_ID}]"), charge.payment_id.to_string())
+            .with(format!("metadata[{ACCOUNT_ID}]"), charge.account_id.to_string());
+        let send = Send::Post { form, idempotency_key: charge.idempotency_key };
+        self.call(Call { what: "charge a saved card", path: "/v1/payment_intents".into(), send }).await
     }
 
     /// A session, with its payment intent.

@@ -3,6 +3,8 @@
 use codexapi_aggregates::bonus::{BonusAction, BonusCommand, Bonuses};
 use codexapi_aggregates::ids::GrantId;
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::payment::PaymentAction;
+use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -94,4 +96,29 @@ async fn an_offer_by_mail_that_ended_begins_nothing() {
     let (_, made) = shop.operate(&format!("/users/{}/topup-email-link", shop.account_id), &json!({})).await;
     let link = json!({ "linkToken": made["linkToken"] });
     assert_eq!(shop.refused(EMAIL, &link).await, (409, "not_offered".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_used_by_the_payment_it_was_applied_to_and_comes_back_when_that_expires() {
+    let shop = Shop::open().await;
+    let path = format!("/users/{}/topup-codes", shop.account_id);
+    shop.operate(&path, &code("SPRING-25", 2_500, "2099-01-01T00:00:00Z")).await;
+    let standing = async || shop.inspect(&path).await["codes"][0]["standing"].clone();
+
+    let starts = join_all((0..8).map(|_| shop.start_with_code(10, "spring-25"))).await;
+    let mut started: Vec<_> = starts.into_iter().filter_map(Result::ok).collect();
+    assert_eq!((started.len(), standing().await), (1, json!("held")), "one payment holds it");
+    let left = started.remove(0);
+    shop.tell(left, PaymentAction::ExpirePayment).await;
+    shop.reward().await;
+    assert_eq!(standing().await, "open");
+
+    let paid = shop.start_with_code(10, "SPRING-25").await.expect("it is free again");
+    shop.confirm(shop.account_id, paid).await;
+    shop.reward().await;
+    assert_eq!(standing().await, "used");
+    assert_eq!(shop.get("/api/v1/wallet/status").await["balanceUsd"], "25.000000", "20 and a quarter more");
+    let again = shop.start_with_code(10, "SPRING-25").await;
+    assert_eq!(again, Err("this code was used".into()));
+    assert_eq!(shop.verify().await.difference, None);
 }

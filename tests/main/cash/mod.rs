@@ -3,6 +3,8 @@
 mod codes;
 mod fake_gumroad;
 mod gumroad;
+mod paying;
+mod referral;
 mod share_credit;
 mod wallet;
 

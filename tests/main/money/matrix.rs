@@ -2,6 +2,7 @@
 //! (money.md § 4; § 10, row 4). The provider's dialect is the client's here; routing's table crosses them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use codexapi_aggregates::usage::{Outcome, Protocol, UsageSource};
 use futures::{StreamExt, stream};
@@ -91,7 +92,7 @@ impl Case {
             End::ContentFilter => told["finish"] = "content_filter".into(),
             End::Refused => told["finish"] = "refusal".into(),
             End::ClientLeft if self.stream => told["chunk_delay_ms"] = 30.into(),
-            End::ClientLeft => told["header_delay_ms"] = 400.into(),
+            End::ClientLeft => told["header_delay_ms"] = 1_500.into(),
             End::FailedBeforeOutput => told["error"] = json!({"status": 500}),
             End::FailedMidStream => told["mid_stream_error"] = json!({"after": 5}),
             End::ErrorInSuccess => told["error_in_200"] = json!({"message": "no"}),
@@ -130,7 +131,11 @@ impl Case {
         } else {
             tokio::select! {
                 _ = ask.send(deployment, &customer.token) => panic!("it was answered too soon"),
-                () = deployment.held(customer.account_id) => {}
+                () = async {
+                    deployment.held(customer.account_id).await;
+                    // What is left before it is dispatched is another case.
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                } => {}
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Payments over real HTTP, against a strict fake of Stripe: what is paid is credited exactly once, whatever becomes
 //! of webhooks, and nothing else ever is.
 
+mod auto_topup;
 mod checkout;
 mod crediting;
 mod forged;
 mod killed;
 mod lost;
+mod plans;
 mod reversed;
 
 use std::net::SocketAddr;

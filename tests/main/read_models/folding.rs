@@ -14,7 +14,7 @@ use super::{apply_to_all, clear, database, entries, tables};
 const CASES: u32 = 24;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..10_u8, 0..3_u8, 0..2_000_u16, 0..240_u16)
+    let step = (0..13_u8, 0..3_u8, 0..2_000_u16, 0..240_u16)
         .prop_map(|(kind, account, amount, minutes)| Step { kind, account, amount, minutes });
     prop::collection::vec(step, 1..120)
 }
@@ -22,7 +22,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A history that has something of everything.
 pub(super) fn full_history() -> Vec<RecordedEvent> {
     let step = |n: u32| Step {
-        kind: (n * 7 % 12) as u8,
+        kind: (n * 7 % 13) as u8,
         account: (n % 3) as u8,
         amount: (n * 37 % 1_500) as u16,
         minutes: (n * 13 % 50) as u16,

@@ -90,7 +90,7 @@ impl History {
         self.minutes += i64::from(step.minutes);
         let number = step.account % ACCOUNTS;
         let pick = usize::from(step.amount);
-        match step.kind % 12 {
+        match step.kind % 13 {
             0 => {
                 self.grant(number, i64::from(step.amount) * 100);
                 self.govern(number, step.amount);
@@ -118,7 +118,7 @@ impl History {
             }
             9 => self.operator_generation(step),
             10 if step.amount.is_multiple_of(3) => self.reinstate_payment(number),
-            10 => self.take_back_payment(number, 1 + i64::from(step.amount)),
+            10 => self.take_back_payment(number, 1 + i64::from(step.amount) * 100),
             11 => self.take(number, i64::from(step.amount), step.amount.is_multiple_of(2)),
             _ => self.grant(number, 1),
         }
@@ -341,8 +341,8 @@ impl History {
             let (reason, amount_micro) = (ExpiryReason::NodeDead, MicroUsd(hold.amount));
             WalletEvent::HoldExpired { generation_id, reason, amount_micro, balance_micro, held_micro, at }
         } else {
-            let reason = ReleaseReason::NothingDelivered;
-            WalletEvent::HoldReleased { generation_id, reason, balance_micro, held_micro, at }
+            let (reason, attempts) = (ReleaseReason::NothingDelivered, vec![]);
+            WalletEvent::HoldReleased { generation_id, reason, attempts, balance_micro, held_micro, at }
         };
         self.push_wallet(hold.account, event);
     }
@@ -570,7 +570,12 @@ fn settled(generation: u128, payer: Payer, step: Step, at: Timestamp) -> Generat
         from: vec![],
         plan: None,
         provider_cost_micro,
-        attempts: vec![AttemptResult { attempt: attempt(provider), status: Some(200), provider_cost_micro }],
+        attempts: vec![AttemptResult {
+            attempt: attempt(provider),
+            status: Some(200),
+            ended: None,
+            provider_cost_micro,
+        }],
         mark: None,
         timings: Timings { held_ms: 1, first_byte_ms: Some(2), total_ms: 3 },
         balance_micro: None,

@@ -30,6 +30,7 @@ use super::{apply_to_all, database, tables};
 fn parts(event: &AnyEvent) -> (&'static str, String, String) {
     match event {
         AnyEvent::Account(event) => ("account", event.event_type(), json(event)),
+        AnyEvent::AutoTopUp(event) => ("auto_topup", event.event_type(), json(event)),
         AnyEvent::Catalog(event) => ("catalog", event.event_type(), json(event)),
         AnyEvent::Bonus(event) => ("bonus", event.event_type(), json(event)),
         AnyEvent::Cash(event) => ("cash_wallet", event.event_type(), json(event)),

@@ -2,7 +2,7 @@
 //! record before it is made, and the customer is charged once (money.md § 3; § 10, row 6).
 
 use codexapi_aggregates::routing::ModelRule;
-use codexapi_aggregates::usage::{Protocol, UsageEvent};
+use codexapi_aggregates::usage::{AttemptEnd, Protocol, UsageEvent};
 use codexapi_aggregates::wallet::{ReleaseReason, WalletEvent};
 use futures::{StreamExt, stream};
 use serde_json::json;
@@ -162,6 +162,50 @@ async fn a_request_at_fault_is_told_so_in_the_clients_dialect_and_tried_nowhere_
             assert_eq!(world.front.served(&scene.upstream), [target]);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_has_on_record_how_each_attempt_failed() {
+    let world = World::start(&[]).await;
+    for client in [Protocol::Chat, Protocol::Messages] {
+        let (forbidden, busy) = ([refuse(403)], [refuse_for(503, Some(30))]);
+        let scene =
+            world.scene(&[("one", &forbidden), ("closed", &[]), ("two", &busy), ("three", &busy)]).await;
+        let (told, ledger) = asked(&world, &hello(&scene, client, true)).await;
+        assert_eq!(told.status, 503, "{}", told.text);
+        let failed = [
+            ("one", Some(403), AttemptEnd::Refused),
+            ("closed", None, AttemptEnd::NotReached),
+            ("two", Some(503), AttemptEnd::Overloaded),
+            ("three", Some(503), AttemptEnd::Overloaded),
+        ];
+        assert_eq!(
+            released(&ledger),
+            failed.map(|(provider, status, end)| (provider.into(), status, Some(end)))
+        );
+    }
+    let scene = world.scene(&[("one", &[refuse(400)])]).await;
+    let (_, ledger) = asked(&world, &hello(&scene, Protocol::Chat, false)).await;
+    assert_eq!(released(&ledger), [("one".into(), Some(400), Some(AttemptEnd::BadRequest))]);
+    let broken = Manner::Refuse { status: 200, retry_after: None, body: "{}".into() };
+    let scene = world.scene(&[("one", &[broken])]).await;
+    let (_, ledger) = asked(&world, &hello(&scene, Protocol::Chat, false)).await;
+    assert_eq!(released(&ledger), [("one".into(), Some(200), Some(AttemptEnd::Failed))]);
+    let scene = world.scene(&[("one", &[refuse(429), Manner::Serve]), ("two", &[])]).await;
+    let (_, ledger) = asked(&world, &hello(&scene, Protocol::Chat, false)).await;
+    let ends = ledger.only_settlement().attempts.iter().map(|attempt| attempt.ended);
+    assert_eq!(ends.collect::<Vec<_>>(), [Some(AttemptEnd::Overloaded), Some(AttemptEnd::Answered)]);
+}
+
+/// Provider, status and end of every attempt on the release.
+fn released(ledger: &Ledger) -> Vec<(String, Option<u16>, Option<AttemptEnd>)> {
+    ledger.assert_only_released();
+    let attempts = ledger.wallet.iter().find_map(|event| match event {
+        WalletEvent::HoldReleased { attempts, .. } => Some(attempts),
+        _ => None,
+    });
+    let attempts = attempts.expect("a release").iter();
+    attempts.map(|result| (result.attempt.provider.clone(), result.status, result.ended)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Api, refusal, text_of, with_model};
+use crate::harness::wait_for;
 use crate::money::{Deployment, MODEL};
 
 /// What the simulator received last, as a digest; and how many requests it billed with this tag.
@@ -83,6 +84,55 @@ async fn post_text(api: &Api<'_>, body: &str) -> (u16, Value) {
     let answer = answer.expect("an answer");
     let status = answer.status().as_u16();
     (status, answer.json().await.expect("JSON"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_is_named_in_place_of_being_sent_by_its_owner_alone() {
+    let deployment = Deployment::start(&[]).await;
+    let api = Api::new(&deployment).await;
+    let mut begun = with_model(json!({"input": "one", "background": true}));
+    let (_, queued) = api.post("/v1/responses", &begun).await;
+    let path = format!("/v1/responses/{}", text_of(&queued, "id"));
+    let in_background = wait_for("a response that is finished", async || {
+        let response = api.get(&path).await.1;
+        (response["status"] == "completed").then_some(response)
+    })
+    .await;
+    begun["background"] = false.into();
+    let at_once = api.respond(begun).await;
+    let references = [&in_background, &at_once]
+        .map(|response| json!({"type": "item_reference", "id": response["output"][0]["id"]}));
+    let told = "two [[sim:{\"tag\":\"named\"}]]";
+    let user = json!({"role": "user", "content": told});
+    let input = json!([references[0], user, references[1]]);
+    let named = api.respond(json!({"input": input})).await;
+    let items = [output(&in_background).remove(0), user.to_string(), output(&at_once).remove(0)].join(",");
+    let expected = format!(r#"{{"store":false,"input":[{items}],"model":"{MODEL}"}}"#);
+    assert_eq!(received(&deployment, "named").await, (digest(&expected), 1));
+    // What was sent is what is kept and gone on from.
+    let path = format!("/v1/responses/{}/input_items", text_of(&named, "id"));
+    assert_eq!(api.get(&path).await.1["data"].as_array().expect("items").len(), 3);
+
+    let other = Api::new(&deployment).await;
+    let id = text_of(&references[1], "id");
+    let answer = other.post("/v1/responses", &with_model(json!({"input": input}))).await;
+    assert_eq!(refusal(&answer).0, 404);
+    for (unknown, status) in [("msg_nobodys", 404), ("not an id", 404)] {
+        let input = json!([{"type": "item_reference", "id": unknown}, user]);
+        let answer = api.post("/v1/responses", &with_model(json!({"input": input}))).await;
+        assert_eq!(refusal(&answer), (status, "item_not_found", &json!("input")));
+        assert!(text_of(&answer.1["error"], "message").contains(unknown), "{}", answer.1);
+    }
+    let many: Vec<Value> =
+        (0..101).map(|number| json!({"type": "item_reference", "id": format!("msg_{number}")})).collect();
+    let answer = api.post("/v1/responses", &with_model(json!({"input": many}))).await;
+    assert_eq!(refusal(&answer), (400, "too_many_references", &json!("input")));
+    // With its response the item goes.
+    let (status, _) =
+        api.json(Method::DELETE, &format!("/v1/responses/{}", text_of(&at_once, "id")), None).await;
+    assert_eq!(status, 200);
+    let answer = api.post("/v1/responses", &with_model(json!({"input": [references[1]]}))).await;
+    assert_eq!(refusal(&answer).0, 404, "{id}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

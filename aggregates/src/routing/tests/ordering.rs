@@ -31,9 +31,15 @@ fn first_attempts_are_shared_by_weight_even_where_keys_are_alike() {
 }
 
 #[test]
-fn the_sticky_provider_comes_first_while_it_is_in_the_plan() {
-    let plan = weighted([1, 0, 0]);
-    assert_eq!(plan.order(7, Some("codex-home")), [2, 0, 1]);
-    assert_eq!(plan.order(7, Some("openai")), [0, 1, 2]);
-    assert_eq!(plan.order(7, Some("vanished")), [0, 1, 2]);
+fn the_sticky_target_comes_first_while_it_is_in_the_plan() {
+    let mut plan = weighted([1, 0, 0]);
+    let [first, last] = [0, 2].map(|at: usize| plan.targets[at].clone());
+    assert_eq!(plan.order(7, Some((&last.provider, &last.upstream_model))), [2, 0, 1]);
+    assert_eq!(plan.order(7, Some((&first.provider, &first.upstream_model))), [0, 1, 2]);
+    assert_eq!(plan.order(7, Some(("vanished", &last.upstream_model))), [0, 1, 2]);
+    // Another model of the same provider knows nothing of the conversation.
+    assert_eq!(plan.order(7, Some((&last.provider, "another"))), [0, 1, 2]);
+    plan.targets[1].provider.clone_from(&last.provider);
+    plan.targets[1].upstream_model = "another".into();
+    assert_eq!(plan.order(7, Some((&last.provider, &last.upstream_model))), [2, 0, 1]);
 }

@@ -3,7 +3,8 @@
 use cqrs_es::Aggregate;
 
 use crate::examples::{attempt, generation, key, second};
-use crate::usage::{Attempt, MAX_ATTEMPTS, TokenUsage, UsageEvent, UsageRefusal};
+use crate::money::MicroUsd;
+use crate::usage::{Attempt, AttemptEnd, AttemptResult, MAX_ATTEMPTS, TokenUsage, UsageEvent, UsageRefusal};
 use crate::wallet::ReleaseReason;
 
 fn opened() -> TokenUsage {
@@ -50,11 +51,23 @@ fn attempts_come_one_after_the_other_and_only_of_an_open_generation() {
 fn a_generation_that_came_to_nothing_is_closed_once_and_starts_no_more_attempts() {
     let mut stream = opened();
     let reason = ReleaseReason::NothingDelivered;
-    let released = UsageEvent::GenerationReleased { generation_id: generation(1), reason, at: second(4) };
-    assert_eq!(stream.release(generation(1), reason, second(4)), Ok(vec![released.clone()]));
+    let failed = AttemptResult {
+        attempt: attempt(),
+        status: Some(503),
+        ended: Some(AttemptEnd::Overloaded),
+        provider_cost_micro: MicroUsd::ZERO,
+    };
+    let attempts = vec![failed];
+    let released = UsageEvent::GenerationReleased {
+        generation_id: generation(1),
+        reason,
+        attempts: attempts.clone(),
+        at: second(4),
+    };
+    assert_eq!(stream.release(generation(1), reason, attempts, second(4)), Ok(vec![released.clone()]));
     stream.apply(released);
     assert!(!stream.is_open(generation(1)));
     let refusal = UsageRefusal::NotOpen { generation_id: generation(1) };
-    assert_eq!(stream.release(generation(1), reason, second(5)), Err(refusal.clone()));
+    assert_eq!(stream.release(generation(1), reason, vec![], second(5)), Err(refusal.clone()));
     assert_eq!(stream.start_attempt(generation(1), try_at(2), second(5)), Err(refusal));
 }

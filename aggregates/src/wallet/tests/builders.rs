@@ -191,7 +191,11 @@ pub fn settle_after(number: u128, cost: i64, provider_failure: ProviderFailure) 
 }
 
 pub fn release(number: u128) -> WalletAction {
-    WalletAction::ReleaseHold { generation_id: generation(number), reason: ReleaseReason::NothingDelivered }
+    WalletAction::ReleaseHold {
+        generation_id: generation(number),
+        reason: ReleaseReason::NothingDelivered,
+        attempts: vec![],
+    }
 }
 
 /// Gives `amount` back to the first grant for a charge of key `of`, made at `charged_at`.

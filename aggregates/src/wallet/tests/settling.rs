@@ -1,6 +1,7 @@
 use super::builders::{Story, hold, release, settle, settle_after, sweep};
-use crate::examples::{MODEL, generation, grant_id, micro, second};
-use crate::wallet::{GrantPart, ProviderFailure, ReleaseReason, WalletEvent, WalletRefusal};
+use crate::examples::{MODEL, attempt, generation, grant_id, micro, second};
+use crate::usage::{AttemptEnd, AttemptResult};
+use crate::wallet::{GrantPart, ProviderFailure, ReleaseReason, WalletAction, WalletEvent, WalletRefusal};
 
 /// Charged, shortfall and insured amounts of the charge among `events`.
 fn charge_of(events: &[WalletEvent]) -> (i64, i64, i64) {
@@ -77,16 +78,36 @@ fn only_a_hold_can_be_settled_or_released_and_only_once() {
 #[test]
 fn releasing_frees_the_hold_and_charges_nothing() {
     let mut story = Story::begin().granted(1, 100).held(1, 60).held(2, 10).at(4);
-    let events = story.act(release(1)).unwrap();
+    let failed = AttemptResult {
+        attempt: attempt(),
+        status: None,
+        ended: Some(AttemptEnd::NotReached),
+        provider_cost_micro: micro(0),
+    };
+    let reason = ReleaseReason::NothingDelivered;
+    let attempts = vec![failed];
+    let action =
+        WalletAction::ReleaseHold { generation_id: generation(1), reason, attempts: attempts.clone() };
+    let events = story.act(action).unwrap();
     let expected = WalletEvent::HoldReleased {
         generation_id: generation(1),
-        reason: ReleaseReason::NothingDelivered,
+        reason,
+        attempts,
         balance_micro: micro(100),
         held_micro: micro(10),
         at: second(4),
     };
     assert_eq!(events, vec![expected]);
     assert!(story.act(hold(3, 90)).is_ok());
+}
+
+#[test]
+fn a_release_of_before_attempts_were_on_record_is_read() {
+    let mut story = Story::begin().granted(1, 100).held(1, 60);
+    let released = story.act(release(1)).unwrap().remove(0);
+    let older = serde_json::to_string(&released).unwrap();
+    assert!(!older.contains("attempts"), "what has none is written as it was before: {older}");
+    assert_eq!(serde_json::from_str::<WalletEvent>(&older).unwrap(), released);
 }
 
 #[test]

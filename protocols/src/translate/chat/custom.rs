@@ -36,7 +36,7 @@ pub(super) fn wrap(input: &str) -> String {
 
 /// The free text again; what is not of that form is handed over as it is.
 pub(super) fn unwrap(arguments: String) -> String {
-    match serde_json::from_str(&arguments) {
+    match crate::json::value(arguments.as_bytes()) {
         Ok(Value::Object(mut members)) => match members.remove(INPUT) {
             Some(Value::String(input)) => input,
             _ => arguments,

@@ -8,6 +8,7 @@ use codexapi_aggregates::usage::Usage;
 
 use super::wire::{self, Call};
 use crate::conversation::{Answer, BadAnswer, OutputPart, Reasoning, ToolNames};
+use crate::json::Object;
 use crate::usage::RawUsage;
 
 /// More tokens than any answer has; what a report may say at most is checked where it is charged.
@@ -16,14 +17,14 @@ const CEILING_TOKENS: u64 = u64::MAX >> 8;
 #[derive(Deserialize)]
 struct Completion {
     id: Option<String>,
-    choices: Option<Vec<Choice>>,
+    choices: Option<Vec<Object<Choice>>>,
     usage: Option<Box<RawValue>>,
     error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Option<Spoken>,
+    message: Option<Object<Spoken>>,
     finish_reason: Option<String>,
 }
 
@@ -42,14 +43,14 @@ struct Spoken {
 /// # Errors
 /// Where the body is no answer: not JSON, an error, without a choice, or broken off by the provider.
 pub fn read_answer(body: &[u8], names: &ToolNames) -> Result<Answer, BadAnswer> {
-    let completion: Completion = serde_json::from_slice(body)
+    let Object(completion): Object<Completion> = serde_json::from_slice(body)
         .map_err(|error| BadAnswer::new(format!("no chat completion: {error}")))?;
     if completion.error.is_some() {
         return Err(BadAnswer::new("an error stands in its place"));
     }
     let choice = completion.choices.unwrap_or_default().into_iter().next();
-    let choice = choice.ok_or_else(|| BadAnswer::new("it has no choice"))?;
-    let spoken = choice.message.ok_or_else(|| BadAnswer::new("its choice has no message"))?;
+    let Object(choice) = choice.ok_or_else(|| BadAnswer::new("it has no choice"))?;
+    let Object(spoken) = choice.message.ok_or_else(|| BadAnswer::new("its choice has no message"))?;
     if choice.finish_reason.as_deref() == Some(wire::BROKEN_OFF) {
         return Err(BadAnswer::new("the provider broke it off"));
     }

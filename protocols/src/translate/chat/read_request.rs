@@ -9,7 +9,7 @@ use super::LEGACY_FUNCTIONS;
 use super::fields::Fields;
 use super::{read_messages, read_tools};
 use crate::conversation::{
-    Conversation, OutputFormat, Sampling, Thinking, ThinkingMode, Tool, Untranslatable,
+    Conversation, OutputFormat, Sampling, Thinking, ThinkingMode, Tool, Untranslatable, known_effort,
 };
 
 /// OpenAI's limit on stop texts.
@@ -124,8 +124,8 @@ pub(in crate::translate) fn read_sampling(fields: &mut Fields) -> Result<Samplin
 }
 
 fn stop(fields: &mut Fields) -> Result<Vec<String>, Untranslatable> {
-    const EXPECTED: &str = "a text, or an array of at most 4 texts";
-    let texts = match fields.take("stop") {
+    const EXPECTED: &str = "a text, or an array of at most 4 texts, none of them empty";
+    let texts: Vec<String> = match fields.take("stop") {
         None => return Ok(vec![]),
         Some(Value::String(text)) => vec![text],
         Some(Value::Array(list)) if list.len() <= MAX_STOPS => list
@@ -137,7 +137,10 @@ fn stop(fields: &mut Fields) -> Result<Vec<String>, Untranslatable> {
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(fields.wrong("stop", EXPECTED)),
     };
-    Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
+    match texts.iter().any(String::is_empty) {
+        true => Err(fields.wrong("stop", EXPECTED)),
+        false => Ok(texts),
+    }
 }
 
 /// Whether to stream, and whether the last chunk reports usage.
@@ -153,7 +156,8 @@ pub(in crate::translate) fn read_streaming(fields: &mut Fields) -> Result<(bool,
 /// OpenAI's effort, and the switch that Deepseek and others have beside it.
 fn thinking(fields: &mut Fields) -> Result<Thinking, Untranslatable> {
     const EXPECTED: &str = "`enabled`, `disabled` or `adaptive`";
-    let effort = fields.text("reasoning_effort")?;
+    let effort = known_effort(fields.text("reasoning_effort")?)
+        .map_err(|expected| fields.wrong("reasoning_effort", expected))?;
     let Some(mut switch) = fields.object("thinking")? else {
         return Ok(Thinking { effort, ..Thinking::default() });
     };

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::read_answer::{read_usage, thought};
 use super::wire::{self, Call, Called};
 use crate::conversation::{BadAnswer, Event, OutputPart, PartKind, Reasoning, Stop, ToolCall, ToolNames};
+use crate::json::Object;
 use crate::sse::Frame;
 
 /// The most bytes of an answer kept: the part that is open, and what waits for its turn.
@@ -22,7 +23,7 @@ const PART_BYTES: usize = 256;
 #[derive(Deserialize)]
 struct Chunk {
     id: Option<String>,
-    choices: Option<Vec<Choice>>,
+    choices: Option<Vec<Object<Choice>>>,
     usage: Option<Box<RawValue>>,
     error: Option<Value>,
 }
@@ -30,7 +31,7 @@ struct Chunk {
 #[derive(Deserialize)]
 struct Choice {
     index: Option<u64>,
-    delta: Option<Delta>,
+    delta: Option<Object<Delta>>,
     finish_reason: Option<String>,
 }
 
@@ -123,7 +124,7 @@ impl StreamReader {
             self.done(&mut events)?;
             return Ok(events);
         }
-        let chunk = serde_json::from_slice(data)
+        let Object(chunk) = serde_json::from_slice(data)
             .map_err(|error| BadAnswer::new(format!("no chunk of a chat completion: {error}")))?;
         self.chunk(chunk, &mut events)?;
         Ok(events)
@@ -146,11 +147,12 @@ impl StreamReader {
             self.id = chunk.id.filter(|id| !id.is_empty());
             events.push(Event::Started { id: self.id.clone(), usage: None });
         }
-        let first = choices.into_iter().find(|choice| choice.index.unwrap_or(0) == 0);
+        let first =
+            choices.into_iter().map(|Object(choice)| choice).find(|choice| choice.index.unwrap_or(0) == 0);
         if let Some(choice) = first
             && self.stop.is_none()
         {
-            if let Some(delta) = choice.delta {
+            if let Some(Object(delta)) = choice.delta {
                 self.delta(delta, events)?;
             }
             if let Some(reason) = choice.finish_reason {

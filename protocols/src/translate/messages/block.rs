@@ -142,13 +142,12 @@ pub(super) fn call_input(kind: CallKind, json: String) -> String {
         CallKind::Function | CallKind::ToolSearch if json.trim().is_empty() => "{}".into(),
         CallKind::Function | CallKind::ToolSearch => json,
         CallKind::Custom => {
-            let text =
-                serde_json::from_str::<serde_json::Value>(&json).ok().and_then(|mut input| {
-                    match input.get_mut(CUSTOM_INPUT).map(serde_json::Value::take) {
-                        Some(serde_json::Value::String(text)) => Some(text),
-                        Some(_) | None => None,
-                    }
-                });
+            let text = crate::json::value(json.as_bytes()).ok().and_then(|mut input| {
+                match input.get_mut(CUSTOM_INPUT).map(serde_json::Value::take) {
+                    Some(serde_json::Value::String(text)) => Some(text),
+                    Some(_) | None => None,
+                }
+            });
             text.unwrap_or(json)
         }
     }

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use super::block::{Block, read_block, read_stop};
 use crate::conversation::{Answer, BadAnswer, OutputPart, ToolNames};
+use crate::json::Object;
 use crate::usage::parse_anthropic;
 
 /// The most tokens a report may name here; what is charged is checked closer elsewhere.
@@ -24,7 +25,7 @@ struct Message<'a> {
 /// # Errors
 /// Where the body is no message, or does not say why it ends.
 pub fn read_answer(body: &[u8], names: &ToolNames) -> Result<Answer, BadAnswer> {
-    let message: Message =
+    let Object(message): Object<Message> =
         serde_json::from_slice(body).map_err(|error| BadAnswer::new(format!("no message: {error}")))?;
     let mut parts = vec![];
     for block in message.content {

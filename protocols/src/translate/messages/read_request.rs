@@ -115,6 +115,9 @@ fn read_sampling(fields: &mut Fields) -> Result<Sampling, Untranslatable> {
         let Value::String(text) = text else {
             return Err(wrong(format!("stop_sequences[{at}]"), "a string"));
         };
+        if text.is_empty() {
+            return Err(wrong(format!("stop_sequences[{at}]"), "a string that is not empty"));
+        }
         stop.push(text);
     }
     let mut number = |key: &str| match fields.take(key) {

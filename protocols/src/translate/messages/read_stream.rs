@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::block::{Block, Showing, read_block, read_stop};
 use super::read_answer::TOKEN_CEILING;
 use crate::conversation::{BadAnswer, Event, OutputPart, PartKind, Stop, ToolNames};
+use crate::json::Object;
 use crate::sse::Frame;
 use crate::usage::MessagesReport;
 
@@ -290,5 +291,6 @@ impl OpenBlock {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a [u8], what: &str) -> Result<T, BadAnswer> {
-    serde_json::from_slice(json).map_err(|error| BadAnswer::new(format!("{what}: {error}")))
+    let read: serde_json::Result<Object<T>> = serde_json::from_slice(json);
+    read.map(|Object(read)| read).map_err(|error| BadAnswer::new(format!("{what}: {error}")))
 }

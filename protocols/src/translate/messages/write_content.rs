@@ -77,7 +77,7 @@ pub(super) fn input_object(call: &ToolCall) -> Value {
     if call.input.trim().is_empty() {
         return Value::Object(Map::new());
     }
-    let parsed = serde_json::from_str(&call.input).ok().filter(Value::is_object);
+    let parsed = crate::json::value(call.input.as_bytes()).ok().filter(Value::is_object);
     parsed.unwrap_or_else(|| wrapped(INVALID_JSON, &call.input))
 }
 

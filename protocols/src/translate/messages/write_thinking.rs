@@ -76,6 +76,7 @@ fn budget_of(effort: Option<&str>) -> u64 {
         Some("high") => 16_384,
         Some("xhigh") => 24_576,
         Some("max") => 31_999,
+        // `medium`, or none said.
         Some(_) | None => 8_192,
     }
 }
@@ -92,6 +93,7 @@ fn effort(thinking: &Thinking, rules: &ModelRules, is_off: bool) -> Option<&'sta
         "xhigh" | "max" if is_off => Some("high"),
         "xhigh" if rules.has_xhigh => Some("xhigh"),
         "xhigh" | "max" => Some("max"),
+        // `none`; no other word is read.
         _ => None,
     }
 }

@@ -1,18 +1,16 @@
 //! A provider's whole answer in the Responses dialect.
 
-use serde_json::Value;
-
 use super::fields::Fields;
 use super::read_output::{Ending, OutputItem, Seen, bad, read_ending, read_output_item};
 use crate::conversation::{Answer, BadAnswer, OutputPart, ToolNames};
+use crate::json;
 
 /// A response object, ended, as an answer; `names` are those of the tools offered in its request.
 ///
 /// # Errors
 /// Where it is not a response object, or one that failed or has not ended.
 pub fn read_answer(body: &[u8], names: &ToolNames) -> Result<Answer, BadAnswer> {
-    let body: Value =
-        serde_json::from_slice(body).map_err(|error| BadAnswer::new(format!("it is not JSON: {error}")))?;
+    let body = json::value(body).map_err(|error| BadAnswer::new(format!("it is not JSON: {error}")))?;
     let mut response =
         Fields::of(body, String::new()).map_err(|_| BadAnswer::new("it is not a response object"))?;
     if response.get("error").is_some() {

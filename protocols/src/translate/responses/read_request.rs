@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::read_items::read_input;
 use super::read_tools::{read_tool_choice, read_tools};
 use crate::conversation::{
-    Conversation, OutputFormat, Sampling, Text, Thinking, ThinkingMode, Tool, Untranslatable,
+    Conversation, OutputFormat, Sampling, Text, Thinking, ThinkingMode, Tool, Untranslatable, known_effort,
 };
 
 /// Members of a request that are left out, each with the reason.
@@ -138,7 +138,8 @@ fn refuse_tool_limit(body: &Fields, tools: &[Tool]) -> Result<(), Untranslatable
 fn read_thinking(body: &mut Fields) -> Result<Thinking, Untranslatable> {
     let mut thinking = Thinking { wants_seal: read_include(body)?, ..Thinking::default() };
     if let Some(mut reasoning) = body.object("reasoning")? {
-        thinking.effort = reasoning.text("effort")?;
+        thinking.effort = known_effort(reasoning.text("effort")?)
+            .map_err(|expected| reasoning.wrong("effort", expected))?;
         thinking.summary = match reasoning.text("summary")? {
             Some(summary) => Some(summary),
             None => reasoning.text("generate_summary")?,

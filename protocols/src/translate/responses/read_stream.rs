@@ -57,7 +57,7 @@ impl StreamReader {
         if data.is_empty() || data == b"[DONE]" {
             return Ok(events);
         }
-        let data: Value = serde_json::from_slice(data)
+        let data = crate::json::value(data)
             .map_err(|error| BadAnswer::new(format!("an event is not JSON: {error}")))?;
         let Value::Object(members) = data else { return Ok(events) };
         let mut data = Fields::new(members, "");

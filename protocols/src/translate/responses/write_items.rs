@@ -201,7 +201,7 @@ pub(super) fn with_namespace(mut call: Value, name: &CallName) -> Value {
 
 /// A tool search's input is JSON in the dialect, not text.
 pub(super) fn json_or_text(input: &str) -> Value {
-    serde_json::from_str(input).unwrap_or_else(|_| json!(input))
+    crate::json::value(input.as_bytes()).unwrap_or_else(|_| json!(input))
 }
 
 fn write_result(
@@ -238,7 +238,7 @@ fn write_found(
     found: &mut HashSet<CallName>,
 ) -> Result<Value, Untranslatable> {
     let texts = result.parts.iter().filter_map(|part| match part {
-        Part::Text(text) => serde_json::from_str::<Value>(&text.text).ok(),
+        Part::Text(text) => crate::json::value(text.text.as_bytes()).ok(),
         Part::Image(_) | Part::File(_) | Part::Refusal(_) => None,
     });
     let listed: Vec<Value> = texts

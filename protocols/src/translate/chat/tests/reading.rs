@@ -192,7 +192,7 @@ fn what_is_said_in_other_words_means_the_same() {
     };
     assert_eq!(with(json!({"max_tokens": 5})).max_output_tokens, Some(5));
     assert_eq!(with(json!({"max_tokens": 5, "max_completion_tokens": 5})).max_output_tokens, Some(5));
-    assert_eq!(with(json!({"stop": ["a", "", "b"]})).sampling.stop, ["a", "b"]);
+    assert_eq!(with(json!({"stop": ["a", "b"]})).sampling.stop, ["a", "b"]);
     assert_eq!(with(json!({"thinking": {"type": "disabled"}})).thinking.mode, Some(ThinkingMode::Disabled));
     assert_eq!(with(json!({"response_format": {"type": "json_object"}})).format, OutputFormat::JsonObject);
     assert_eq!(with(json!({"tool_choice": "none"})).tool_choice, Some(ToolChoice::None));
@@ -306,6 +306,9 @@ fn what_is_not_the_dialect_is_refused_at_its_place() {
         (with("stop", json!(["a", "b", "c", "d", "e"])), "stop"),
         (with("stop", json!([1])), "stop"),
         (with("stop", json!(1)), "stop"),
+        (with("stop", json!("")), "stop"),
+        (with("stop", json!(["a", ""])), "stop"),
+        (with("reasoning_effort", json!("galactic")), "reasoning_effort"),
         (with("response_format", json!({"type": "xml"})), "response_format.type"),
         (with("response_format", json!({"type": "json_schema"})), "response_format.json_schema"),
         (with("thinking", json!({"type": "loud"})), "thinking.type"),

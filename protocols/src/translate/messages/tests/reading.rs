@@ -65,6 +65,7 @@ fn a_value_of_the_wrong_type_is_refused_by_its_place() {
         (request(json!({ "stream": "yes" })), "stream"),
         (request(json!({ "temperature": "hot" })), "temperature"),
         (request(json!({ "stop_sequences": [7] })), "stop_sequences[0]"),
+        (request(json!({ "stop_sequences": ["a", ""] })), "stop_sequences[1]"),
         (request(json!({ "thinking": { "type": "deep" } })), "thinking.type"),
         (request(json!({ "thinking": { "type": "enabled" } })), "thinking.budget_tokens"),
         (request(json!({ "output_config": { "effort": "galactic" } })), "output_config.effort"),

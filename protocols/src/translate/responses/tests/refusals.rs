@@ -113,6 +113,7 @@ fn a_value_of_the_wrong_kind_is_refused_with_its_place() {
         (json!({"input": "x", "include": [1]}), "include[0]"),
         (json!({"input": "x", "include": "x"}), "include"),
         (json!({"input": "x", "reasoning": "x"}), "reasoning"),
+        (json!({"input": "x", "reasoning": {"effort": "galactic"}}), "reasoning.effort"),
         (json!({"input": "x", "text": {"format": {"type": "xml"}}}), "text.format.type"),
         (
             json!({"input": "x", "text": {"format": {"type": "json_schema", "name": "n"}}}),
