@@ -40,6 +40,7 @@ const TABLE: Table = Table {
 pub enum PaymentKind {
     TokenCredit,
     CashTopUp,
+    Entitlement,
 }
 
 /// How far a payment is.
@@ -175,6 +176,7 @@ impl Projection for Payments {
                 kind: match purpose {
                     Purpose::TokenCredit { .. } => PaymentKind::TokenCredit,
                     Purpose::CashTopUp => PaymentKind::CashTopUp,
+                    Purpose::Entitlement { .. } => PaymentKind::Entitlement,
                 },
                 plan_id: plan_id.clone(),
                 quantity: i64::from(*quantity),

@@ -10,6 +10,7 @@ pub(super) fn of(event: &PaymentEvent) -> String {
             let buys = match purpose {
                 Purpose::TokenCredit { credit_micro } => format!("${credit_micro} of credit"),
                 Purpose::CashTopUp => "cash".into(),
+                Purpose::Entitlement { terms } => format!("{} s of a plan", terms.length_secs()),
             };
             let plan = plan_id.as_ref().map_or_else(String::new, |plan| format!(" ({quantity} × {plan})"));
             format!("${price_micro} by {channel:?} for {buys}{plan}, account {account_id}")

@@ -189,6 +189,9 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/cash-wallet/stripe/confirm", Customer, || {
             post(billing::checkout::confirm_cash)
         }),
+        route(Method::POST, "/api/v1/wallet/stripe/checkout", Customer, || {
+            post(crate::http::billing::wallet_checkout::buy)
+        }),
         route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
         route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),

@@ -74,6 +74,7 @@ use super::{
         billing::token_usage::read,
         billing::checkout::load_cash,
         billing::checkout::confirm_cash,
+        billing::wallet_checkout::buy,
         billing::stripe::confirm,
         billing::stripe::top_up,
         billing::payments::list,

@@ -1,5 +1,6 @@
 //! Sending a customer to Stripe: first our record of what is to be paid, then Stripe's page for it.
 
+use codexapi_aggregates::bonus::{Bonuses, TopUpRefusal, start_with_code};
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
@@ -26,6 +27,8 @@ pub struct Order {
     pub price_micro: MicroUsd,
     /// What the customer sees on the page.
     pub name: String,
+    /// A code of the account's that makes a top-up bring more.
+    pub code: Option<String>,
     /// The card may be charged again later, without the customer.
     pub save_card: bool,
 }
@@ -43,7 +46,7 @@ pub struct Checkout {
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     #[error(transparent)]
-    Command(#[from] CommandError<PaymentRefusal>),
+    Command(#[from] CommandError<TopUpRefusal>),
     #[error(transparent)]
     Stripe(#[from] StripeError),
     #[error(transparent)]
@@ -81,7 +84,9 @@ impl Payments {
             Ok(session) => session,
             Err(error @ (StripeError::Refused { .. } | StripeError::NotFound { .. })) => {
                 let reason = FailureReason::NotAccepted;
-                self.act(payment_id, PaymentAction::FailPayment { reason }, metadata).await?;
+                self.act(payment_id, PaymentAction::FailPayment { reason }, metadata)
+                    .await
+                    .map_err(of_payment)?;
                 return Err(error.into());
             }
             // What came of it will be seen; the customer may try again meanwhile.
@@ -91,7 +96,9 @@ impl Payments {
         };
         crash_points::reached(crash_points::CHECKOUT_OPENED);
         let session_id = session.id.clone();
-        self.act(payment_id, PaymentAction::NoteCheckout { session_id }, metadata).await?;
+        self.act(payment_id, PaymentAction::NoteCheckout { session_id }, metadata)
+            .await
+            .map_err(of_payment)?;
         Ok(Checkout { payment_id, session_id: session.id, url: session.url })
     }
 
@@ -101,37 +108,45 @@ impl Payments {
         order: &Order,
         idempotency_key: Option<&str>,
         metadata: &Metadata,
-    ) -> Result<PaymentId, CommandError<PaymentRefusal>> {
+    ) -> Result<PaymentId, CommandError<TopUpRefusal>> {
         let payment_id = PaymentId(clock::new_id());
         let (stream, call) = (payment_id.to_string(), Call::new(metadata).fresh_stream());
-        let decide = |payment: &Payment, now| {
-            let start = StartPayment {
-                payment_id,
-                account_id: order.account_id,
-                channel: Channel::Checkout,
-                purpose: order.purpose.clone(),
-                plan_id: order.plan_id.clone(),
-                quantity: order.quantity,
-                price_micro: order.price_micro,
-                currency: Currency::Usd,
-                livemode: self.livemode,
-            };
-            let action = PaymentAction::StartPayment(Box::new(start));
-            payment.decide(PaymentCommand { payment_id, action, now })
+        let start = StartPayment {
+            payment_id,
+            account_id: order.account_id,
+            channel: Channel::Checkout,
+            purpose: order.purpose.clone(),
+            plan_id: order.plan_id.clone(),
+            quantity: order.quantity,
+            price_micro: order.price_micro,
+            currency: Currency::Usd,
+            livemode: self.livemode,
         };
+        let decide = |payment: &Payment, bonuses: &Bonuses, now| match &order.code {
+            Some(code) => {
+                let (payment, bonus) = start_with_code(payment, bonuses, start.clone(), code, now)?;
+                Ok::<_, TopUpRefusal>((payment, bonus, ()))
+            }
+            None => {
+                let action = PaymentAction::StartPayment(Box::new(start.clone()));
+                let started = payment.decide(PaymentCommand { payment_id, action, now })?;
+                Ok((started, vec![], ()))
+            }
+        };
+        let account = order.account_id.to_string();
         let Some(key) = idempotency_key else {
-            self.log.execute(&stream, call, decide).await?;
+            self.log.execute_pair(&stream, &account, call, decide).await?;
             return Ok(payment_id);
         };
         let key = IdempotencyKey {
             command: "start_payment",
-            account: order.account_id.to_string(),
+            account: account.clone(),
             key: key.to_owned(),
             inputs_digest: inputs_digest(order),
             keep_forever: true,
         };
-        let committed = self.log.execute_once(&stream, call, key, decide).await?;
-        let first = committed.events.first().map(PaymentEvent::payment_id);
+        let (committed, _) = self.log.execute_pair_once(&stream, &account, call, key, decide).await?;
+        let first = committed.first.events.first().map(PaymentEvent::payment_id);
         first.ok_or_else(|| CommandError::Failed(anyhow::anyhow!("starting a payment left no event")))
     }
 
@@ -150,8 +165,18 @@ impl Payments {
     }
 }
 
+fn of_payment(error: CommandError<PaymentRefusal>) -> CommandError<TopUpRefusal> {
+    error.map(TopUpRefusal::Payment)
+}
+
 fn inputs_digest(order: &Order) -> [u8; 32] {
-    let inputs =
-        serde_json::json!([order.purpose, order.plan_id, order.quantity, order.price_micro, order.save_card]);
+    let inputs = serde_json::json!([
+        order.purpose,
+        order.plan_id,
+        order.quantity,
+        order.price_micro,
+        order.code,
+        order.save_card
+    ]);
     Sha256::digest(inputs.to_string().as_bytes()).into()
 }

@@ -187,7 +187,7 @@ impl Payments {
         let (payment_id, account_id) = (observed.payment_id, started.account_id);
         let (stream, wallet) = (payment_id.to_string(), account_id.to_string());
         let credited = match started.purpose {
-            Purpose::TokenCredit { .. } => {
+            Purpose::TokenCredit { .. } | Purpose::Entitlement { .. } => {
                 let decide = |payment: &Payment, wallet: &Wallet, now| {
                     confirm(payment, wallet, observed, &self.terms, now)
                 };
@@ -212,7 +212,7 @@ impl Payments {
         let (payment_id, account_id) = (observed.payment_id, started.account_id);
         let (stream, wallet) = (payment_id.to_string(), account_id.to_string());
         let credited = match started.purpose {
-            Purpose::TokenCredit { .. } => {
+            Purpose::TokenCredit { .. } | Purpose::Entitlement { .. } => {
                 let decide = |payment: &Payment, wallet: &Wallet, now| {
                     reverse(payment, wallet, observed, &self.terms, now)
                 };

@@ -39,6 +39,7 @@ impl PaymentAudit {
                 self.granted = match purpose {
                     Purpose::TokenCredit { credit_micro } => *credit_micro,
                     Purpose::CashTopUp => *price_micro,
+                    Purpose::Entitlement { .. } => MicroUsd::ZERO,
                 };
                 return Ok(());
             }
@@ -115,7 +116,7 @@ pub(super) async fn check(snapshot: &mut Snapshot, report: &Report) -> Result<()
     if report.payments == 0 {
         return Ok(());
     }
-    for question in [GRANTS, REVERSALS, CASH] {
+    for question in [GRANTS, REVERSALS, CASH, PLANS] {
         let found: Option<(String, String, i64)> =
             sqlx::query_as(question).fetch_optional(&mut snapshot.connection).await?;
         if let Some((payment_id, what, position)) = found {
@@ -222,5 +223,31 @@ const CASH: &str = "
                COALESCE(t.position, s.position) AS position
         FROM started s LEFT JOIN credited c USING (payment_id) LEFT JOIN topped_up t USING (payment_id)
              LEFT JOIN told USING (payment_id) LEFT JOIN taken b USING (payment_id)
+    )
+    SELECT payment_id, what, position FROM compared WHERE what IS NOT NULL ORDER BY position LIMIT 1";
+
+/// The same of time of a plan.
+const PLANS: &str = "
+    WITH started AS (
+        SELECT aggregate_id AS payment_id, payload->'PaymentStarted'->>'account_id' AS wallet, position
+        FROM events
+        WHERE event_type = 'payment.payment_started'
+          AND payload->'PaymentStarted'->'purpose' ? 'entitlement'
+    ), credited AS (
+        SELECT aggregate_id AS payment_id FROM events WHERE event_type = 'payment.payment_credited'
+    ), granted AS (
+        SELECT payload->'EntitlementGranted'->>'entitlement_id' AS payment_id, count(*) AS grants,
+               min(aggregate_id) AS wallet, max(position) AS position
+        FROM events WHERE event_type = 'wallet.entitlement_granted' GROUP BY 1
+    ), compared AS (
+        SELECT s.payment_id,
+               CASE
+                   WHEN c.payment_id IS NULL AND g.payment_id IS NOT NULL THEN 'its plan was granted and it was never credited'
+                   WHEN c.payment_id IS NOT NULL AND g.payment_id IS NULL THEN 'it was credited and its plan never granted'
+                   WHEN g.grants > 1 THEN 'its plan was granted ' || g.grants || ' times'
+                   WHEN g.wallet <> s.wallet THEN 'wallet ' || g.wallet || ' was granted what ' || s.wallet || ' paid for'
+               END AS what,
+               COALESCE(g.position, s.position) AS position
+        FROM started s LEFT JOIN credited c USING (payment_id) LEFT JOIN granted g USING (payment_id)
     )
     SELECT payment_id, what, position FROM compared WHERE what IS NOT NULL ORDER BY position LIMIT 1";

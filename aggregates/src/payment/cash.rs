@@ -72,7 +72,9 @@ fn topped_up(payment: &Payment, payment_id: PaymentId) -> Result<MicroUsd, Payme
     let started = payment.wanted(payment_id)?;
     match started.purpose {
         Purpose::CashTopUp => Ok(started.price_micro),
-        Purpose::TokenCredit { .. } => Err(PaymentRefusal::OtherPurpose { wanted: "the cash wallet" }),
+        Purpose::TokenCredit { .. } | Purpose::Entitlement { .. } => {
+            Err(PaymentRefusal::OtherPurpose { wanted: "the cash wallet" })
+        }
     }
 }
 

@@ -8,11 +8,12 @@ use std::borrow::Cow;
 
 use cqrs_es::Aggregate;
 
-use super::{ObservedPayment, ObservedReversal, Payment, PaymentEvent, PaymentRefusal, Purpose};
+use super::{ObservedPayment, ObservedReversal, Payment, PaymentEvent, PaymentRefusal, Purpose, Standing};
 use crate::cash::CashRefusal;
 use crate::ids::PaymentId;
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
+use crate::wallet::entitlements::{EntitlementEnd, EntitlementSource, EntitlementTerms};
 use crate::wallet::{
     GrantSource, GrantTerms, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal, WalletTerms,
 };
@@ -53,13 +54,10 @@ pub fn confirm(
     now: Timestamp,
 ) -> Result<PaymentAndWallet, CreditingRefusal> {
     let payment_events = payment.credited(observed, now)?;
-    let granted = granted_credit(payment, observed.payment_id)?;
+    let bought = bought(payment, observed.payment_id)?;
     let mut wallet = Told::new(wallet, terms, now);
     if !payment_events.is_empty() {
-        let grant_id = observed.payment_id.grant();
-        let source = GrantSource::TopUp;
-        let granted = WalletAction::GrantCredit { grant_id, source, amount_micro: granted, expires_at: None };
-        wallet.tell(granted)?;
+        wallet.tell(bought)?;
     }
     conclude(payment, payment_events, observed.payment_id, wallet)
 }
@@ -77,7 +75,7 @@ pub fn reverse(
     now: Timestamp,
 ) -> Result<PaymentAndWallet, CreditingRefusal> {
     let payment_events = payment.reversed_by(observed, now)?;
-    granted_credit(payment, observed.payment_id)?;
+    bought(payment, observed.payment_id)?;
     conclude(payment, payment_events, observed.payment_id, Told::new(wallet, terms, now))
 }
 
@@ -92,6 +90,9 @@ fn conclude(
     if let Some(action) = after.action_for(payment_id, change) {
         wallet.tell(action)?;
     }
+    if let Some(action) = payment.entitlement_action(&after, payment_id) {
+        wallet.tell(action)?;
+    }
     let credited = Credited {
         remaining_micro: after.remaining_told(),
         balance_micro: wallet.wallet.balance(),
@@ -100,14 +101,41 @@ fn conclude(
     Ok((payment_events, wallet.events, credited))
 }
 
-fn granted_credit(payment: &Payment, payment_id: PaymentId) -> Result<MicroUsd, PaymentRefusal> {
-    match payment.wanted(payment_id)?.purpose {
-        Purpose::TokenCredit { credit_micro } => Ok(credit_micro),
-        Purpose::CashTopUp => Err(PaymentRefusal::OtherPurpose { wanted: "token credit" }),
+/// What the payment buys, as the wallet is told of it.
+fn bought(payment: &Payment, payment_id: PaymentId) -> Result<WalletAction, PaymentRefusal> {
+    let id = payment_id.grant();
+    match &payment.wanted(payment_id)?.purpose {
+        Purpose::TokenCredit { credit_micro } => Ok(WalletAction::GrantCredit {
+            grant_id: id,
+            source: GrantSource::TopUp,
+            amount_micro: *credit_micro,
+            expires_at: None,
+        }),
+        Purpose::Entitlement { terms } => Ok(WalletAction::GrantEntitlement {
+            entitlement_id: id,
+            source: EntitlementSource::Payment,
+            terms: EntitlementTerms::clone(terms),
+        }),
+        Purpose::CashTopUp => Err(PaymentRefusal::OtherPurpose { wanted: "the token wallet" }),
     }
 }
 
 impl Payment {
+    /// A plan ends when its whole payment was taken back, and goes on when it no longer is.
+    fn entitlement_action(&self, after: &Self, payment_id: PaymentId) -> Option<WalletAction> {
+        let Purpose::Entitlement { .. } = after.started.as_ref()?.purpose else { return None };
+        let holds = |payment: &Self| payment.standing == Standing::Credited && !payment.is_wholly_reversed();
+        let entitlement_id = payment_id.grant();
+        let is_new = self.standing != Standing::Credited;
+        match (holds(self) || is_new, holds(after)) {
+            (true, false) if after.standing == Standing::Credited => {
+                Some(WalletAction::EndEntitlement { entitlement_id, reason: EntitlementEnd::PaymentReversed })
+            }
+            (false, true) => Some(WalletAction::ReinstateEntitlement { entitlement_id }),
+            (true | false, _) => None,
+        }
+    }
+
     fn action_for(&self, payment_id: PaymentId, change: MicroUsd) -> Option<WalletAction> {
         let payment_id = payment_id.grant();
         if change < MicroUsd::ZERO {

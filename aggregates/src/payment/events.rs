@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{AccountId, PaymentId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
+use crate::wallet::entitlements::EntitlementTerms;
 
 /// What prices are in. Micro-USD is all we account in, so there is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +25,8 @@ pub enum Purpose {
     TokenCredit { credit_micro: MicroUsd },
     /// Real money in the cash wallet, as much as is paid.
     CashTopUp,
+    /// Time of a plan.
+    Entitlement { terms: Box<EntitlementTerms> },
 }
 
 /// How the customer is asked for the money.

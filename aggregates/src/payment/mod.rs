@@ -341,9 +341,11 @@ impl Payment {
 impl Started {
     /// What is granted for the whole price.
     pub fn granted(&self) -> MicroUsd {
-        match self.purpose {
-            Purpose::TokenCredit { credit_micro } => credit_micro,
+        match &self.purpose {
+            Purpose::TokenCredit { credit_micro } => *credit_micro,
             Purpose::CashTopUp => self.price_micro,
+            // Time is no amount: it ends with the whole payment, and a part of it is the operator's to judge.
+            Purpose::Entitlement { .. } => MicroUsd::ZERO,
         }
     }
 }

@@ -46,6 +46,11 @@ impl Payment {
         refunds.map(|(amount, _)| *amount).chain(disputes.map(|(amount, _)| *amount)).sum()
     }
 
+    /// Whether as much was reversed as was paid.
+    pub fn is_wholly_reversed(&self) -> bool {
+        self.started.as_ref().is_some_and(|started| self.reversed() >= started.price_micro)
+    }
+
     /// Whether a dispute waits to be decided.
     pub fn is_disputed(&self) -> bool {
         self.disputes.values().any(|(_, status)| *status == DisputeStatus::Open)

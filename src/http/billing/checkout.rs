@@ -81,6 +81,7 @@ pub async fn load_cash(
         quantity: 1,
         price_micro: MicroUsd(amount_micro),
         name: "Cash Wallet".into(),
+        code: None,
         save_card,
     };
     open(&app, &actor, &order, idempotency_key.as_deref()).await.map(Json)

@@ -16,4 +16,5 @@ pub mod stripe;
 pub mod token_purchase;
 pub mod token_usage;
 pub mod topup_discount;
+pub mod wallet_checkout;
 pub mod wallet_status;

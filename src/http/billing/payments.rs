@@ -50,7 +50,7 @@ pub struct PaymentRecord {
     /// `checkout`, `off_session` or `invoice`.
     #[schema(value_type = String)]
     channel: Channel,
-    /// `token_credit` or `cash_top_up`.
+    /// `token_credit`, `cash_top_up` or `entitlement`.
     #[schema(value_type = String)]
     kind: PaymentKind,
     plan_id: Option<String>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use codexapi_aggregates::bonus::TopUpRefusal;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{CreditingRefusal, PaymentRefusal, Purpose};
@@ -17,7 +18,6 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::commands::CommandError;
 use crate::http::admin::Actor;
 use crate::http::admin::body::AdminBody;
 use crate::http::auth::CustomerCaller;
@@ -131,7 +131,7 @@ pub fn payments(app: &App) -> Result<&Arc<Payments>, Problem> {
 
 fn buys_for_the_token_wallet(purpose: &Purpose) -> bool {
     match purpose {
-        Purpose::TokenCredit { .. } => true,
+        Purpose::TokenCredit { .. } | Purpose::Entitlement { .. } => true,
         Purpose::CashTopUp => false,
     }
 }
@@ -208,6 +208,16 @@ fn not_found() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, "payment_not_found", message)
 }
 
+impl From<TopUpRefusal> for Problem {
+    fn from(refusal: TopUpRefusal) -> Self {
+        match refusal {
+            TopUpRefusal::NoCredit => Self::invalid("code_is_for_credit", refusal.to_string()),
+            TopUpRefusal::Bonus(refusal) => refusal.into(),
+            TopUpRefusal::Payment(refusal) => refusal.into(),
+        }
+    }
+}
+
 impl From<PaymentRefusal> for Problem {
     fn from(refusal: PaymentRefusal) -> Self {
         CreditingRefusal::Payment(refusal).into()
@@ -260,7 +270,6 @@ impl From<SettleError> for Problem {
 impl From<CheckoutError> for Problem {
     fn from(error: CheckoutError) -> Self {
         match error {
-            CheckoutError::Command(CommandError::Refused(refusal)) => refusal.into(),
             CheckoutError::Command(error) => error.into(),
             CheckoutError::Stripe(StripeError::NotFound { what }) => {
                 StripeError::Refused { what, status: 404, code: "resource_missing".into() }.into()

@@ -67,6 +67,7 @@ async fn what_was_charged_without_its_checkout_being_on_record_is_credited_all_t
         quantity: 1,
         price_micro: super::PRICE,
         name: "Credit".into(),
+        code: None,
         save_card: false,
     };
     let opened =

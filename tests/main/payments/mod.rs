@@ -7,6 +7,7 @@ mod crediting;
 mod forged;
 mod killed;
 mod lost;
+mod plans;
 mod reversed;
 
 use std::net::SocketAddr;
@@ -218,6 +219,7 @@ pub async fn open(payments: &Payments, account_id: AccountId, purpose: Purpose) 
         quantity: 1,
         price_micro: PRICE,
         name: "Credit".into(),
+        code: None,
         save_card: false,
     };
     payments.open_checkout(&order, None, "https://codexapi.test", &operator()).await.expect("opened")

@@ -140,10 +140,10 @@ fn what_was_never_started_is_refused() {
 #[test]
 fn money_for_the_cash_wallet_is_no_token_credit() {
     let both = begun(StartPayment { purpose: Purpose::CashTopUp, ..start() });
-    assert_eq!(refused(&both, &paid()), PaymentRefusal::OtherPurpose { wanted: "token credit" });
+    assert_eq!(refused(&both, &paid()), PaymentRefusal::OtherPurpose { wanted: "the token wallet" });
     let refunded = refund("re_1", MicroUsd::dollars(1), RefundStatus::Made);
     let refusal = reverse(&both.payment, &both.wallet, &refunded, &WalletTerms::default(), second(5));
-    let expected = PaymentRefusal::OtherPurpose { wanted: "token credit" };
+    let expected = PaymentRefusal::OtherPurpose { wanted: "the token wallet" };
     assert_eq!(refusal, Err(CreditingRefusal::Payment(expected)));
 }
 

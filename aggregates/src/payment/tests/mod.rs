@@ -1,5 +1,6 @@
 mod cash;
 mod confirming;
+mod entitlement;
 mod properties;
 mod reversing;
 mod starting;
