@@ -25,6 +25,7 @@ pub mod movements;
 pub mod open_holds;
 pub mod page;
 pub mod payments;
+pub mod provider_days;
 pub mod queue;
 pub mod referral_commissions;
 mod rows;

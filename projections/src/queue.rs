@@ -2,15 +2,18 @@
 //!
 //! An entry is an event and why it needs eyes: a hold that expired (nobody knows what was used),
 //! usage the provider reported and nobody can believe, a provider's response id seen before. Later
-//! events resolve it: a late settle the expired hold, a reversal whatever is open of its generation.
+//! events resolve it, and the first one counts: a late settle or an operator's release the expired
+//! hold, a reversal or an operator's dismissal whatever was open of its generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{GenerationSettled, Payer, UsageEvent, UsageSource};
-use codexapi_aggregates::wallet::events::WalletEvent;
+use codexapi_aggregates::wallet::events::{ReleaseReason, WalletEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -22,7 +25,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "operator_queue",
-    revision: 1,
+    revision: 2,
     aggregates: &["usage", "wallet"],
     tables: &[TABLE, RESPONSES],
     batch: || Box::<Queue>::default(),
@@ -65,6 +68,21 @@ pub enum Resolution {
     SettledLate,
     /// The charge was taken back.
     Reversed,
+    /// An operator has decided that an expired hold is to cost nothing.
+    Released,
+    /// An operator has looked at it and leaves it as it is.
+    Dismissed,
+}
+
+impl Resolution {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SettledLate => "settled_late",
+            Self::Reversed => "reversed",
+            Self::Released => "released",
+            Self::Dismissed => "dismissed",
+        }
+    }
 }
 
 /// One entry of the queue; open while it has no resolution.
@@ -106,6 +124,12 @@ pub async fn page(
     Ok(Page::of(rows, limit, |entry: &QueueEntry| entry.position))
 }
 
+/// One entry, open or not.
+pub async fn get(pool: &PgPool, position: i64) -> Result<Option<QueueEntry>, ReadError> {
+    let select = rows::select("SELECT to_jsonb(q) FROM operator_queue q WHERE position = $1");
+    rows::fetch_optional(pool, TABLE.name, select.bind(position)).await
+}
+
 /// How many entries are open.
 pub async fn open_count(pool: &PgPool) -> Result<i64, ReadError> {
     let count = sqlx::query_scalar("SELECT count(*) FROM operator_queue WHERE resolution IS NULL");
@@ -116,8 +140,18 @@ pub async fn open_count(pool: &PgPool) -> Result<i64, ReadError> {
 struct Queue {
     /// By position; those without a reason are dropped once it is known whether their id repeats.
     entries: BTreeMap<i64, QueueEntry>,
-    settled_late: BTreeMap<Uuid, DateTime<Utc>>,
-    reversed: BTreeMap<Uuid, DateTime<Utc>>,
+    resolved: Vec<Resolved>,
+}
+
+/// An event that resolves what stands before it of its generation.
+#[derive(Serialize)]
+struct Resolved {
+    generation_id: Uuid,
+    resolution: Resolution,
+    /// It says something of the hold alone.
+    expired_only: bool,
+    at: DateTime<Utc>,
+    position: i64,
 }
 
 #[derive(Serialize)]
@@ -134,7 +168,10 @@ impl Projection for Queue {
                 self.entries.insert(event.position, settled_entry(event, settled)?);
             }
             AnyEvent::Usage(UsageEvent::ChargeReversed { generation_id, at, .. }) => {
-                self.reversed.insert(generation_id.0, time(event, *at)?);
+                self.resolve(event, *generation_id, Resolution::Reversed, *at)?;
+            }
+            AnyEvent::Usage(UsageEvent::ReviewDismissed { generation_id, at }) => {
+                self.resolve(event, *generation_id, Resolution::Dismissed, *at)?;
             }
             AnyEvent::Wallet(WalletEvent::HoldExpired { generation_id, amount_micro, at, .. }) => {
                 let entry = QueueEntry {
@@ -154,8 +191,14 @@ impl Projection for Queue {
                 self.entries.insert(event.position, entry);
             }
             AnyEvent::Wallet(WalletEvent::UsageCharged { generation_id, late: true, at, .. }) => {
-                self.settled_late.insert(generation_id.0, time(event, *at)?);
+                self.resolve(event, *generation_id, Resolution::SettledLate, *at)?;
             }
+            AnyEvent::Wallet(WalletEvent::HoldReleased {
+                generation_id,
+                reason: ReleaseReason::ByOperator,
+                at,
+                ..
+            }) => self.resolve(event, *generation_id, Resolution::Released, *at)?,
             AnyEvent::Usage(
                 UsageEvent::GenerationOpened { .. }
                 | UsageEvent::AttemptStarted { .. }
@@ -189,16 +232,34 @@ impl Projection for Queue {
             let entries: Vec<QueueEntry> =
                 self.entries.into_values().filter(|entry| !entry.reasons.is_empty()).collect();
             rows::insert(&mut *connection, &table, &entries, "").await?;
-            // A late settle comes before a reversal of what it settled, and the first resolution counts.
-            let expired = "AND 'hold_expired' = any(q.reasons)";
-            resolve(&mut *connection, &table, Resolution::SettledLate, &self.settled_late, expired).await?;
-            resolve(connection, &table, Resolution::Reversed, &self.reversed, "").await
+            write_resolved(connection, &table, &self.resolved).await
         }
         .boxed()
     }
 }
 
 impl Queue {
+    fn resolve(
+        &mut self,
+        event: &RecordedEvent,
+        generation_id: GenerationId,
+        resolution: Resolution,
+        at: Timestamp,
+    ) -> Result<(), FoldError> {
+        let expired_only = match resolution {
+            Resolution::SettledLate | Resolution::Released => true,
+            Resolution::Reversed | Resolution::Dismissed => false,
+        };
+        self.resolved.push(Resolved {
+            generation_id: generation_id.0,
+            resolution,
+            expired_only,
+            at: time(event, at)?,
+            position: event.position,
+        });
+        Ok(())
+    }
+
     /// Remembers this batch's response ids and marks every entry whose id came with an earlier
     /// generation, of this batch or before it.
     async fn find_repeated(&mut self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
@@ -274,26 +335,23 @@ fn settled_entry(event: &RecordedEvent, settled: &GenerationSettled) -> Result<Q
     })
 }
 
-async fn resolve(
+/// Each entry is resolved by the first event after it that can, whichever batches they came in.
+async fn write_resolved(
     connection: &mut PgConnection,
     table: &str,
-    resolution: Resolution,
-    generations: &BTreeMap<Uuid, DateTime<Utc>>,
-    condition: &str,
+    resolved: &[Resolved],
 ) -> Result<(), WriteError> {
-    if generations.is_empty() {
+    if resolved.is_empty() {
         return Ok(());
     }
-    let (ids, times): (Vec<Uuid>, Vec<DateTime<Utc>>) = generations.iter().map(|(id, at)| (*id, *at)).unzip();
-    let resolution = match resolution {
-        Resolution::SettledLate => "settled_late",
-        Resolution::Reversed => "reversed",
-    };
     let statement = format!(
-        "UPDATE {table} q SET resolution = $1, resolved_at = r.at \
-         FROM unnest($2::uuid[], $3::timestamptz[]) AS r (generation_id, at) \
-         WHERE q.generation_id = r.generation_id AND q.resolution IS NULL {condition}"
+        "UPDATE {table} q SET resolution = f.resolution, resolved_at = f.at \
+         FROM (SELECT DISTINCT ON (o.position) o.position, r.resolution, r.at FROM {table} o \
+         JOIN json_to_recordset($1::json) AS r (generation_id uuid, resolution text, expired_only boolean, \
+         at timestamptz, position bigint) ON r.generation_id = o.generation_id AND r.position > o.position \
+         WHERE o.resolution IS NULL AND (NOT r.expired_only OR 'hold_expired' = any(o.reasons)) \
+         ORDER BY o.position, r.position) f WHERE q.position = f.position"
     );
-    sqlx::query(&statement).bind(resolution).bind(ids).bind(times).execute(connection).await?;
+    sqlx::query(&statement).bind(serde_json::to_string(resolved)?).execute(connection).await?;
     Ok(())
 }

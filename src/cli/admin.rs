@@ -1,9 +1,11 @@
 //! `codexapi admin …`: the operator's commands, straight on the event log. They work while the service runs.
 
+mod invoice;
 mod limits;
 mod plans;
 mod prices;
 mod reports;
+mod resolve;
 mod wallets;
 
 use anyhow::Context;
@@ -62,6 +64,10 @@ enum Noun {
     Plans(plans::PlansVerb),
     /// What wants the operator's eye: expired holds, rejected usage, repeated provider ids
     Queue(QueueArguments),
+    /// Decide about an entry of the queue, once
+    Resolve(resolve::ResolveArguments),
+    /// Import a provider's invoice, once, and compare it with what the log says that its attempts cost
+    Invoice(invoice::InvoiceArguments),
     /// Charges, provider cost, losses and margin, by day, model and provider
     Margin(MarginArguments),
     /// What serving each family of models costs and brings in, by day
@@ -263,6 +269,8 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         Noun::Pricing(verb) => prices::run(&desk, *verb).await,
         Noun::Plans(verb) => plans::run(&desk, verb).await,
         Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
+        Noun::Resolve(arguments) => resolve::run(&desk, arguments).await,
+        Noun::Invoice(arguments) => invoice::run(&desk, arguments).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
             reports::margin(&desk, from, to, timezone).await
         }

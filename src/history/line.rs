@@ -155,6 +155,9 @@ fn of_usage(event: &UsageEvent) -> String {
         UsageEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
             format!("charge of ${amount_micro} for generation {generation_id} reversed: {reason:?}")
         }
+        UsageEvent::ReviewDismissed { generation_id, .. } => {
+            format!("generation {generation_id} was looked at and left as it is")
+        }
     }
 }
 

@@ -70,8 +70,9 @@ pub fn routes() -> Vec<Route> {
 fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
-        model_health, model_provider, model_usage, models, payments, provider_health, rate_changes,
-        rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
+        model_health, model_provider, model_usage, models, payments, provider_health, provider_invoices,
+        queue, rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited,
+        users, wallets,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
@@ -105,6 +106,11 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/billing/settings", post(billing_settings::set)),
         operators!(GET, "/serving-usage", get(serving_usage::read)),
         operators!(POST, "/api-keys/{key_id}/limits", post(keys::set_limits)),
+        operators!(GET, "/provider-invoices", get(provider_invoices::list)),
+        operators!(POST, "/provider-invoices", post(provider_invoices::import)),
+        operators!(GET, "/provider-invoices/{invoice_id}", get(provider_invoices::read)),
+        operators!(GET, "/queue", get(queue::list)),
+        operators!(POST, "/queue/{entry_id}/resolve", post(queue::resolve)),
         operators!(GET, "/gumroad/pending", get(gumroad_signups::list)),
         operators!(POST, "/gumroad/{user_id}/review", post(gumroad_signups::review)),
         operators!(GET, "/referrals/pending", get(referrals::list)),
@@ -196,6 +202,12 @@ fn customers_routes() -> Vec<Route> {
         route(Method::GET, "/api/v1/cash-wallet", Customer, || get(billing::cash_wallet::read)),
         route(Method::GET, "/api/v1/cash-wallet/statement", Customer, || {
             get(billing::cash_wallet::statement)
+        }),
+        route(Method::POST, "/api/v1/cash-wallet/token-purchase", Customer, || {
+            post(billing::token_purchase::buy)
+        }),
+        route(Method::POST, "/api/v1/wallet/topup-discount", Customer, || {
+            post(billing::topup_discount::validate)
         }),
         route(Method::GET, "/api/v1/referral", Customer, || get(billing::referral::read)),
         route(Method::POST, "/api/v1/referral", Customer, || post(billing::referral::name_referrer)),

@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi};
 use super::admin::{
     billing as selling, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
     model_health, model_provider, model_usage, models as all_models, payments as all_payments,
-    provider_health, rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes,
-    unlimited, users, wallets,
+    provider_health, provider_invoices, queue, rate_changes, rate_windows, referrals, serving_usage,
+    token_rates, topup_codes, unlimited, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
@@ -86,6 +86,8 @@ use super::{
         billing::cash_wallet::read,
         billing::cash_wallet::statement,
         billing::email_discount::issue,
+        billing::token_purchase::buy,
+        billing::topup_discount::validate,
         billing::referral::read,
         billing::referral::name_referrer,
         billing::share_credit::read,
@@ -116,6 +118,11 @@ use super::{
         billing_settings::set,
         serving_usage::read,
         keys::set_limits,
+        provider_invoices::list,
+        provider_invoices::import,
+        provider_invoices::read,
+        queue::list,
+        queue::resolve,
         gumroad_signups::list,
         gumroad_signups::review,
         referrals::list,
@@ -142,7 +149,7 @@ use super::{
         (name = "operator health", description = "How providers are watched, and how they are."),
         (name = "operator service", description = "Whether the service takes requests."),
         (name = "operator billing", description = "What is sold, and how much of a plan is fair use."),
-        (name = "operator money", description = "What customers paid, and what came of it."),
+        (name = "operator money", description = "What customers paid and what came of it; what wants a person's eye, and what is decided."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
     modifiers(&Credentials, &BothPrefixes, &TagGroups)

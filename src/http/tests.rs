@@ -5,7 +5,7 @@ use utoipa::OpenApi as _;
 use super::*;
 
 /// Whoever adds to this list opens a route to everybody.
-const PUBLIC: [&str; 11] = [
+const PUBLIC: [&str; 12] = [
     "/",
     "/api-docs",
     "/api/v1/cli/public-claude-code",
@@ -13,6 +13,7 @@ const PUBLIC: [&str; 11] = [
     "/api/v1/cli/version",
     "/api/v1/codexclaude/version",
     "/api/v1/gumroad/register",
+    "/api/v1/plans",
     "/api/v1/stripe/webhook",
     "/health",
     "/openapi.json",

@@ -13,6 +13,7 @@ pub(super) fn check(event: &UsageEvent, name: impl Fn() -> EventName) -> Result<
         UsageEvent::GenerationOpened { .. }
         | UsageEvent::AttemptStarted { .. }
         | UsageEvent::GenerationReleased { .. }
+        | UsageEvent::ReviewDismissed { .. }
         | UsageEvent::ChargeReversed { .. } => Ok(0),
         UsageEvent::GenerationSettled(settled) => {
             rate_again(settled).map_err(|what| Difference::Rule { event: name(), what })?;

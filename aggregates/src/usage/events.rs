@@ -269,6 +269,11 @@ pub enum UsageEvent {
         amount_micro: MicroUsd,
         at: Timestamp,
     },
+    /// An operator has looked at what the queue says of a generation, and leaves it as it is.
+    ReviewDismissed {
+        generation_id: GenerationId,
+        at: Timestamp,
+    },
 }
 
 /// Everything that is known of a generation when it ends.
@@ -338,6 +343,7 @@ impl DomainEvent for UsageEvent {
             Self::GenerationReleased { .. } => "usage.generation_released",
             Self::GenerationSettled(_) => "usage.generation_settled",
             Self::ChargeReversed { .. } => "usage.charge_reversed",
+            Self::ReviewDismissed { .. } => "usage.review_dismissed",
         }
         .into()
     }

@@ -187,6 +187,12 @@ impl TokenUsage {
         }])
     }
 
+    /// Puts on record that a generation was looked at and is left as it is. Whether there is anything to look at is
+    /// the operator's queue's to know.
+    pub fn dismiss_review(generation_id: GenerationId, now: Timestamp) -> UsageEvent {
+        UsageEvent::ReviewDismissed { generation_id, at: now }
+    }
+
     pub(crate) fn is_open(&self, generation_id: GenerationId) -> bool {
         self.open.iter().any(|open| open.generation_id == generation_id)
     }
@@ -216,6 +222,7 @@ impl TokenUsage {
                     }
                 }
             }
+            UsageEvent::ReviewDismissed { .. } => {}
         }
     }
 

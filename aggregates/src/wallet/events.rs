@@ -97,6 +97,8 @@ pub enum ReleaseReason {
     NotDispatched,
     /// Settling could not be made durable in time; the client was told and pays nothing.
     SettlementTimedOut,
+    /// It had expired, and an operator has decided that nothing is to be charged.
+    ByOperator,
 }
 
 /// Why a hold expired.

@@ -26,15 +26,18 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::margin::MarginQuarters;
+use crate::provider_days::ProviderDays;
 use crate::rows::{self, time};
 use crate::usage::UsageQuarters;
-use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, page, usage};
+use crate::{
+    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, page, provider_days, usage,
+};
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "generations",
-    revision: 2,
+    revision: 3,
     aggregates: &["usage"],
-    tables: &[TABLE, usage::TABLE, margin::TABLE],
+    tables: &[TABLE, usage::TABLE, margin::TABLE, provider_days::TABLE],
     batch: || Box::<Generations>::default(),
 };
 
@@ -217,6 +220,7 @@ struct Generations {
     reversed: BTreeMap<Uuid, Reversal>,
     usage: UsageQuarters,
     margin: MarginQuarters,
+    provider_days: ProviderDays,
 }
 
 #[derive(Serialize)]
@@ -235,6 +239,7 @@ impl Projection for Generations {
                 let generation = row::generation(event, settled)?;
                 self.usage.settled(&generation);
                 self.margin.settled(&generation);
+                self.provider_days.settled(&generation);
                 self.settled.push(generation);
             }
             UsageEvent::ChargeReversed { generation_id, reason, amount_micro, at, .. } => {
@@ -248,7 +253,8 @@ impl Projection for Generations {
             }
             UsageEvent::GenerationOpened { .. }
             | UsageEvent::AttemptStarted { .. }
-            | UsageEvent::GenerationReleased { .. } => {}
+            | UsageEvent::GenerationReleased { .. }
+            | UsageEvent::ReviewDismissed { .. } => {}
         }
         Ok(())
     }
@@ -265,7 +271,8 @@ impl Projection for Generations {
                 self.margin.reversed(&generation);
             }
             self.usage.write(&mut *connection, version).await?;
-            self.margin.write(connection, version).await
+            self.margin.write(&mut *connection, version).await?;
+            self.provider_days.write(connection, version).await
         }
         .boxed()
     }

@@ -23,7 +23,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for AdminBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        parse(&whole(request).await?).map(Self)
+        parse(&whole(request, LIMIT_BYTES).await?).map(Self)
     }
 }
 
@@ -31,14 +31,15 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = whole(request).await?;
+        let body = whole(request, LIMIT_BYTES).await?;
         parse(if body.is_empty() { b"{}" } else { &body }).map(Self)
     }
 }
 
-async fn whole(request: Request) -> Result<Bytes, Problem> {
-    let read = Limited::new(request.into_body(), LIMIT_BYTES).collect().await;
-    Ok(read.map_err(|error| unreadable(&*error))?.to_bytes())
+/// A whole body of at most `limit_bytes`.
+pub async fn whole(request: Request, limit_bytes: usize) -> Result<Bytes, Problem> {
+    let read = Limited::new(request.into_body(), limit_bytes).collect().await;
+    Ok(read.map_err(|error| unreadable(&*error, limit_bytes))?.to_bytes())
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
@@ -62,10 +63,10 @@ fn unlike(why: impl std::fmt::Display) -> Problem {
     Problem::invalid("invalid_body", format!("The body is not what this URL takes: {why}."))
 }
 
-fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Problem {
+fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static), limit_bytes: usize) -> Problem {
     if error.is::<LengthLimitError>() {
         let (status, kind) = (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::InvalidRequest);
-        let message = format!("The body is larger than {LIMIT_BYTES} bytes.");
+        let message = format!("The body is larger than {limit_bytes} bytes.");
         return Problem::new(status, kind, "request_too_large", message);
     }
     Problem::invalid("unreadable_body", "The body could not be read to its end.")

@@ -19,6 +19,8 @@ mod policy_change;
 mod policy_view;
 mod policy_warnings;
 pub mod provider_health;
+pub mod provider_invoices;
+pub mod queue;
 pub mod rate_changes;
 pub mod rate_windows;
 pub mod referrals;

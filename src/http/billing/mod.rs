@@ -13,6 +13,8 @@ mod refusal;
 pub mod share_credit;
 pub mod statement;
 pub mod stripe;
+pub mod token_purchase;
 pub mod token_usage;
+pub mod topup_discount;
 pub mod wallet_checkout;
 pub mod wallet_status;

@@ -6,6 +6,7 @@ mod gumroad;
 mod paying;
 mod referral;
 mod share_credit;
+mod token_purchase;
 mod wallet;
 
 use codexapi::clock;

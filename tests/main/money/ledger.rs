@@ -98,7 +98,8 @@ impl Deployment {
             UsageEvent::GenerationOpened { .. }
             | UsageEvent::AttemptStarted { .. }
             | UsageEvent::GenerationReleased { .. }
-            | UsageEvent::ChargeReversed { .. } => None,
+            | UsageEvent::ChargeReversed { .. }
+            | UsageEvent::ReviewDismissed { .. } => None,
         });
         Ledger { wallet, settled: settled.collect() }
     }

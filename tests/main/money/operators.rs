@@ -31,7 +31,8 @@ async fn an_operators_generation_has_no_wallet_and_its_cost_is_recorded() {
             UsageEvent::GenerationOpened { .. }
             | UsageEvent::AttemptStarted { .. }
             | UsageEvent::GenerationReleased { .. }
-            | UsageEvent::ChargeReversed { .. } => None,
+            | UsageEvent::ChargeReversed { .. }
+            | UsageEvent::ReviewDismissed { .. } => None,
         });
     let settled: Vec<_> = settled.collect();
     assert_eq!((settled.len(), rows.len()), (6, 12));

@@ -75,6 +75,9 @@ async fn the_queue_names_why_and_what_resolved_it() {
         let late = entry.resolution == Some(Resolution::SettledLate);
         assert!(!late || entry.reasons == [QueueReason::HoldExpired]);
     }
+    for resolution in [Resolution::SettledLate, Resolution::Reversed] {
+        assert!(entries.iter().any(|entry| entry.resolution == Some(resolution)), "{resolution:?}");
+    }
     let open = queue::page(&pool, true, None, MAX_PAGE).await.expect("read").rows;
     assert!(open.iter().all(|entry| entry.resolution.is_none()) && open.len() < entries.len());
     let counted = queue::open_count(&pool).await.expect("read");

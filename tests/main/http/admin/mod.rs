@@ -2,11 +2,13 @@
 
 mod accounts;
 mod health;
+mod invoices;
 mod maintenance;
 mod monitor;
 mod opening;
 mod plans;
 mod prices;
+mod queue;
 mod routing;
 mod surges;
 mod usage;
