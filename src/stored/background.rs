@@ -108,6 +108,8 @@ struct Reservation {
     /// What the finished object says of itself.
     members: Vec<(&'static str, String)>,
     serving: Serving,
+    /// Told when it is held, where that is still waited for.
+    waiting: Option<Arc<Notify>>,
 }
 
 impl Background {
@@ -185,11 +187,11 @@ impl Background {
         let incoming =
             Incoming { body: request.in_foreground(), admitted: Some(Arc::clone(&admitted)), ..incoming };
         let mut serving: Serving = Box::pin(async move { gateway.serve(incoming).await });
-        let refused = tokio::select! {
+        let (refused, waiting) = tokio::select! {
             biased;
-            () = admitted.notified() => None,
-            refused = &mut serving => Some(refused),
-            () = tokio::time::sleep(REFUSED_WITHIN) => None,
+            () = admitted.notified() => (None, None),
+            refused = &mut serving => (Some(refused), None),
+            () = tokio::time::sleep(REFUSED_WITHIN) => (None, Some(Arc::clone(&admitted))),
         };
         if let Some(refused) = refused {
             // Its id was never told, so that a row that cannot be deleted now is found by nobody.
@@ -199,7 +201,7 @@ impl Background {
             return Ok(refused);
         }
         let answer = json(body.clone());
-        self.tasks.spawn(Reservation { slot, body, members, serving }.run());
+        self.tasks.spawn(Reservation { slot, body, members, serving, waiting }.run());
         Ok(answer)
     }
 
@@ -304,10 +306,20 @@ impl Background {
 
 impl Reservation {
     async fn run(self) {
-        let Self { slot, body, members, serving } = self;
+        let Self { slot, body, members, mut serving, waiting } = self;
         let background = &slot.background;
         let (owner, id) = (slot.key.0, slot.key.1.as_str());
         let generated = async {
+            // Until its credit is free it is queued.
+            if let Some(held) = waiting {
+                tokio::select! {
+                    biased;
+                    () = held.notified() => {}
+                    refused = &mut serving => {
+                        return Some(ended(refused, &body, &members, background.stored.limit_bytes()).await);
+                    }
+                }
+            }
             match background.stored.begin(owner, id, &in_state(&body, Status::InProgress)).await {
                 Ok(true) => {}
                 // Cancelled or deleted before it began.

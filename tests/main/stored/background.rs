@@ -1,6 +1,7 @@
 //! Responses in the background: found at once, finished later, cancelled anywhere, never left behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use codexapi::gateway::AttemptLabels;
 use codexapi::stored::background::Background;
@@ -85,17 +86,21 @@ async fn what_the_gateway_refuses_is_refused_at_once_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_credit_is_queued_and_then_generated() {
-    let deployment = Deployment::start(&[("CODEXAPI_LEAK_FLOOR_USD", "0")]).await;
+    let settings = [("CODEXAPI_LEAK_FLOOR_USD", "0"), ("CODEXAPI_DRAIN_SECONDS", "1")];
+    let deployment = Deployment::start(&settings).await;
     let customer = deployment.customer(2_000).await;
     let api = Api { deployment: &deployment, token: customer.token.clone() };
     let told = |directive: &str| json!({"input": format!("x [[sim:{directive}]]"), "max_output_tokens": 200});
-    let first = start(&api, told(r#"{"first_byte_delay_ms":4000,"output_tokens":5}"#)).await;
+    let first = start(&api, told(r#"{"stall_forever":true,"output_tokens":5}"#)).await;
     deployment.held(customer.account_id).await;
     let second = start(&api, told(r#"{"output_tokens":5}"#)).await;
-    assert_eq!(fetch(&api, text_of(&second, "id")).await["status"], "queued");
-    for id in [text_of(&first, "id"), text_of(&second, "id")] {
-        assert_eq!(finished(&api, id).await["status"], "completed");
+    for _ in 0..3 {
+        assert_eq!(fetch(&api, text_of(&second, "id")).await["status"], "queued");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    let cancel = format!("/v1/responses/{}/cancel", text_of(&first, "id"));
+    assert_eq!(api.json(Method::POST, &cancel, None).await.0, 200);
+    assert_eq!(finished(&api, text_of(&second, "id")).await["status"], "completed");
     deployment.verify().await;
 }
 
