@@ -210,7 +210,7 @@ struct Asked<'a> {
 async fn answer(state: &Arc<State>, handler: Handler, asked: Asked<'_>, encoded: &[u8]) -> Answer {
     match prepare(state, &asked, encoded) {
         Err(refusal) => Answer::refused(&refusal),
-        Ok(Prepared::Saved(status, body)) => Answer { status, body, replayed: true, lost: false },
+        Ok(Prepared::Saved { status, body, lost }) => Answer { status, body, replayed: true, lost },
         Ok(Prepared::Call { call, expanded, key, fault }) => {
             if let Some(fault) = &fault {
                 tokio::time::sleep(Duration::from_millis(fault.delay_ms)).await;
@@ -223,7 +223,7 @@ async fn answer(state: &Arc<State>, handler: Handler, asked: Asked<'_>, encoded:
 }
 
 enum Prepared {
-    Saved(StatusCode, Bytes),
+    Saved { status: StatusCode, body: Bytes, lost: bool },
     Call { call: Call, expanded: Vec<String>, key: Option<String>, fault: Option<Fault> },
 }
 
@@ -246,7 +246,8 @@ fn prepare(state: &Arc<State>, asked: &Asked<'_>, encoded: &[u8]) -> Result<Prep
         let mut world = state.world();
         let now = world.now();
         if let Found::Saved(status, body) = world.keys.begin(key, asked.path, canonical.as_bytes(), now)? {
-            return Ok(Prepared::Saved(status, body));
+            let lost = fault.is_some_and(|fault| fault.lose_answer);
+            return Ok(Prepared::Saved { status, body, lost });
         }
     }
     let call = Call { id: asked.id.clone(), params };
