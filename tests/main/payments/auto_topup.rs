@@ -24,6 +24,7 @@ async fn saver(till: &Till) -> (AccountId, String) {
         quantity: 1,
         price_micro: PRICE,
         name: "Credit".into(),
+        code: None,
         save_card: true,
     };
     let payments = till.payments();
