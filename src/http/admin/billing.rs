@@ -316,7 +316,7 @@ pub(super) async fn fair_use_of(
     Ok(FairUseSet {
         plan_id: plan_id.to_string(),
         positions: positions(committed.position, committed.events.len()),
-        fair_use: fair_use.ok_or_else(|| CatalogRefusal::UnknownPlan { plan_id })?,
+        fair_use: fair_use.ok_or(CatalogRefusal::UnknownPlan { plan_id })?,
     })
 }
 

@@ -264,7 +264,7 @@ proptest! {
     fn refunds_disputes_and_reversed_charges_commute(turns in turns(), spent in 1..150_i64) {
         let given = Story::begin().granted(1, 100).granted(2, 50).given(3, 25);
         let mut story = given.held(1, spent.unsigned_abs()).settled(1, spent);
-        let from = vec![part(1, spent.min(100)), part(2, (spent - 100).max(0))];
+        let from = [part(1, spent.min(100)), part(2, (spent - 100).max(0))];
         let mut waiting = false;
         for turn in turns {
             match turn {
