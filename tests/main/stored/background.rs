@@ -133,6 +133,13 @@ async fn long(api: &Api<'_>) -> String {
     let told = r#"go on [[sim:{"output_tokens":60000,"delta_count":2000,"chunk_delay_ms":50}]]"#;
     let id = text_of(&start(api, json!({"input": told})).await, "id").to_owned();
     answered(api.deployment).await;
+    // That it has begun is noted beside the answer that begins.
+    for _ in 0..200 {
+        if fetch(api, &id).await["status"] == "in_progress" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     id
 }
 
