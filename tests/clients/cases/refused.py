@@ -90,12 +90,6 @@ def spend(service, customer):
     return read(f"{service.base_url}/v1/responses", customer.token, body)
 
 
-def budget_spent(service):
-    customer = limited(dailyBudgetMicro=50)(service)
-    spend(service, customer)
-    return customer
-
-
 def minute_spent(service):
     """Until the limit is felt, with enough of the minute left for a client to come and be refused."""
     customer = limited(requestsPerMinute=1)(service)
@@ -152,7 +146,8 @@ REASONS = [
            "this key may not be used from this network", limited(networks=["192.0.2.0/24"])),
     Reason("a budget spent", 402, "budget_spent",
            r"this key's daily budget of \$0\.000050 is spent \(\$0\.\d{6}\); it begins anew at [0-9T:.Z+-]+",
-           budget_spent),
+           # Less than any request needs, so that it counts as spent from the first one on.
+           limited(dailyBudgetMicro=50)),
     Reason("what a plan does not cover", 403, "outside_plan",
            r"Your plan unlimited covers the official Codex CLI with gpt-5\.5 only, and your wallet holds no paid credit "
            r"for anything else\. Top up to go on \(walletOutsideScope in /api/v1/plan-settings says whether the wallet "
