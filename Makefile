@@ -2,7 +2,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test fuzz schemas
+.PHONY: run test bench bench-quick fuzz schemas
 
 # Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
 run:
@@ -11,6 +11,14 @@ run:
 # Every test: the rules, the promises against real servers, the real SDKs and CLIs.
 test:
 	scripts/setup --with-clients && cargo build --workspace --bins && cargo test --workspace && tests/clients/run
+
+# Us and the peers, beside each other on this machine: half an hour, and bench/REPORT.md is written anew.
+bench:
+	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release $(ARGS)
+
+# The same in a few minutes, written to the build folder.
+bench-quick:
+	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release --quick --out $(TARGET)/bench $(ARGS)
 
 # What reads the dialects, on inputs made to break it. `make fuzz SECONDS=600 ARGS=translate_stream`
 fuzz:

@@ -1,0 +1,135 @@
+"""The report as text: every figure is the median of the rounds, and a row with a wrong answer is void."""
+
+from statistics import median
+
+COLUMNS = "| contender | requests/s | added p50 ms | added p90 ms | added p99 ms | CPU µs/request | resident MB |"
+
+
+def markdown(result):
+    machine = result["machine"]
+    parts = [
+        "# Benchmark", "",
+        f"`make bench{'-quick' if result['quick'] else ''}` wrote this, on {machine['cores']} cores of {machine['cpu']}, "
+        f"{machine['memoryGb']} GB, Linux {machine['kernel']}, at commit {machine['commit']}. Load before "
+        f"{machine['loadBefore']}, after {machine['loadAfter']}. Portkey {machine['portkey']} on Node {machine['node']}, "
+        f"LiteLLM {machine['litellm']} on {machine['python']}. {len(result['rounds'])} round(s), order rotated; medians of "
+        "the rounds. All of it shares the machine: the load, the provider, the databases.", "",
+        "*Added* is over the provider asked directly, in the same round. Portkey as measured checks no key and meters "
+        "nothing; LiteLLM checks one key and keeps no spend; codexapi holds money durably before and settles it after.", "",
+        *targets(result), "",
+    ]
+    for name in cell_names(result):
+        parts += [f"## {name[0].upper()}{name[1:]}", "", COLUMNS, "|---|" + "---:|" * 6]
+        parts += [line(result, contender, name) for contender in contenders(result, name)]
+        parts += ["", *stream_lines(result, name)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def contenders(result, cell):
+    found = {}
+    for rounds in result["rounds"]:
+        found.update({contender: None for contender, rows in rounds.items() if cell in rows})
+    first = ["direct", "codexapi"]
+    return [name for name in first if name in found] + sorted(name for name in found if name not in first)
+
+
+def cell_names(result):
+    found = {}
+    for rounds in result["rounds"]:
+        for rows in rounds.values():
+            found.update(dict.fromkeys(rows))
+    return list(found)
+
+
+def rows_of(result, contender, cell):
+    return [rounds[contender][cell] for rounds in result["rounds"] if cell in rounds.get(contender, {})]
+
+
+def value(result, contender, cell, read):
+    """The median over the rounds; `None` where there is none, or a row is void."""
+    rows = rows_of(result, contender, cell)
+    if not rows or any(row["void"] for row in rows):
+        return None
+    return median(read(row) for row in rows)
+
+
+def added(result, contender, cell, percentile, of="latencyMicros"):
+    """Milliseconds over the direct way, round by round."""
+    differences = []
+    for rounds in result["rounds"]:
+        ours = rounds.get(contender, {}).get(cell)
+        direct = rounds.get("direct", {}).get(cell) or rounds.get("direct", {}).get(cell.replace(", one wallet", ""))
+        if not ours or not direct or ours["void"] or direct["void"]:
+            return None
+        differences.append((ours[of][percentile] - direct[of][percentile]) / 1000)
+    return median(differences) if differences else None
+
+
+def throughput(result, contender, cell):
+    return value(result, contender, cell, lambda row: row["requestsPerSecond"])
+
+
+def line(result, contender, cell):
+    rows = rows_of(result, contender, cell)
+    if any(row["void"] for row in rows):
+        error = next(row["firstError"] for row in rows if row["void"])
+        return f"| {contender} | void: {str(error)[:80]} | | | | | |"
+    shown = [number(throughput(result, contender, cell), 0)]
+    if contender == "direct":
+        shown += [f"({number(value(result, contender, cell, lambda row, p=p: row['latencyMicros'][p] / 1000), 2)})"
+                  for p in ("p50", "p90", "p99")] + ["", ""]
+    else:
+        shown += [number(added(result, contender, cell, p), 2) for p in ("p50", "p90", "p99")]
+        cpu = number(value(result, contender, cell, lambda row: row["cpuMicros"]), 0)
+        servers = value(result, contender, cell, lambda row: row["serversCpuMicros"])
+        shown += [f"{cpu} + {number(servers, 0)}" if servers else cpu,
+                  number(value(result, contender, cell, lambda row: row["residentMb"]), 0)]
+    return f"| {contender} | " + " | ".join(shown) + " |"
+
+
+def stream_lines(result, cell):
+    if not cell.startswith("streamed"):
+        return []
+    lines = ["| contender | added to the first token, p50 ms | p99 ms | added per chunk, p50 ms | p99 ms |",
+             "|---|---:|---:|---:|---:|"]
+    for contender in contenders(result, cell):
+        if contender != "direct":
+            shown = [number(added(result, contender, cell, p, of), 2)
+                     for of in ("firstByteMicros", "gapMicros") for p in ("p50", "p99")]
+            lines.append(f"| {contender} | " + " | ".join(shown) + " |")
+    return [*lines, ""]
+
+
+def targets(result):
+    """What we mean to reach, beside what was reached, as ratios of figures of this very run."""
+    one, many = ("whole, 1 KB, 1 connection", "whole, 1 KB, 64 connections")
+    commit = median(run["commitMicros"]["p50"] for run in result["commits"]) / 1000 if result["commits"] else None
+    ours = added(result, "codexapi", one, "p50")
+    lines = ["| target | wanted | measured |", "|---|---|---|"]
+
+    def row(what, wanted, measured):
+        lines.append(f"| {what} | {wanted} | {'not measured' if measured is None else measured} |")
+
+    if commit is not None and ours is not None:
+        row("added p50, 1 connection", f"≤ 2 commits of {commit:.2f} ms + 0.2 ms = {2 * commit + 0.2:.2f} ms", f"{ours:.2f} ms")
+    row("  against Portkey's", "≤ 0.75", ratio(ours, added(result, "portkey", one, "p50")))
+    row("  against LiteLLM's", "≤ 0.1", ratio(ours, added(result, "litellm", one, "p50")))
+    mine = throughput(result, "codexapi", many)
+    row("requests/s, 64 connections, against Portkey", "≥ 8 (at least 4)", ratio(mine, throughput(result, "portkey", many)))
+    row("  against LiteLLM", "≥ 60", ratio(mine, throughput(result, "litellm", many)))
+    hot = throughput(result, "codexapi", f"{many}, one wallet")
+    row("one hot wallet against a hundred", "≥ 0.9", ratio(hot, mine))
+    p99 = value(result, "codexapi", many, lambda found: found["latencyMicros"]["p99"] / 1000)
+    p50 = value(result, "portkey", many, lambda found: found["latencyMicros"]["p50"] / 1000)
+    row("p99 at 64 connections", "below Portkey's p50" + (f", {p50:.0f} ms" if p50 else ""), p99 and f"{p99:.1f} ms")
+    behind = value(result, "codexapi", many, lambda found: found["behindSeconds"])
+    row("read models behind the log at the load's end", "< 1 s", None if behind is None else f"{behind:.2f} s")
+    return lines
+
+
+def ratio(ours, theirs):
+    return None if ours is None or not theirs else f"{ours / theirs:.2f}"
+
+
+def number(found, digits):
+    return "–" if found is None else f"{found:,.{digits}f}"
