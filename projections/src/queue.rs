@@ -216,7 +216,8 @@ impl Projection for Queue {
             | AnyEvent::Pricing(_)
             | AnyEvent::Referral(_)
             | AnyEvent::Routing(_)
-            | AnyEvent::Service(_) => {}
+            | AnyEvent::Service(_)
+            | AnyEvent::Subscription(_) => {}
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod killed;
 mod lost;
 mod plans;
 mod reversed;
+mod subscriptions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -185,6 +185,7 @@ impl Life {
             WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementGraceSet { .. }
             | WalletEvent::EntitlementExpired { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }
