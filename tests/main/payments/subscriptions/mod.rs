@@ -37,7 +37,6 @@ pub struct Customer<'a> {
 
 /// What Stripe made of a subscription.
 pub struct AtStripe {
-    pub session: String,
     pub subscription: String,
     pub card: String,
 }
@@ -100,12 +99,12 @@ impl<'a> Customer<'a> {
 
 /// Somebody pays at a page.
 pub async fn pay(till: &Till, page: &Value) -> AtStripe {
-    let session = page["sessionId"].as_str().unwrap_or_else(|| panic!("no page: {page}")).to_owned();
+    let session = page["sessionId"].as_str().unwrap_or_else(|| panic!("no page: {page}"));
     let paid = till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
     let subscription = paid["subscription"].as_str().expect("a subscription").to_owned();
     let card =
         object(till, &subscription).await["default_payment_method"].as_str().expect("a card").to_owned();
-    AtStripe { session, subscription, card }
+    AtStripe { subscription, card }
 }
 
 impl AtStripe {

@@ -32,9 +32,6 @@ async fn each_month_is_a_payment_and_the_plan_covers_to_the_second_and_its_grace
     till.stripe.decide_dispute(&dispute, "win").await;
     assert!(till.reconcile().await >= 1, "nobody told that it was won");
     customer.assert_covers_until(second.period_ends_at.plus_secs(GRACE_SECS)).await;
-    till.stripe.refund(&intent, 14_900).await;
-    assert!(till.reconcile().await >= 1);
-    customer.assert_covers_until(first.period_ends_at.plus_secs(GRACE_SECS)).await;
     till.verifies().await;
 }
 
@@ -127,5 +124,11 @@ async fn a_declined_month_is_past_due_and_paid_late_it_is_renewed() {
     assert_eq!((paid.past_due, paid.period_ends_at), (None, first.period_ends_at.plus_secs(MONTH_SECS)));
     assert_eq!((customer.grants().await, standing(&till, &invoice).await), (2, Some(Standing::Credited)));
     customer.assert_covers_until(paid.period_ends_at.plus_secs(GRACE_SECS)).await;
+
+    // The whole month's money goes back, and its time with it.
+    let intent = intent_of(&till, &invoice).await;
+    till.stripe.refund(&intent, 14_900).await;
+    assert!(till.reconcile().await >= 1);
+    customer.assert_covers_until(grace_ends_at).await;
     till.verifies().await;
 }
