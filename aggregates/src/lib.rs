@@ -4,6 +4,8 @@
 //! in its command. That is what lets anyone replay the log and get the same numbers.
 
 pub mod account;
+#[cfg(test)]
+mod account_life;
 pub mod any;
 pub mod auto_topup;
 pub mod bonus;

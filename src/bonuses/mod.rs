@@ -115,8 +115,8 @@ async fn issued(
     if let Some(BonusEvent::CodeIssued { code, kind, basis_points, plan_id, expires_at, at, .. }) =
         committed.events.into_iter().next()
     {
-        let (issued_at, standing) = (at, Standing::Open);
-        let code = Code { code, kind, basis_points, plan_id, issued_at, expires_at, standing };
+        let (issued_at, standing, returned_by) = (at, Standing::Open, vec![]);
+        let code = Code { code, kind, basis_points, plan_id, issued_at, expires_at, standing, returned_by };
         return Ok(IssuedCode { code_id, code, position: committed.position });
     }
     let known =

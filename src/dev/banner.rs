@@ -166,12 +166,12 @@ PY
     fn top_up(&self) -> String {
         let Self { base_url, customer_token, .. } = self;
         format!(
-            r#"# --- top the cash wallet up: open the page in a browser and press Pay, or let the line after it do so
-PAGE=$(curl -s {base_url}/api/v1/cash-wallet/stripe/checkout -H 'Authorization: Bearer {customer_token}' \
-  -H 'Content-Type: application/json' --data '{{"amountMicro":20000000,"saveCard":true}}' | sed 's/.*"url":"\([^"]*\)".*/\1/')
+            r#"# --- top up, $5 for $30 of credit: open the page in a browser and press Pay, or let the line after it do so
+PAGE=$(curl -s {base_url}/api/v1/wallet/stripe/checkout -H 'Authorization: Bearer {customer_token}' \
+  -H 'Content-Type: application/json' --data '{{"planId":"starter","saveCard":true}}' | sed 's/.*"url":"\([^"]*\)".*/\1/')
 echo "$PAGE"
 curl -s "$PAGE" --data action=pay && sleep 1
-curl -s {base_url}/api/v1/cash-wallet -H 'Authorization: Bearer {customer_token}'
+curl -s {base_url}/api/v1/wallet/status -H 'Authorization: Bearer {customer_token}'
 "#
         )
     }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use codexapi_aggregates::cash::CashWallet;
 use codexapi_aggregates::catalog::{CATALOG_STREAM, Catalog};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::tariff::Quote;
-use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, RateCard};
+use codexapi_aggregates::pricing::{BOOK_STREAM, FamilyPolicies, PriceBook, RateCard};
 use codexapi_aggregates::routing::{Ask, POLICY_STREAM, Plan, RoutingPolicy};
-use codexapi_aggregates::usage::{BillingPolicy, ClientFamily, Payer, Protocol, TokenUsage};
+use codexapi_aggregates::usage::{ClientFamily, Payer, Protocol, TokenUsage};
 use codexapi_aggregates::wallet::PlaceHold;
 use codexapi_protocols::client;
 use codexapi_protocols::request::ParsedRequest;
@@ -50,7 +51,7 @@ pub(super) struct Held {
 /// What the price book says of the model asked for and the one that serves.
 struct Offer {
     quote: Quote,
-    policy: BillingPolicy,
+    policies: FamilyPolicies,
     context_tokens: u64,
     max_output_tokens: u64,
 }
@@ -102,11 +103,10 @@ impl Gateway {
         let offer = self.offer(&plan, &parsed.model, caller.family).await?;
 
         let generation_id = GenerationId(clock::new_id());
-        let policy = offer.policy;
         let conversation =
             client::conversation_id(caller.family, &incoming.headers, parsed.prompt_cache_key.as_deref());
         let usage_stream = self.usage_stream(incoming.payee.payer(), conversation.as_deref(), generation_id);
-        let prefix = (policy == BillingPolicy::Delta && conversation.is_some())
+        let prefix = (offer.policies.ask_what_was_billed() && conversation.is_some())
             .then(|| parsed.prefix(&self.settings.conversation_key));
         let mut route = self.route(plan, &usage_stream, parsed.stream, incoming.checked.is_some());
         let asked = asked(&incoming, parsed, generation_id, &offer);
@@ -124,7 +124,7 @@ impl Gateway {
             own_stream: conversation.is_none(),
             target: leg.target.clone(),
             failed_attempts: Vec::new(),
-            policy,
+            policy: offer.policies.of(None),
             prefix,
             input_tokens,
             ceiling_tokens: offer.context_tokens + max_output_tokens,
@@ -149,6 +149,8 @@ impl Gateway {
             family: caller.family,
             input_tokens,
             already_billed_tokens: self.already_billed(&generation).await?,
+            policies: offer.policies,
+            cash_debt_micro: self.cash_debt(payer).await?,
             cached_tokens: self.recently_sent(&generation.usage_stream, input_tokens),
             max_output_tokens,
             quote: generation.quote.clone(),
@@ -177,7 +179,7 @@ impl Gateway {
             let most = |of: fn(&RateCard) -> u64| cards.iter().flatten().map(|card| of(card)).max();
             Some(Offer {
                 quote,
-                policy: book.billing_policy(family, None),
+                policies: book.family_policies(family),
                 context_tokens: most(|card| card.context_tokens)?,
                 max_output_tokens: most(|card| card.max_output_tokens)?,
             })
@@ -248,6 +250,15 @@ impl Gateway {
             })
             .await
             .map_err(unavailable)
+    }
+
+    async fn cash_debt(&self, payer: Payer) -> Result<MicroUsd, GatewayError> {
+        match payer {
+            Payer::Wallet { account_id } => {
+                self.log.read(&account_id.to_string(), CashWallet::debt).await.map_err(unavailable)
+            }
+            Payer::Operator => Ok(MicroUsd::ZERO),
+        }
     }
 
     /// What this conversation sent in the last minutes, which the provider probably still has cached.

@@ -1,7 +1,7 @@
 //! Making a generation durable before anything of it leaves: an operator's in its usage stream, a customer's as a
 //! hold in the wallet, for which it may have to wait.
 
-use codexapi_aggregates::ids::AccountId;
+use codexapi_aggregates::ids::{AccountId, PlanId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{Payer, TokenUsage};
@@ -43,7 +43,8 @@ impl Gateway {
         };
         generation.worst_micro = placed.worst_micro;
         generation.balance_micro = Some(placed.balance_micro);
-        generation.by_plan = placed.by_plan;
+        generation.by_plan = placed.plan_id.is_some();
+        generation.policy = hold.policies.of(placed.plan_id.as_ref().map(PlanId::as_str));
         if hold.limits != HoldLimits::default() {
             generation.limits = self.headroom(account_id, &hold).await?;
         }
@@ -104,7 +105,7 @@ impl Gateway {
 struct Placed {
     worst_micro: MicroUsd,
     balance_micro: MicroUsd,
-    by_plan: bool,
+    plan_id: Option<PlanId>,
 }
 
 fn placed_in(events: &[WalletEvent]) -> Placed {
@@ -114,7 +115,7 @@ fn placed_in(events: &[WalletEvent]) -> Placed {
             WalletEvent::HoldPlaced { worst_micro, balance_micro, plan, .. } => Some(Placed {
                 worst_micro: *worst_micro,
                 balance_micro: *balance_micro,
-                by_plan: plan.is_some(),
+                plan_id: plan.as_ref().map(|cover| cover.plan_id.clone()),
             }),
             _ => None,
         })
@@ -127,6 +128,7 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
             GatewayError::InsufficientCredit { available: *available, requested: *requested }
         }
         WalletRefusal::InDebt { debt } => GatewayError::InDebt { debt: *debt },
+        WalletRefusal::CashInDebt { debt } => GatewayError::CashInDebt { debt: *debt },
         WalletRefusal::RequestsPerMinute { limit, retry_secs } => {
             GatewayError::TooManyRequests { limit: *limit, retry_secs: *retry_secs }
         }

@@ -93,6 +93,11 @@ pub enum GatewayError {
     )]
     InDebt { debt: MicroUsd },
     #[error(
+        "A payment to your Cash Wallet was taken back after its money had been spent: ${debt} is owed. Load the Cash \
+         Wallet to go on."
+    )]
+    CashInDebt { debt: MicroUsd },
+    #[error(
         "Your plan {plan} covers {covers} only, and you have switched your wallet off for everything else. Switch \
          walletOutsideScope on (POST /api/v1/plan-settings) to let it pay."
     )]
@@ -147,6 +152,7 @@ impl GatewayError {
             | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
             Self::InsufficientCredit { .. }
             | Self::InDebt { .. }
+            | Self::CashInDebt { .. }
             | Self::BudgetSpent { .. }
             | Self::FairUseReached { .. } => StatusCode::PAYMENT_REQUIRED,
             Self::StillWaiting { .. }
@@ -195,6 +201,7 @@ impl GatewayError {
             | Self::BudgetSpent { .. }
             | Self::InsufficientCredit { .. }
             | Self::InDebt { .. }
+            | Self::CashInDebt { .. }
             | Self::OutsidePlanSwitchedOff { .. }
             | Self::OutsidePlanWithoutCredit { .. }
             | Self::FairUseReached { .. }
@@ -221,6 +228,7 @@ impl GatewayError {
             | Self::KeyNotFromHere => ErrorKind::Permission,
             Self::InsufficientCredit { .. }
             | Self::InDebt { .. }
+            | Self::CashInDebt { .. }
             | Self::BudgetSpent { .. }
             | Self::FairUseReached { .. } => ErrorKind::InsufficientCredit,
             Self::StillWaiting { .. }
@@ -256,6 +264,7 @@ impl GatewayError {
             Self::BudgetSpent { .. } => "budget_spent",
             Self::InsufficientCredit { .. } => "insufficient_credit",
             Self::InDebt { .. } => "debt_owed",
+            Self::CashInDebt { .. } => "cash_wallet_in_debt",
             Self::OutsidePlanSwitchedOff { .. } | Self::OutsidePlanWithoutCredit { .. } => "outside_plan",
             Self::FairUseReached { .. } => "fair_use_reached",
             Self::StillWaiting { .. }

@@ -6,6 +6,7 @@ use codexapi::event_log::{EventLog, EventLogOptions};
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, GenerationId, GrantId, KeyId, NodeIncarnation};
 use codexapi_aggregates::money::{MicroUsd, Rate};
+use codexapi_aggregates::pricing::PriceBook;
 use codexapi_aggregates::pricing::tariff::{Fees, Mode, Quote, Rates, Tariff};
 use codexapi_aggregates::settlement;
 use codexapi_aggregates::usage::{
@@ -77,6 +78,8 @@ impl Business {
             family: ClientFamily::CodexCli,
             input_tokens: 1_000,
             already_billed_tokens: 0,
+            cash_debt_micro: MicroUsd(0),
+            policies: PriceBook::default().family_policies(ClientFamily::CodexCli),
             cached_tokens: 0,
             max_output_tokens: 500,
             quote: quote(),

@@ -30,6 +30,9 @@ pub const MAX_LIVE_CODES: usize = 100;
 /// Codes remembered once they cannot; the oldest are forgotten.
 pub const MAX_SPENT_CODES: usize = 400;
 
+/// Payments that gave a code back and are remembered, should one of them be paid after all; the oldest are forgotten.
+pub const MAX_RETURNS_KEPT: usize = 16;
+
 /// Letters, digits and hyphens of a code.
 pub const CODE_LENGTH: std::ops::RangeInclusive<usize> = 4..=32;
 
@@ -70,7 +73,8 @@ pub enum BonusAction {
     ReturnCode {
         payment_id: GrantId,
     },
-    /// The payment was confirmed. Changes nothing where the payment holds no code.
+    /// The payment was confirmed, be it after it gave its code back. Changes nothing where it holds no code, or gave
+    /// back one that another payment has taken since: that credit is promised already.
     UseCode {
         payment_id: GrantId,
     },
@@ -133,6 +137,9 @@ pub struct Code {
     pub issued_at: Timestamp,
     pub expires_at: Timestamp,
     pub standing: Standing,
+    /// Payments that gave it back, oldest first.
+    #[serde(default)]
+    pub returned_by: Vec<GrantId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +241,7 @@ impl Bonuses {
                 .collect()),
             BonusAction::UseCode { payment_id } => Ok(self
                 .held_by(payment_id)
+                .or_else(|| self.returned_by(payment_id))
                 .map(|code_id| BonusEvent::CodeUsed { code_id, payment_id, at: now })
                 .into_iter()
                 .collect()),
@@ -273,19 +281,34 @@ impl Bonuses {
         self.codes.iter().find(|(_, code)| held(code)).map(|(code_id, _)| *code_id)
     }
 
+    fn returned_by(&self, payment_id: GrantId) -> Option<BonusCodeId> {
+        let returned =
+            |code: &Code| code.standing == Standing::Open && code.returned_by.contains(&payment_id);
+        self.codes.iter().find(|(_, code)| returned(code)).map(|(code_id, _)| *code_id)
+    }
+
     fn evolve(&mut self, event: BonusEvent) {
         match event {
             BonusEvent::ShareCreditClaimed { at, .. } => self.share_credit_claimed_at = Some(at),
             BonusEvent::CodeIssued { code_id, code, kind, basis_points, plan_id, expires_at, at } => {
                 let standing = Standing::Open;
-                let code = Code { code, kind, basis_points, plan_id, issued_at: at, expires_at, standing };
+                let (issued_at, returned_by) = (at, vec![]);
+                let code =
+                    Code { code, kind, basis_points, plan_id, issued_at, expires_at, standing, returned_by };
                 self.codes.insert(code_id, code);
                 self.forget_oldest_spent(at);
             }
             BonusEvent::CodeApplied { code_id, payment_id, .. } => {
                 self.stands(code_id, Standing::Held(payment_id));
             }
-            BonusEvent::CodeReturned { code_id, .. } => self.stands(code_id, Standing::Open),
+            BonusEvent::CodeReturned { code_id, payment_id, .. } => {
+                self.stands(code_id, Standing::Open);
+                if let Some(code) = self.codes.get_mut(&code_id) {
+                    code.returned_by.push(payment_id);
+                    let forgotten = code.returned_by.len().saturating_sub(MAX_RETURNS_KEPT);
+                    code.returned_by.drain(..forgotten);
+                }
+            }
             BonusEvent::CodeUsed { code_id, payment_id, .. } => {
                 self.stands(code_id, Standing::Used(payment_id));
             }

@@ -28,7 +28,7 @@ pub use adjust::adjusted;
 pub use cards::is_model_name;
 pub use events::{InternalPlan, InternalWindow, ModePlan, ModeWindow, ModelTariff, PricingEvent, RateCard};
 pub use refusal::{PricingRefusal, WindowRefusal};
-pub use terms::ServingCost;
+pub use terms::{FamilyPolicies, ServingCost};
 pub use timeline::{Span, Timeline};
 pub use windows::{DEFAULT_INTERNAL_SECS, DEFAULT_MODE_SECS};
 

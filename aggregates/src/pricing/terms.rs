@@ -21,6 +21,27 @@ impl Default for ServingCost {
     }
 }
 
+/// Which input of one client family is charged, whoever turns out to pay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FamilyPolicies {
+    /// From the wallet, and under every plan that has none of its own.
+    pub by_wallet: BillingPolicy,
+    pub by_plan: Vec<(String, BillingPolicy)>,
+}
+
+impl FamilyPolicies {
+    pub fn of(&self, plan: Option<&str>) -> BillingPolicy {
+        let own = self.by_plan.iter().find(|(id, _)| Some(id.as_str()) == plan);
+        own.map_or(self.by_wallet, |(_, policy)| *policy)
+    }
+
+    /// Whether any payer's policy asks what a conversation was billed for before.
+    pub fn ask_what_was_billed(&self) -> bool {
+        let mut plans = self.by_plan.iter().map(|(_, policy)| *policy);
+        self.by_wallet == BillingPolicy::Delta || plans.any(|policy| policy == BillingPolicy::Delta)
+    }
+}
+
 impl PriceBook {
     /// What every call of a customer costs, beside what it uses.
     pub fn per_call_micro(&self) -> MicroUsd {
@@ -30,19 +51,24 @@ impl PriceBook {
     /// Which input of a client family is charged, under a plan or from the wallet: what was set for that plan, else
     /// for the family, else new input only for Codex and all of it for everyone else.
     pub fn billing_policy(&self, family: ClientFamily, plan: Option<&str>) -> BillingPolicy {
-        let set = |plan: Option<&str>| {
-            let found =
-                self.policies.iter().find(|(key, _)| key.family == family && key.plan.as_deref() == plan);
-            found.map(|(_, policy)| *policy)
-        };
-        set(plan).or_else(|| set(None)).unwrap_or(match family {
-            ClientFamily::CodexCli => BillingPolicy::Delta,
-            ClientFamily::ClaudeCode
-            | ClientFamily::Codexclaude
-            | ClientFamily::OpenaiSdk
-            | ClientFamily::AnthropicSdk
-            | ClientFamily::Other => BillingPolicy::Full,
-        })
+        self.family_policies(family).of(plan)
+    }
+
+    /// All that `billing_policy` says of a family, for who does not know yet which plan will pay.
+    pub fn family_policies(&self, family: ClientFamily) -> FamilyPolicies {
+        let set = || self.policies.iter().filter(move |(key, _)| key.family == family);
+        let by_wallet = set().find(|(key, _)| key.plan.is_none()).map(|(_, policy)| *policy);
+        FamilyPolicies {
+            by_wallet: by_wallet.unwrap_or(match family {
+                ClientFamily::CodexCli => BillingPolicy::Delta,
+                ClientFamily::ClaudeCode
+                | ClientFamily::Codexclaude
+                | ClientFamily::OpenaiSdk
+                | ClientFamily::AnthropicSdk
+                | ClientFamily::Other => BillingPolicy::Full,
+            }),
+            by_plan: set().filter_map(|(key, policy)| Some((key.plan.clone()?, *policy))).collect(),
+        }
     }
 
     /// Every policy that was set.

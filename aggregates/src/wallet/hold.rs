@@ -6,11 +6,12 @@ use super::entitlements::PlanCover;
 use super::events::WalletEvent;
 use super::{Decision, HoldLimits, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
 use crate::catalog::FairUseInForce;
-use crate::ids::{GenerationId, KeyId, NodeIncarnation};
+use crate::ids::{GenerationId, KeyId, NodeIncarnation, PlanId};
 use crate::money::MicroUsd;
+use crate::pricing::FamilyPolicies;
 use crate::pricing::tariff::Quote;
 use crate::usage::buckets::MAX_TOKENS;
-use crate::usage::{Attempt, AttemptOrder, ClientFamily, MAX_ATTEMPTS};
+use crate::usage::{Attempt, AttemptOrder, BillingPolicy, ClientFamily, MAX_ATTEMPTS};
 
 /// Output that a balance must cover before a request is admitted, in tokens.
 const NEEDED_OUTPUT: u64 = 256;
@@ -29,13 +30,17 @@ pub struct PlaceHold {
     pub family: ClientFamily,
     /// Estimated input tokens of the whole request.
     pub input_tokens: u64,
-    /// Those of them that this conversation was billed for before and that will not be charged again.
+    /// Those of them that this conversation was billed for before.
     pub already_billed_tokens: u64,
+    /// Whether those are charged again, by who pays.
+    pub policies: FamilyPolicies,
     /// Those of them that the provider probably reads from its cache.
     pub cached_tokens: u64,
     /// The request's own limit, else the model's, in tokens.
     pub max_output_tokens: u64,
     pub quote: Quote,
+    /// What the payer's Cash Wallet owes: token credit may have been bought with a payment that was taken back.
+    pub cash_debt_micro: MicroUsd,
     /// What the key may use; none by default.
     pub limits: HoldLimits,
     /// Of the plans that are or were sold, as it is now.
@@ -56,11 +61,23 @@ impl PlaceHold {
         }
     }
 
-    /// What the input will probably cost, fees per call included.
+    /// Estimated input that `plan`, or the wallet, will be charged for.
+    pub(super) fn new_input(&self, plan: Option<&PlanId>) -> u64 {
+        self.input_tokens.saturating_sub(self.not_charged_again(plan))
+    }
+
+    fn not_charged_again(&self, plan: Option<&PlanId>) -> u64 {
+        match self.policies.of(plan.map(PlanId::as_str)) {
+            BillingPolicy::Delta => self.already_billed_tokens,
+            BillingPolicy::Full => 0,
+        }
+    }
+
+    /// What the input will probably cost the wallet, fees per call included.
     fn input_micro(&self) -> MicroUsd {
         let rates = self.quote.billed.rates_for(self.input_tokens);
-        let new = self.input_tokens.saturating_sub(self.already_billed_tokens);
-        let cached = self.cached_tokens.saturating_sub(self.already_billed_tokens).min(new);
+        let new = self.new_input(None);
+        let cached = self.cached_tokens.saturating_sub(self.not_charged_again(None)).min(new);
         let tokens = rates.cached_input().of(cached) + rates.input.of(new - cached);
         tokens.ceil() + self.quote.billed.fees.per_call_micro
     }
@@ -131,6 +148,9 @@ impl Decision<'_> {
         }
         if wallet.debt_micro.is_positive() {
             return Err(WalletRefusal::InDebt { debt: wallet.debt_micro });
+        }
+        if command.cash_debt_micro.is_positive() {
+            return Err(WalletRefusal::CashInDebt { debt: command.cash_debt_micro });
         }
         wallet.refuse_beyond(&command.limits, command.key_id, command.input_tokens, requested, self.now)?;
         let funds = wallet.funds();

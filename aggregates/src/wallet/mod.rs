@@ -16,7 +16,7 @@ mod settle;
 mod takings;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

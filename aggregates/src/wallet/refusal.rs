@@ -11,6 +11,8 @@ pub enum WalletRefusal {
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },
     #[error("a payment was taken back and ${debt} of it is owed; the next top-up pays that first")]
     InDebt { debt: MicroUsd },
+    #[error("the Cash Wallet owes ${debt} of a payment that was taken back; loading it pays that first")]
+    CashInDebt { debt: MicroUsd },
     #[error("{open_holds} requests are still running on this balance")]
     MustWait { open_holds: usize },
     #[error("generation {generation_id} has a hold already")]

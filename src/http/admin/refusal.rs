@@ -96,6 +96,7 @@ pub fn of_wallet(refusal: &WalletRefusal) -> (StatusCode, &'static str) {
     match refusal {
         R::InsufficientCredit { .. } => (StatusCode::CONFLICT, "insufficient_credit"),
         R::InDebt { .. } => (StatusCode::CONFLICT, "debt_owed"),
+        R::CashInDebt { .. } => (StatusCode::CONFLICT, "cash_wallet_in_debt"),
         R::MustWait { .. } => (StatusCode::CONFLICT, "requests_running"),
         R::GrantExists { .. } => (StatusCode::CONFLICT, "grant_exists"),
         R::UnknownGrant { .. } => (StatusCode::CONFLICT, "unknown_grant"),

@@ -119,6 +119,11 @@ const scenarios = {
     };
   },
 
+  // What Stripe would send as `Stripe-Signature` with a body.
+  async signed() {
+    return stripe.webhooks.generateTestHeaderStringAsync({ payload: asked.body, secret });
+  },
+
   // Webhooks as they came: bodies and signatures.
   async webhooks() {
     const types = [];

@@ -9,7 +9,8 @@ use futures::future::join_all;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Shop;
+use super::{Shop, customer};
+use crate::http::admin::Fleet;
 use crate::http::operator;
 
 const BUY: &str = "/api/v1/cash-wallet/token-purchase";
@@ -112,6 +113,28 @@ async fn what_is_no_purchase_is_refused_by_name() {
     let monthly = shop.refused(BUY, &order("unlimited", 1, "k")).await;
     assert_eq!(monthly, (409, "no_token_package".into()));
     assert_eq!(shop.count("cash_wallet.tokens_bought").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_bought_with_cash_that_was_taken_back_runs_nothing_until_the_cash_is_there_again() {
+    let fleet = Fleet::start().await;
+    let (account_id, token) = customer(&fleet.service).await;
+    let shop = Shop { service: fleet.service, account_id, token };
+    sell(&shop, 10).await;
+    let payment_id = shop.pay_in(10).await;
+    assert_eq!(shop.post(BUY, &order("test-pack", 1, "mine")).await.0, StatusCode::OK);
+    let ask = json!({ "model": "gpt-5.5", "input": "hello", "max_output_tokens": 16 });
+    assert_eq!(shop.post("/v1/responses", &ask).await.0, StatusCode::OK);
+    shop.cash(CashAction::TakeBack { payment_id, amount_micro: MicroUsd::dollars(10) }).await;
+    let (status, told) = shop.post("/v1/responses", &ask).await;
+    assert_eq!(
+        (status, &told["error"]["code"]),
+        (StatusCode::PAYMENT_REQUIRED, &json!("cash_wallet_in_debt"))
+    );
+    assert!(told["error"]["message"].as_str().is_some_and(|said| said.contains("$10.000000")), "{told}");
+    shop.cash(CashAction::Reinstate { payment_id, amount_micro: MicroUsd::dollars(10) }).await;
+    assert_eq!(shop.post("/v1/responses", &ask).await.0, StatusCode::OK);
+    assert_eq!(shop.verify().await.difference, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! The service over HTTP, without providers: who may call what, and what customers read.
 
 mod access;
-mod admin;
+pub mod admin;
 mod edges;
 mod generations;
 mod operating;

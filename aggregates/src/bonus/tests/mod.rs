@@ -127,6 +127,21 @@ async fn a_code_is_good_for_one_payment_and_comes_back_when_that_fails() {
 }
 
 #[tokio::test]
+async fn a_payment_that_is_paid_after_it_gave_its_code_back_uses_it_up() {
+    let returned = BonusEvent::CodeReturned { code_id: code_id(1), payment_id: grant_id(9), at: second(3) };
+    let given_back = vec![welcome(), applied(1, 9, 1), returned];
+    let spend = || BonusAction::UseCode { payment_id: grant_id(9) };
+    let used = BonusEvent::CodeUsed { code_id: code_id(1), payment_id: grant_id(9), at: second(5) };
+    expect(given_back.clone(), (spend(), 5), Ok(vec![used.clone()])).await;
+    let spent = given_back.iter().cloned().chain([used]).collect();
+    expect(spent, (apply("WELCOME", 10), 6), Err(BonusRefusal::CodeSpent)).await;
+    let taken = given_back.iter().cloned().chain([applied(1, 10, 4)]).collect();
+    expect(taken, (spend(), 5), Ok(vec![])).await;
+    let stranger = BonusAction::UseCode { payment_id: grant_id(8) };
+    expect(given_back, (stranger, 5), Ok(vec![])).await;
+}
+
+#[tokio::test]
 async fn a_code_is_refused_unknown_expired_for_another_plan_or_for_nothing() {
     expect(vec![], (apply("WELCOME", 9), 1), Err(BonusRefusal::UnknownCode)).await;
     let expired = Err(BonusRefusal::CodeExpired { expired_at: second(100) });

@@ -4,6 +4,7 @@ use cqrs_es::Aggregate;
 use proptest::prelude::*;
 
 use crate::examples::{attempt, customer, generation, grant_id, key, micro, node, second, settle_generation};
+use crate::pricing::PriceBook;
 use crate::settlement::{SettlementRefusal, reverse, settle, settle_operator};
 use crate::usage::{
     ClientFamily, Outcome, Payer, SettleGeneration, TokenUsage, Usage, UsageEvent, UsageRefusal, UsageSource,
@@ -45,9 +46,11 @@ impl Both {
             family: ClientFamily::CodexCli,
             input_tokens: 10,
             already_billed_tokens: 0,
+            policies: PriceBook::default().family_policies(ClientFamily::CodexCli),
             cached_tokens: 0,
             max_output_tokens: 10,
             quote: command.quote.clone(),
+            cash_debt_micro: micro(0),
             limits: HoldLimits::default(),
             fair_use: std::sync::Arc::default(),
             attempt: attempt(),

@@ -73,11 +73,12 @@ impl Wallet {
             let fair_use = request.fair_use.get(plan_id).unwrap_or(&plan.terms.fair_use);
             match plan.admit(fair_use, now) {
                 Ok(windows) => {
-                    let new_input = request.input_tokens.saturating_sub(request.already_billed_tokens);
                     return Ok(Some(PlanCover {
                         plan_id: plan_id.clone(),
                         rates: fair_use.rates,
-                        counted_micro: fair_use.rates.count(new_input, expected_output),
+                        counted_micro: fair_use
+                            .rates
+                            .count(request.new_input(Some(plan_id)), expected_output),
                         windows,
                     }));
                 }

@@ -7,6 +7,7 @@ use crate::examples::{
     second,
 };
 use crate::money::MicroUsd;
+use crate::pricing::PriceBook;
 use crate::time::Timestamp;
 use crate::usage::ClientFamily;
 use crate::wallet::{
@@ -161,9 +162,11 @@ pub fn request(number: u128, input: u64, max_output: u64) -> PlaceHold {
         family: ClientFamily::CodexCli,
         input_tokens: input,
         already_billed_tokens: 0,
+        policies: PriceBook::default().family_policies(ClientFamily::CodexCli),
         cached_tokens: 0,
         max_output_tokens: max_output,
         quote: quote(a_micro_per_token()),
+        cash_debt_micro: micro(0),
         limits: HoldLimits::default(),
         fair_use: Arc::default(),
         attempt: attempt(),

@@ -1,8 +1,9 @@
 use super::builders::{Story, hold, place, request, settle, strict_terms};
 use crate::examples::{MODEL, attempt, generation, key, micro, node, quote, second};
 use crate::money::{MicroUsd, Rate};
+use crate::pricing::FamilyPolicies;
 use crate::pricing::tariff::{Fees, Rates, Tariff, Tier};
-use crate::usage::ClientFamily;
+use crate::usage::{BillingPolicy, ClientFamily};
 use crate::wallet::{
     MAX_OPEN_HOLDS, PlaceHold, ProviderFailure, SettleHold, WalletAction, WalletEvent, WalletRefusal,
 };
@@ -138,6 +139,15 @@ fn cached_and_already_billed_input_make_the_estimate_cheaper_but_not_the_worst_c
     assert_eq!(asked(50, 60), (micro(400 + 10), micro(1_000)), "what was billed comes off the cached first");
     assert_eq!(asked(100, 60), (micro(0), micro(1_000)));
     assert_eq!(asked(500, 500), (micro(0), micro(1_000)), "never below nothing");
+    let policies = FamilyPolicies { by_wallet: BillingPolicy::Full, by_plan: vec![] };
+    let all_of_it = PlaceHold {
+        already_billed_tokens: 50,
+        cached_tokens: 60,
+        policies,
+        quote: quote(tariff.clone()),
+        ..request(1, 100, 0)
+    };
+    assert_eq!(amounts_of(all_of_it), (micro(400 + 60), micro(1_000)), "where all is charged again");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Given what happened to a wallet and what is asked, which events follow.
 
 mod attempts;
-mod builders;
+pub(crate) mod builders;
 mod expiring;
 mod granting;
 mod holding;
@@ -11,9 +11,10 @@ mod limits;
 mod oracle;
 mod overrun;
 mod payments;
+pub(crate) mod plan_oracle;
 mod plan_properties;
-mod plans;
-mod properties;
+pub(crate) mod plans;
+pub(crate) mod properties;
 mod reversing;
 mod settling;
 mod stock_framework;

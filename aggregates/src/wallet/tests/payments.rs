@@ -7,7 +7,9 @@ use super::builders::{
 };
 use crate::examples::{grant_id, key, micro, second};
 use crate::wallet::grants::{EXHAUSTED_GRANTS_KEPT, MAX_GRANT};
-use crate::wallet::{GrantPart, GrantSource, GrantTerms, WalletAction, WalletEvent, WalletRefusal};
+use crate::wallet::{
+    GrantPart, GrantSource, GrantTerms, PlaceHold, WalletAction, WalletEvent, WalletRefusal,
+};
 
 fn part(number: u128, amount: i64) -> GrantPart {
     GrantPart { grant_id: grant_id(number), amount_micro: micro(amount) }
@@ -76,6 +78,14 @@ fn a_new_hold_is_refused_while_there_is_debt_whatever_the_balance() {
     assert_eq!(story.act(hold(2, 1)), Err(WalletRefusal::InDebt { debt: micro(100) }));
     story = story.granted(3, 100);
     assert!(story.act(hold(2, 1)).is_ok());
+}
+
+#[test]
+fn a_new_hold_is_refused_while_the_cash_wallet_owes_what_may_have_bought_its_credit() {
+    let mut story = Story::begin().granted(1, 500);
+    let owing = |debt| PlaceHold { cash_debt_micro: micro(debt), ..request(2, 1, 0) };
+    assert_eq!(story.act(place(owing(70))), Err(WalletRefusal::CashInDebt { debt: micro(70) }));
+    assert!(story.act(place(owing(0))).is_ok());
 }
 
 #[test]

@@ -1,24 +1,17 @@
-//! Random lives of a customer with plans, each step compared with an oracle that keeps no windows and no ends: it
-//! counts the time that is left of each grant, and finds windows by going through every hold there ever was.
-
-use std::collections::BTreeMap;
+//! Random lives of a customer with plans, each step compared with the oracle of plans.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::builders::{Story, grant, place, release, request};
-use super::plans::{end, fair_use, grant_plan, plan, switch, terms};
-use crate::catalog::FairUseInForce;
+use super::plan_oracle::{Fate, Oracle, OracleHold, PLANS, Payer};
+use super::plans::{end, grant_plan, plan, switch, terms};
 use crate::examples::{generation, grant_id, micro, second};
 use crate::money::MicroUsd;
 use crate::usage::ClientFamily;
-use crate::wallet::entitlements::{FairUse, PlanUse};
 use crate::wallet::{
     PlaceHold, ProviderFailure, ReversalReason, SettleHold, Wallet, WalletAction, WalletEvent, WalletRefusal,
 };
-
-const MAX_AGE: i64 = 1_000;
-const PLANS: [&str; 2] = ["promo", "unlimited"];
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -54,122 +47,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..400_i64).prop_map(|seconds| Step::Wait { seconds }),
     ];
     prop::collection::vec(step, 1..90)
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Fate {
-    Open,
-    Settled,
-    Gone,
-}
-
-struct OracleHold {
-    number: u128,
-    /// The plan that pays.
-    plan: Option<usize>,
-    placed_at: i64,
-    estimate: i64,
-    used: i64,
-    fate: Fate,
-    /// As the event told, for a reversal.
-    told: Option<Box<PlanUse>>,
-}
-
-impl OracleHold {
-    fn is_open(&self, now: i64) -> bool {
-        self.fate == Fate::Open && now < self.placed_at + MAX_AGE
-    }
-
-    fn counts(&self, now: i64) -> i64 {
-        if self.is_open(now) { self.estimate } else { self.used }
-    }
-}
-
-#[derive(Debug, PartialEq)]
-enum Payer {
-    Plan(usize),
-    Wallet,
-    Full { plan: usize, resets_at: i64 },
-    Outside,
-}
-
-#[derive(Default)]
-struct Oracle {
-    now: i64,
-    /// Grants of each plan and the seconds left of each, in order.
-    left: [Vec<(u128, i64)>; 2],
-    /// What ending a grant took: of which plan, how much.
-    taken: BTreeMap<u128, (usize, i64)>,
-    holds: Vec<OracleHold>,
-    past_fair_use: bool,
-    outside_scope: bool,
-}
-
-impl Oracle {
-    fn wait(&mut self, seconds: i64) {
-        self.now += seconds;
-        for left in &mut self.left {
-            let mut passed = seconds;
-            for (_, secs) in left.iter_mut() {
-                let used = passed.min(*secs);
-                *secs -= used;
-                passed -= used;
-            }
-            left.retain(|(_, secs)| *secs > 0);
-        }
-    }
-
-    /// Any hold there ever was.
-    fn pick(&mut self, which: &Index) -> Option<&mut OracleHold> {
-        let place = which.index(self.holds.len().max(1));
-        self.holds.get_mut(place)
-    }
-
-    fn ends(&self, plan: usize) -> Option<i64> {
-        let left: i64 = self.left[plan].iter().map(|(_, secs)| secs).sum();
-        (left > 0).then_some(self.now + left)
-    }
-
-    /// When the open window of `length` closes, and what counts in it.
-    fn window(&self, plan: usize, length: i64) -> Option<(i64, i64)> {
-        let (mut ends, mut counted) = (i64::MIN, 0);
-        for hold in self.holds.iter().filter(|hold| hold.plan == Some(plan)) {
-            if hold.placed_at >= ends {
-                (ends, counted) = (hold.placed_at + length, 0);
-            }
-            counted += hold.counts(self.now);
-        }
-        (self.now < ends).then_some((ends, counted))
-    }
-
-    fn payer(&self, covered: bool, paid_credit: bool) -> Payer {
-        let mut running: Vec<(i64, usize)> =
-            (0..PLANS.len()).filter_map(|plan| Some((self.ends(plan)?, plan))).collect();
-        running.sort_unstable();
-        if running.is_empty() {
-            return Payer::Wallet;
-        }
-        if !covered {
-            return if self.outside_scope && paid_credit { Payer::Wallet } else { Payer::Outside };
-        }
-        let FairUse { windows, .. } = fair_use();
-        let mut full: Option<(i64, usize)> = None;
-        for (_, plan) in running {
-            let resets_at = windows
-                .iter()
-                .filter_map(|window| {
-                    let (ends, counted) = self.window(plan, window.length_secs.into())?;
-                    (counted >= window.limit_micro.0).then_some(ends)
-                })
-                .max();
-            let Some(resets_at) = resets_at else { return Payer::Plan(plan) };
-            if full.is_none_or(|(soonest, _)| resets_at < soonest) {
-                full = Some((resets_at, plan));
-            }
-        }
-        let (resets_at, plan) = full.expect("some plan is running");
-        if self.past_fair_use { Payer::Wallet } else { Payer::Full { plan, resets_at } }
-    }
 }
 
 struct Life {
@@ -212,7 +89,7 @@ impl Life {
                 self.story.now = second(self.oracle.now);
             }
         }
-        self.check();
+        self.oracle.assert_shown(&self.story);
     }
 
     fn end(&mut self, which: &Index) {
@@ -367,30 +244,6 @@ impl Life {
             .expect("a plan's use can always be given back");
         assert_eq!(self.story.wallet.balance(), before);
         hold.used = 0;
-    }
-
-    /// What customers are shown is what the oracle finds.
-    fn check(&self) {
-        let FairUse { windows, .. } = fair_use();
-        let shown = self.story.wallet.plan_status(self.story.now, &FairUseInForce::default());
-        let mut running: Vec<(i64, usize)> =
-            (0..PLANS.len()).filter_map(|plan| Some((self.oracle.ends(plan)?, plan))).collect();
-        running.sort_unstable();
-        assert_eq!(shown.len(), running.len());
-        for (status, (ends_at, place)) in shown.iter().zip(running) {
-            assert_eq!((&status.plan_id, status.ends_at), (&plan(PLANS[place]), second(ends_at)));
-            for (shown, window) in status.windows.iter().zip(&windows) {
-                let open = self.oracle.window(place, window.length_secs.into());
-                assert_eq!(shown.resets_at, open.map(|(ends, _)| second(ends)));
-                // A hold past its age counts until something is decided; nothing is decided by looking.
-                let aged = |hold: &OracleHold| hold.fate == Fate::Open && !hold.is_open(self.oracle.now);
-                if !self.oracle.holds.iter().any(aged) {
-                    let counted = open.map_or(0, |(_, counted)| counted);
-                    let percent = (counted * 100 / window.limit_micro.0).min(100);
-                    assert_eq!(i64::from(shown.used_percent), percent - percent % 10);
-                }
-            }
-        }
     }
 }
 

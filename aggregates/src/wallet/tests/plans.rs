@@ -7,7 +7,8 @@ use crate::catalog::FairUseInForce;
 use crate::examples::{a_micro_per_token, generation, grant_id, key, micro, quote, second};
 use crate::ids::PlanId;
 use crate::money::Rate;
-use crate::usage::ClientFamily;
+use crate::pricing::FamilyPolicies;
+use crate::usage::{BillingPolicy, ClientFamily};
 use crate::wallet::entitlements::{
     AssumedRates, EntitlementEnd, EntitlementSource, EntitlementTerms, FairUse, FairUseWindow,
     MAX_AHEAD_SECS, MAX_GRANTS, MAX_PLANS, PlanCover, PlanUse, Scope, WindowStatus,
@@ -329,6 +330,29 @@ fn the_operators_limits_and_rates_count_from_the_next_hold_on() {
     let events = story.act(settle_used(1, 1, 50, 0)).unwrap();
     let [WalletEvent::UsageCharged { plan: Some(used), .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(used.used_micro, micro(100));
+}
+
+#[test]
+fn a_plans_own_billing_policy_counts_under_it_and_no_other_payers() {
+    use BillingPolicy::{Delta, Full};
+    let counted = |by_wallet, by_plan: &[(&str, BillingPolicy)]| {
+        let policies = FamilyPolicies {
+            by_wallet,
+            by_plan: by_plan.iter().map(|(id, policy)| ((*id).to_owned(), *policy)).collect(),
+        };
+        let turn = PlaceHold { already_billed_tokens: 60, policies, ..request(1, 100, 0) };
+        let covered = with_plan().act(place(turn.clone())).unwrap();
+        let [WalletEvent::HoldPlaced { plan: Some(cover), .. }] = &covered[..] else { panic!("{covered:?}") };
+        let paid = Story::begin().granted(7, 1_000).act(place(turn)).unwrap();
+        let [WalletEvent::HoldPlaced { amount_micro, plan: None, .. }] = &paid[..] else {
+            panic!("{paid:?}")
+        };
+        (cover.counted_micro.0, amount_micro.0)
+    };
+    assert_eq!(counted(Delta, &[]), (80, 40), "a token counts for two under the plan");
+    assert_eq!(counted(Full, &[]), (200, 100));
+    assert_eq!(counted(Delta, &[("unlimited", Full)]), (200, 40));
+    assert_eq!(counted(Full, &[("promo", Full), ("unlimited", Delta)]), (80, 100));
 }
 
 #[test]

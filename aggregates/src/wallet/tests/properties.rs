@@ -15,13 +15,14 @@ use crate::ids::{GenerationId, GrantId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::wallet::{
-    Grant, GrantPart, PlaceHold, ReversalReason, Wallet, WalletAction, WalletEvent, WalletRefusal,
+    Grant, GrantPart, PlaceHold, ReversalReason, Wallet, WalletAction, WalletCommand, WalletEvent,
+    WalletRefusal,
 };
 
-const MAX_AGE: i64 = 1_000;
+pub const MAX_AGE: i64 = 1_000;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Grant {
         amount: i64,
         paid: bool,
@@ -90,10 +91,10 @@ fn steps(longest_part: i64) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// A wallet and its oracle, side by side.
-struct Life {
-    story: Story,
-    oracle: Oracle,
-    seconds: i64,
+pub struct Life {
+    pub story: Story,
+    pub oracle: Oracle,
+    pub seconds: i64,
     /// The events' own sums.
     sums: Sums,
     placed: BTreeMap<GenerationId, Timestamp>,
@@ -113,7 +114,7 @@ struct Sums {
 }
 
 impl Life {
-    fn begin() -> Self {
+    pub fn begin() -> Self {
         Self {
             story: Story::begin(),
             oracle: Oracle::default(),
@@ -125,17 +126,25 @@ impl Life {
         }
     }
 
-    /// Acts on a copy of the wallet, checks every event as it is folded, then goes on with it.
-    fn act(&mut self, action: WalletAction) -> Result<Vec<WalletEvent>, WalletRefusal> {
-        let mut fold = self.story.wallet.clone();
-        let events = self.story.act(action)?;
-        for event in &events {
+    pub fn act(&mut self, action: WalletAction) -> Result<Vec<WalletEvent>, WalletRefusal> {
+        let (terms, now) = (self.story.terms.clone(), self.story.now);
+        let events = self.story.wallet.decide(WalletCommand { action, terms, now })?;
+        self.absorb(&events);
+        Ok(events)
+    }
+
+    /// Takes in what was decided, checking every event as it is folded.
+    pub fn absorb(&mut self, events: &[WalletEvent]) {
+        for event in events {
+            let mut fold = std::mem::take(&mut self.story.wallet);
             fold.evolve(event);
             self.check(event, &fold);
+            self.story.wallet = fold;
         }
-        assert_eq!(fold, self.story.wallet);
-        self.oracle.expire_due(self.seconds, MAX_AGE);
-        Ok(events)
+        self.story.events.extend(events.iter().cloned());
+        if !events.is_empty() {
+            self.oracle.expire_due(self.seconds, MAX_AGE);
+        }
     }
 
     fn check(&mut self, event: &WalletEvent, fold: &Wallet) {
@@ -221,7 +230,7 @@ impl Life {
     }
 
     /// After any command, what is past its expiry is there only for an older open hold.
-    fn check_state(&self) {
+    pub fn check_state(&self) {
         assert_eq!(self.story.wallet.balance().0, self.oracle.balance());
         assert_eq!(self.story.wallet.held().0, self.oracle.held());
         assert_eq!(self.story.wallet.debt().0, self.oracle.debt);
@@ -248,11 +257,13 @@ impl Life {
         }
     }
 
-    fn step(&mut self, number: u128, step: &Step) {
+    pub fn step(&mut self, number: u128, step: &Step) {
         let due_before = self.story.wallet.next_due(MAX_AGE).is_some_and(|due| due <= self.story.now);
         let applied = match step {
             Step::Grant { amount, paid, lifetime } => self.grant(number, *amount, *paid, *lifetime),
-            Step::Hold { input, max_output, node: on } => self.hold(number, *input, *max_output, *on),
+            Step::Hold { input, max_output, node: on } => {
+                self.hold(number, PlaceHold { node: node(*on), ..request(number, *input, *max_output) }, *on)
+            }
             Step::Settle { which, part } => self.settle(which, *part),
             Step::Release { which } => self.release(which),
             Step::Reverse { which } => self.reverse(which),
@@ -370,8 +381,8 @@ impl Life {
         granted.expect("it was granted")
     }
 
-    fn hold(&mut self, number: u128, input: u64, max_output: u64, on: u128) -> bool {
-        let request = PlaceHold { node: node(on), ..request(number, input, max_output) };
+    pub fn hold(&mut self, number: u128, request: PlaceHold, on: u128) -> bool {
+        let (input, max_output) = (request.input_tokens, request.max_output_tokens);
         let fresh = self.oracle.fresh(self.seconds);
         let worst = i64::try_from(input + max_output).unwrap();
         match self.act(place(request)) {

@@ -395,15 +395,45 @@ async fn the_promos_assumptions_and_what_is_sold_are_audited_settings() {
     }
 }
 
+/// A turn of one conversation that resends what was said before.
+fn turn(said: &[&str]) -> Value {
+    let items: Vec<Value> = said.iter().map(|text| json!({ "role": "user", "content": text })).collect();
+    json!({ "model": "gpt-5.5", "input": items, "max_output_tokens": 16, "prompt_cache_key": "thread" })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_set_for_a_plan_decides_what_its_turns_use_and_not_what_the_wallet_pays() {
+    let fleet = Fleet::start().await;
+    let (account_id, token) = planned(&fleet).await;
+    pay_in(&fleet, account_id, 5).await;
+    let full = json!({ "policies": [{ "family": "codex_cli", "plan": "unlimited", "policy": "full" }] });
+    fleet.set("/billing/settings", &full).await;
+    let on = json!({ "walletPastFairUse": true });
+    fleet.service.post("/api/v1/plan-settings", &[("x-api-key", &token)], on.to_string()).await;
+    let said = ["a long story", "and then", "the end"];
+    for turns in 1..=3 {
+        if turns == 3 {
+            fleet
+                .set("/billing/fup-settings", &json!({ "windows": [{ "hours": 5, "limitMicro": 1 }] }))
+                .await;
+        }
+        let told = send(&fleet, &token, "/v1/responses", CODEX, &turn(&said[..turns])).await;
+        assert_eq!(told.status, StatusCode::OK, "{}", told.text);
+    }
+    let settled: Vec<Value> =
+        fleet.events("usage.generation_settled").await.into_iter().map(|(_, one)| one).collect();
+    let [_, second, third] = [0, 1, 2].map(|turn| &settled[turn]["GenerationSettled"]);
+    assert_eq!((&second["policy"], &second["already_billed_tokens"]), (&"full".into(), &0.into()));
+    assert_eq!((&third["policy"], &third["plan"]), (&"delta".into(), &Value::Null));
+    assert!(third["already_billed_tokens"].as_i64() > Some(0), "the plan's turns were paid for: {third}");
+    assert_verified(&fleet).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_plan_covered_is_not_billed_again_when_the_wallet_pays() {
     let fleet = Fleet::start().await;
     let (account_id, token) = planned(&fleet).await;
     pay_in(&fleet, account_id, 5).await;
-    let turn = |said: &[&str]| {
-        let items: Vec<Value> = said.iter().map(|text| json!({ "role": "user", "content": text })).collect();
-        json!({ "model": "gpt-5.5", "input": items, "max_output_tokens": 16, "prompt_cache_key": "thread" })
-    };
     let first = send(&fleet, &token, "/v1/responses", CODEX, &turn(&["a long story"])).await;
     assert_eq!(
         (first.status, &first.headers["x-codexapi-cost-micro"]),

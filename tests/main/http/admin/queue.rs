@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use codexapi::clock;
 use codexapi_aggregates::ids::{AccountId, GenerationId, KeyId, NodeIncarnation};
+use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::usage::{Attempt, ClientFamily};
 use codexapi_aggregates::wallet::{HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletTerms};
@@ -35,6 +36,8 @@ impl Fleet {
             family: ClientFamily::CodexCli,
             input_tokens: 1_000,
             already_billed_tokens: 0,
+            cash_debt_micro: MicroUsd(0),
+            policies: PriceBook::default().family_policies(ClientFamily::CodexCli),
             cached_tokens: 0,
             max_output_tokens: 100,
             quote: quote.await.expect("the book"),
