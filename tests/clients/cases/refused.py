@@ -131,30 +131,45 @@ def with_the_wallet_switched_off(service):
     return customer
 
 
+def paid(service, customer, wallet, order, shown):
+    """Pays an order on Stripe's page, and waits for what it brings; the session's id."""
+    page = read(f"{service.base_url}/api/v1/{wallet}/stripe/checkout", customer.token, order)
+    press(page["url"], "pay")
+    service.eventually(lambda: above_zero(service, customer, shown, "balanceMicro"))
+    return page["sessionId"]
+
+
+def above_zero(service, customer, shown, field):
+    found = read(f"{service.base_url}/api/v1/{shown}", customer.token)
+    assert found[field] > 0, f"{field} of {shown} is {found[field]}"
+    return found
+
+
+def disputed(service, customer, session, shown):
+    """The payment of a session, until what it brought is owed."""
+    intent = read(f"{service.stripe_url}/v1/checkout/sessions/{session}", STRIPE_KEY)["payment_intent"]
+    ask(f"{service.stripe_url}/_control/disputes", {"payment_intent": intent}, "POST")
+    service.eventually(lambda: above_zero(service, customer, shown, "debtMicro"))
+    return customer
+
+
 def in_debt(service):
     """Credit is bought, taken away, and then its payment is disputed."""
-    customer = service.new_customer("refused: in debt", None)
+    customer, shown = service.new_customer("refused: in debt", None), "wallet/status"
+    session = paid(service, customer, "wallet", {"planId": "starter", "quantity": 1}, shown)
+    balance = above_zero(service, customer, shown, "balanceMicro")["balanceUsd"]
+    taken = ("--reason", "abuse", "--key", "refused: taken")
+    service.command("admin", "customer", "take", customer.id, balance, *taken)
+    return disputed(service, customer, session, shown)
 
-    def wallet():
-        return read(f"{service.base_url}/api/v1/wallet/status", customer.token)
 
-    def credited():
-        assert wallet()["balanceMicro"], "nothing is credited yet"
-
-    def owed():
-        assert wallet()["debtMicro"], "nothing is owed yet"
-
-    order = {"planId": "starter", "quantity": 1}
-    page = read(f"{service.base_url}/api/v1/wallet/stripe/checkout", customer.token, order)
-    press(page["url"], "pay")
-    service.eventually(credited)
-    service.command(
-        "admin", "customer", "take", customer.id, wallet()["balanceUsd"], "--reason", "abuse", "--key", "refused: taken"
-    )
-    session = read(f"{service.stripe_url}/v1/checkout/sessions/{page['sessionId']}", STRIPE_KEY)
-    ask(f"{service.stripe_url}/_control/disputes", {"payment_intent": session["payment_intent"]}, "POST")
-    service.eventually(owed)
-    return customer
+def cash_in_debt(service):
+    """Money is loaded, spent on credit, and then its payment is disputed."""
+    customer, shown = service.new_customer("refused: cash in debt", None), "cash-wallet"
+    session = paid(service, customer, "cash-wallet", {"amountMicro": 5_000_000}, shown)
+    order = {"planId": "starter", "idempotencyKey": "refused: bought"}
+    read(f"{service.base_url}/api/v1/cash-wallet/token-purchase", customer.token, order)
+    return disputed(service, customer, session, shown)
 
 
 def fair_use_reached(service):
@@ -200,6 +215,9 @@ REASONS = [
     Reason("a payment taken back", 402, "debt_owed",
            r"A payment was taken back after its credit had been spent: \$\d+\.\d{6} is owed\. The next top-up pays that "
            r"first\.", in_debt),
+    Reason("a payment to the Cash Wallet taken back", 402, "cash_wallet_in_debt",
+           r"A payment to your Cash Wallet was taken back after its money had been spent: \$\d+\.\d{6} is owed\. Load the "
+           r"Cash Wallet to go on\.", cash_in_debt),
     Reason("what a plan does not cover", 403, "outside_plan",
            r"Your plan unlimited covers the official Codex CLI with gpt-5\.5 only, and your wallet holds no paid credit "
            r"for anything else\. Top up to go on \(walletOutsideScope in /api/v1/plan-settings says whether the wallet "
