@@ -30,6 +30,7 @@ pub mod processes;
 pub mod projector;
 pub mod queue;
 pub mod rebuild;
+pub mod receipts;
 pub mod referrals;
 pub mod relay;
 pub mod rerating;

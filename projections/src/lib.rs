@@ -27,6 +27,7 @@ pub mod page;
 pub mod payments;
 pub mod provider_days;
 pub mod queue;
+pub mod receipts;
 pub mod referral_commissions;
 mod rows;
 pub mod usage;
@@ -63,7 +64,7 @@ pub struct Table {
 }
 
 /// Every read model there is.
-pub static READ_MODELS: [&ReadModel; 15] = [
+pub static READ_MODELS: [&ReadModel; 16] = [
     &balances::READ_MODEL,
     &movements::READ_MODEL,
     &generations::READ_MODEL,
@@ -72,6 +73,7 @@ pub static READ_MODELS: [&ReadModel; 15] = [
     &accounts::READ_MODEL,
     &open_holds::READ_MODEL,
     &payments::READ_MODEL,
+    &receipts::READ_MODEL,
     &expiring_grants::READ_MODEL,
     &cash_balances::READ_MODEL,
     &cash_movements::READ_MODEL,

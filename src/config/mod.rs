@@ -8,6 +8,7 @@
 pub mod bonuses;
 pub mod brand;
 pub mod catalog;
+pub mod company;
 pub mod credentials;
 mod dollars;
 mod explain;
@@ -28,6 +29,7 @@ use clap::{Args, Command, FromArgMatches};
 pub use bonuses::BonusSettings;
 pub use brand::BrandSettings;
 pub use catalog::{CatalogSettings, Disclosure};
+pub use company::CompanySettings;
 pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
 pub use gumroad::GumroadSettings;
@@ -69,6 +71,8 @@ pub struct Config {
     pub stored: StoredSettings,
     #[command(flatten, next_help_heading = "Payments by Stripe")]
     pub stripe: StripeSettings,
+    #[command(flatten, next_help_heading = "Receipts: whose they are, and the VAT on them")]
+    pub company: CompanySettings,
     #[command(flatten, next_help_heading = "Logging")]
     pub log: LogSettings,
 }
@@ -121,6 +125,7 @@ impl Config {
             });
         }
         self.stripe.check()?;
+        self.company.check()?;
         Ok(self)
     }
 }

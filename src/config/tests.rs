@@ -93,6 +93,13 @@ fn each_setting_is_named_when_it_is_bad() {
         ("CODEXAPI_STRIPE_SUCCESS_URL", "wallet"),
         ("CODEXAPI_STRIPE_CANCEL_URL", "javascript:alert(1)"),
         ("CODEXAPI_STRIPE_RECONCILE_SECONDS", "0"),
+        ("CODEXAPI_COMPANY_NAME", "株式会社"),
+        ("CODEXAPI_COMPANY_ADDRESS", "1|2|3|4|5|6"),
+        ("CODEXAPI_COMPANY_COUNTRY", "Germany"),
+        ("CODEXAPI_COMPANY_EMAIL", "billing"),
+        ("CODEXAPI_COMPANY_VAT_ID", ""),
+        ("CODEXAPI_COMPANY_VAT_BASIS_POINTS", "19%"),
+        ("CODEXAPI_RECEIPT_NOTE", " "),
     ];
     for (name, value) in bad {
         let refusal = with(name, value).expect_err(name);
@@ -125,6 +132,39 @@ fn neither_of_stripes_two_secrets_stands_without_the_other() {
     let shown = format!("{:?}", config.stripe);
     assert!(!shown.contains("0123456789abcdef"), "{shown}");
     assert!(Config::from_pairs(required()).expect("neither").stripe.secrets().is_none());
+}
+
+#[test]
+fn receipts_need_all_of_a_company_and_a_vat_id_with_its_rate() {
+    let company = [
+        ("CODEXAPI_COMPANY_NAME", "Acme"),
+        ("CODEXAPI_COMPANY_ADDRESS", "Main Street 1|Springfield"),
+        ("CODEXAPI_COMPANY_COUNTRY", "US"),
+        ("CODEXAPI_COMPANY_EMAIL", "billing@example.com"),
+    ];
+    let vat = [("CODEXAPI_COMPANY_VAT_ID", "X1"), ("CODEXAPI_COMPANY_VAT_BASIS_POINTS", "1900")];
+    let set = |pairs: Vec<(&'static str, &str)>| {
+        let pairs = pairs.into_iter().map(|(name, value)| (name, value.to_owned()));
+        Config::from_pairs(required().into_iter().chain(pairs))
+    };
+    let without = |name: &str| {
+        [company.as_slice(), &vat].concat().into_iter().filter(|(other, _)| *other != name).collect()
+    };
+    for (name, _) in company.into_iter().chain(vat) {
+        assert_eq!(set(without(name)).expect_err(name).setting, name);
+    }
+    assert_eq!(set(vat.to_vec()).expect_err("no company").setting, "CODEXAPI_COMPANY_NAME");
+    assert!(set(company.to_vec()).expect("a company").company.company().expect("printed").vat.is_none());
+    assert!(
+        set([company.as_slice(), &vat].concat())
+            .expect("both")
+            .company
+            .company()
+            .expect("printed")
+            .vat
+            .is_some()
+    );
+    assert!(set(vec![]).expect("neither").company.company().is_none());
 }
 
 #[test]

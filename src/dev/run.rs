@@ -206,6 +206,12 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
         // There is no page of ours to come back to yet.
         ("CODEXAPI_STRIPE_SUCCESS_URL", format!("{stripe}/c/pay/{{CHECKOUT_SESSION_ID}}")),
         ("CODEXAPI_STRIPE_CANCEL_URL", format!("{stripe}/c/left")),
+        ("CODEXAPI_COMPANY_NAME", "Example Company Ltd".to_owned()),
+        ("CODEXAPI_COMPANY_ADDRESS", "1 Example Street|Exampletown".to_owned()),
+        ("CODEXAPI_COMPANY_COUNTRY", "IE".to_owned()),
+        ("CODEXAPI_COMPANY_EMAIL", "billing@example.com".to_owned()),
+        ("CODEXAPI_COMPANY_VAT_ID", "IE0000000XX".to_owned()),
+        ("CODEXAPI_COMPANY_VAT_BASIS_POINTS", "2300".to_owned()),
         ("CODEXAPI_SHUTDOWN_SECONDS", "10".to_owned()),
         ("CODEXAPI_LOG", arguments.log.clone()),
     ];

@@ -71,8 +71,8 @@ fn operators_routes() -> Vec<[Route; 2]> {
     use admin::{
         billing, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
         model_health, model_provider, model_usage, models, payments, provider_health, provider_invoices,
-        queue, rate_changes, rate_windows, referrals, serving_usage, token_rates, topup_codes, unlimited,
-        users, wallets,
+        queue, rate_changes, rate_windows, receipts, referrals, serving_usage, token_rates, topup_codes,
+        unlimited, users, wallets,
     };
     vec![
         operators!(GET, "/billing", get(billing::read)),
@@ -117,6 +117,8 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/referrals/{commission_id}/review", post(referrals::review)),
         operators!(GET, "/users", get(wallets::list)),
         operators!(GET, "/payments", get(payments::list)),
+        operators!(GET, "/receipts", get(receipts::list)),
+        operators!(GET, "/receipts/{receipt}", get(receipts::download)),
         operators!(GET, "/stripe/webhooks", get(payments::webhooks)),
         operators!(POST, "/users/{user_id}/active", post(users::set_active)),
         operators!(POST, "/users/{user_id}/wallet", post(wallets::set_balance)),
@@ -196,6 +198,8 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
         route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
         route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
+        route(Method::GET, "/api/v1/receipts", Customer, || get(billing::receipts::list)),
+        route(Method::GET, "/api/v1/receipts/{receipt}", Customer, || get(billing::receipts::download)),
         route(Method::GET, "/api/v1/toolbox", Customer, || get(toolbox::read)),
         route(Method::POST, "/api/v1/toolbox", Customer, || post(toolbox::set)),
         route(Method::GET, "/api/v1/billing/statement", Customer, || get(billing::statement::export)),

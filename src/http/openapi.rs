@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi};
 use super::admin::{
     billing as selling, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
     model_health, model_provider, model_usage, models as all_models, payments as all_payments,
-    provider_health, provider_invoices, queue, rate_changes, rate_windows, referrals, serving_usage,
-    token_rates, topup_codes, unlimited, users, wallets,
+    provider_health, provider_invoices, queue, rate_changes, rate_windows, receipts as all_receipts,
+    referrals, serving_usage, token_rates, topup_codes, unlimited, users, wallets,
 };
 use super::openai::{completion_messages, completions, input_items, input_tokens, responses};
 use super::{
@@ -78,8 +78,12 @@ use super::{
         billing::stripe::confirm,
         billing::stripe::top_up,
         billing::payments::list,
+        billing::receipts::list,
+        billing::receipts::download,
         stripe_webhook::take,
         all_payments::list,
+        all_receipts::list,
+        all_receipts::download,
         all_payments::webhooks,
         toolbox::read,
         toolbox::set,

@@ -15,3 +15,4 @@ mod routing;
 mod stored;
 mod verify;
 mod verify_credit;
+mod verify_payments;

@@ -23,6 +23,7 @@ pub mod provider_invoices;
 pub mod queue;
 pub mod rate_changes;
 pub mod rate_windows;
+pub mod receipts;
 pub mod referrals;
 mod refusal;
 mod rerated;

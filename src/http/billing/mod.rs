@@ -8,6 +8,7 @@ pub mod generations;
 pub mod payments;
 pub mod plan_settings;
 pub mod plan_usage;
+pub mod receipts;
 pub mod referral;
 mod refusal;
 pub mod share_credit;

@@ -8,6 +8,7 @@ mod forged;
 mod killed;
 mod lost;
 mod plans;
+mod receipts;
 mod reversed;
 
 use std::net::SocketAddr;
@@ -144,14 +145,19 @@ pub struct Till {
 
 impl Till {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with `more` settings.
+    pub async fn start_with(more: &[(&str, &str)]) -> Self {
         let stripe = Stripe::start().await;
         let base = stripe.fake.base_url().to_owned();
-        let service = Service::start_with(&[
+        let ours = [
             ("CODEXAPI_STRIPE_SECRET_KEY", KEY),
             ("CODEXAPI_STRIPE_WEBHOOK_SECRET", SECRET),
-            ("CODEXAPI_STRIPE_API_BASE", &base),
-        ])
-        .await;
+            ("CODEXAPI_STRIPE_API_BASE", base.as_str()),
+        ];
+        let service = Service::start_with(&[ours.as_slice(), more].concat()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let app = router(Arc::clone(&service.app)).into_make_service_with_connect_info::<SocketAddr>();
