@@ -168,10 +168,12 @@ fn refused(what: &'static str, status: StatusCode, headers: &HeaderMap, body: &[
         Some("false") => false,
         Some(_) | None => busy,
     };
+    // Our key is wrong, or may not do this: no word about the customer's card or order.
+    let ours = status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN;
     let error = match status {
         StatusCode::NOT_FOUND => StripeError::NotFound { what },
         _ if code == "resource_missing" => StripeError::NotFound { what },
-        _ if busy => StripeError::Unavailable { what, why: format!("{} {code}", status.as_u16()) },
+        _ if busy || ours => StripeError::Unavailable { what, why: format!("{} {code}", status.as_u16()) },
         _ => StripeError::Refused { what, status: status.as_u16(), code },
     };
     Failed { error, worth_repeating }
@@ -197,4 +199,44 @@ fn code_of(body: &[u8]) -> String {
         .and_then(|Body { error }| error.code.or(error.r#type))
         .filter(is_a_code)
         .unwrap_or_else(|| "unknown".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stripe_says_of_the_call_itself_is_a_refusal() {
+        let told = |status: u16, body: &str, should_retry: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(told) = should_retry {
+                headers.insert(STRIPE_SHOULD_RETRY, HeaderValue::from_static(told));
+            }
+            let status = StatusCode::from_u16(status).unwrap();
+            let Failed { error, worth_repeating } = refused("ask", status, &headers, body.as_bytes());
+            let kind = match error {
+                StripeError::Unavailable { .. } => "unavailable".to_owned(),
+                StripeError::NotFound { .. } => "not found".to_owned(),
+                StripeError::Refused { code, .. } => code,
+                StripeError::Unreadable { .. } => "unreadable".to_owned(),
+            };
+            (kind, worth_repeating)
+        };
+        let error = |code: &str| format!(r#"{{"error":{{"code":"{code}","type":"card_error"}}}}"#);
+        assert_eq!(told(402, &error("card_declined"), None), ("card_declined".into(), false));
+        assert_eq!(
+            told(400, r#"{"error":{"type":"idempotency_error"}}"#, None),
+            ("idempotency_error".into(), false)
+        );
+        assert_eq!(told(400, &error("<b>"), None), ("unknown".into(), false));
+        assert_eq!(told(404, "", None), ("not found".into(), false));
+        assert_eq!(told(400, &error("resource_missing"), None), ("not found".into(), false));
+        for status in [401, 403] {
+            assert_eq!(told(status, &error("api_key_expired"), None), ("unavailable".into(), false));
+        }
+        for status in [409, 429, 500, 503] {
+            assert_eq!(told(status, "", None), ("unavailable".into(), true));
+            assert_eq!(told(status, "", Some("false")), ("unavailable".into(), false));
+        }
+    }
 }

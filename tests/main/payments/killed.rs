@@ -13,9 +13,9 @@ use codexapi_aggregates::wallet::Wallet;
 use serde_json::{Value, json};
 use sqlx::ConnectOptions;
 
-use super::{CREDIT, KEY, SECRET, Stripe, open};
+use super::{CREDIT, Dice, KEY, SECRET, Stripe, open};
 use crate::faults::service::World;
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, wait_for};
 
 /// A payment of a new account's, started by another process than the one that is killed.
 async fn start(world: &World, stripe: &Stripe) -> (AccountId, Checkout) {
@@ -83,6 +83,54 @@ async fn killed_between_a_webhook_and_its_answer_a_payment_is_credited_exactly_o
             assert_eq!(stripe.deliver(event).await, Some(200), "{point}");
         }
         assert_eq!(net(&world, account_id).await, MicroUsd::dollars(15), "{point}");
+    }
+    world.projected().await;
+    world.verifies().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_anywhere_while_webhooks_come_0_to_3_times_in_any_order_a_payment_is_credited_exactly_once() {
+    let stripe = Stripe::start().await;
+    let (_database, mut world) = world(&stripe).await;
+    let points = ["webhook_received", "payment_fetched", "payment_credited", "payment_reversed"];
+    for seed in 0..8 {
+        let mut dice = Dice::new(seed);
+        let (point, time) = (points[dice.throw(points.len())], dice.throw(3) + 1);
+        world.kill_service().await;
+        world.start_service(&[("CODEXAPI_CRASH_AT", &format!("{point}:{time}"))]).await;
+        let (account_id, checkout) = start(&world, &stripe).await;
+        let known = stripe.held().await.len();
+        let intent = stripe.pay(&checkout).await;
+        stripe.refund(&intent, 400).await;
+        let events = stripe.held().await.split_off(known);
+        let mut died = false;
+        for event in dice.deal(&events) {
+            let answer = stripe.deliver(&event).await;
+            if answer.is_none() && !died {
+                died = true;
+                world.service_crashes().await;
+                world.start_service(&[]).await;
+            } else {
+                assert_eq!(answer, Some(200), "seed {seed}, {point} {time}");
+            }
+        }
+        if !died {
+            world.kill_service().await;
+            world.start_service(&[]).await;
+        }
+        let left = MicroUsd::dollars(15);
+        wait_for("what was never told is found", async || {
+            (net(&world, account_id).await == left).then_some(())
+        })
+        .await;
+        for event in dice.deal(&events) {
+            assert_eq!(stripe.deliver(&event).await, Some(200), "seed {seed}, {point} {time}");
+        }
+        assert_eq!(
+            net(&world, account_id).await,
+            left,
+            "seed {seed}, {point} {time}: late ones change nothing"
+        );
     }
     world.projected().await;
     world.verifies().await;
