@@ -2,7 +2,7 @@
 //!
 //! An entry is an event and why it needs eyes: a hold that expired (nobody knows what was used),
 //! usage the provider reported and nobody can believe, a provider's response id seen before. Later
-//! events resolve it, and the first one counts: a late settle or an operator's release the expired
+//! events resolve it, and the first one counts: a late settle or a release the expired
 //! hold, a reversal or an operator's dismissal whatever was open of its generation.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{GenerationSettled, Payer, UsageEvent, UsageSource};
-use codexapi_aggregates::wallet::events::{ReleaseReason, WalletEvent};
+use codexapi_aggregates::wallet::events::WalletEvent;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -193,12 +193,9 @@ impl Projection for Queue {
             AnyEvent::Wallet(WalletEvent::UsageCharged { generation_id, late: true, at, .. }) => {
                 self.resolve(event, *generation_id, Resolution::SettledLate, *at)?;
             }
-            AnyEvent::Wallet(WalletEvent::HoldReleased {
-                generation_id,
-                reason: ReleaseReason::ByOperator,
-                at,
-                ..
-            }) => self.resolve(event, *generation_id, Resolution::Released, *at)?,
+            AnyEvent::Wallet(WalletEvent::HoldReleased { generation_id, at, .. }) => {
+                self.resolve(event, *generation_id, Resolution::Released, *at)?;
+            }
             AnyEvent::Usage(
                 UsageEvent::GenerationOpened { .. }
                 | UsageEvent::AttemptStarted { .. }

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod api_docs;
 pub mod auth;
 pub mod billing;
+pub mod catch_up;
 pub mod count_tokens;
 pub mod days;
 pub mod envelope;

@@ -124,7 +124,14 @@ impl Rewards {
                     BonusAction::UseCode { payment_id: payment_id.grant() },
                 )
                 .await?;
-                self.purchased(&metadata, account_id, payment_id.grant(), (*paid_micro, *at)).await
+                self.purchased(&metadata, account_id, payment_id.grant(), (*paid_micro, *at)).await?;
+                // What went back before it was known as paid found no commission to take along.
+                let reversed =
+                    self.log.read(&payment_id.to_string(), |payment: &Payment| payment.reversed()).await?;
+                match reversed.is_positive() {
+                    true => self.reversed(&metadata, account_id, payment_id.grant(), reversed).await,
+                    false => Ok(()),
+                }
             }
             PaymentEvent::PaymentFailed { payment_id, .. }
             | PaymentEvent::PaymentExpired { payment_id, .. } => {

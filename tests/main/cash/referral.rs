@@ -116,6 +116,21 @@ async fn refunds_take_the_commission_along_in_proportion_before_and_after_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_went_back_before_it_was_known_as_paid_earns_nothing() {
+    let club = Club::open().await;
+    club.refer().await;
+    let payment_id = club.shop.start(club.friend, 100).await;
+    club.shop.refund(club.friend, payment_id, 40, RefundStatus::Made).await;
+    club.shop.reward().await;
+    assert_eq!(club.commissions().await, Vec::<Value>::new());
+    club.shop.confirm(club.friend, payment_id).await;
+    club.shop.reward().await;
+    let earned = club.commissions().await;
+    assert_eq!((earned.len(), &earned[0]["remainingMicro"]), (1, &json!(6_000_000)));
+    assert_eq!(club.shop.verify().await.difference, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_code_is_named_once_before_the_first_purchase_and_never_by_oneself() {
     let club = Club::open().await;
     assert_eq!(refusal(club.name(&club.shop.token, &club.code).await), (409, "self_referral".into()));

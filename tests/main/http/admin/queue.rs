@@ -7,6 +7,7 @@ use codexapi_aggregates::ids::{AccountId, GenerationId, KeyId, NodeIncarnation};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
 use codexapi_aggregates::usage::{Attempt, ClientFamily};
+use codexapi_aggregates::wallet::events::ReleaseReason;
 use codexapi_aggregates::wallet::{HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletTerms};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -131,6 +132,18 @@ async fn an_expired_hold_is_settled_released_or_dismissed_once() {
     assert!(fleet.queue("open").await.is_empty());
     assert_eq!(fleet.events("usage.review_dismissed").await.len(), 1);
     assert_eq!(fleet.balance(account_id).await, before - charged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_turns_out_to_have_cost_nothing_leaves_the_queue_by_itself() {
+    let fleet = Fleet::start().await;
+    let (account_id, _) = fleet.customer().await;
+    let generation_id = fleet.expired_hold(account_id).await;
+    assert_eq!(fleet.queue("open").await.len(), 1);
+    let (reason, attempts) = (ReleaseReason::NothingDelivered, vec![]);
+    fleet.wallet(account_id, WalletAction::ReleaseHold { generation_id, reason, attempts }).await;
+    assert!(fleet.queue("open").await.is_empty());
+    assert_eq!(fleet.entry(&json!(generation_id)).await["resolution"], "released");
 }
 
 #[tokio::test(flavor = "multi_thread")]
