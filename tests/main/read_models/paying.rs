@@ -98,6 +98,7 @@ impl Paying {
             amount_micro: self.price_micro,
             currency: Some(Currency::Usd),
             livemode: self.livemode,
+            period: None,
         };
         let decided = if self.is_for_cash() {
             self.cash_too(payment::confirm_cash(&self.payment, &self.cash, &observed, now))
