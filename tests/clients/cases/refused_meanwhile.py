@@ -10,6 +10,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlparse
 
 import anthropic
@@ -24,6 +25,9 @@ from .dialogue import ANTHROPIC_MODEL, OPENAI_MODEL
 from .refused import CLIENTS, Reason, limited, moment_in
 
 TIMEOUT_SECONDS = 60
+# Longer than a client takes to start on a busy machine; asked again every five seconds, so few retries are enough.
+RUNNING_SECONDS = 10
+RETRIES = 4
 BUDGET_MODEL = "deepseek-v4-pro"
 WORDS = "We are moving house. Come back tomorrow."
 
@@ -108,7 +112,7 @@ def in_maintenance(world, waiting_helps=False, **until):
 
 everybody("maintenance, its end unknown")(in_maintenance)
 everybody("maintenance, for an hour")(lambda world: in_maintenance(world, until=moment_in(hours=1)))
-everybody("maintenance, over soon")(lambda world: in_maintenance(world, True, until=moment_in(seconds=50)))
+everybody("maintenance, over soon")(lambda world: in_maintenance(world, True, until=moment_in(seconds=58)))
 
 
 @everybody("paused by the Toolbox")
@@ -150,12 +154,12 @@ def waits(name, send):
     @case(f"refused: as many requests running as may, until one ends: {name} waits", payer="nobody", together=True)
     def _(world):
         world.customer = limited(parallelRequests=1)(world.service)
-        running = Running(world.service, world.customer, delta_count=8, chunk_delay_ms=1_000)
+        running = Running(world.service, world.customer, delta_count=RUNNING_SECONDS, chunk_delay_ms=1_000)
         try:
             send(world, "Say hello " + world.told())
         finally:
             running.end()
-        between("requests", len(world.requests()), 2, 4)
+        between("requests", len(world.requests()), 2, 1 + RETRIES)
         equal("requests upstream", len(world.received()), 1)
 
 
@@ -163,19 +167,27 @@ def claude_answers(world, prompt):
     equal("exit", claude(world, prompt).returncode, 0)
 
 
+def sdk_options(world):
+    return {"api_key": world.customer.token, "timeout": TIMEOUT_SECONDS, "max_retries": RETRIES}
+
+
 def openai_answers(world, prompt):
-    with openai.OpenAI(base_url=f"{world.base_url}/v1", api_key=world.customer.token, timeout=TIMEOUT_SECONDS) as sdk:
+    with openai.OpenAI(base_url=f"{world.base_url}/v1", **sdk_options(world)) as sdk:
         sdk.responses.create(model=OPENAI_MODEL, input=prompt)
 
 
 def anthropic_answers(world, prompt):
     message = {"role": "user", "content": prompt}
-    with anthropic.Anthropic(base_url=world.base_url, api_key=world.customer.token, timeout=TIMEOUT_SECONDS) as sdk:
+    with anthropic.Anthropic(base_url=world.base_url, **sdk_options(world)) as sdk:
         sdk.messages.create(model=ANTHROPIC_MODEL, max_tokens=50, messages=[message])
 
 
+def codex_answers(world, prompt, version):
+    turn_with_retries(world, version, prompt, retries=RETRIES)
+
+
 for each_version in VERSIONS:
-    waits(f"codex {each_version}", lambda world, prompt, version=each_version: turn_with_retries(world, version, prompt))
+    waits(f"codex {each_version}", partial(codex_answers, version=each_version))
 waits("claude code", claude_answers)
 waits("openai", openai_answers)
 waits("anthropic", anthropic_answers)
