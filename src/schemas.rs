@@ -18,6 +18,7 @@ use codexapi_aggregates::pricing::PricingEvent;
 use codexapi_aggregates::referral::ReferralEvent;
 use codexapi_aggregates::routing::RoutingEvent;
 use codexapi_aggregates::service::ServiceEvent;
+use codexapi_aggregates::subscription::SubscriptionEvent;
 use codexapi_aggregates::usage::UsageEvent;
 use codexapi_aggregates::wallet::events::WalletEvent;
 use schemars::JsonSchema;
@@ -41,6 +42,7 @@ pub fn event_schemas() -> BTreeMap<String, String> {
     add_variants::<ReferralEvent>("referral", &mut files);
     add_variants::<RoutingEvent>("routing", &mut files);
     add_variants::<ServiceEvent>("service", &mut files);
+    add_variants::<SubscriptionEvent>("subscription", &mut files);
     add_variants::<UsageEvent>("usage", &mut files);
     add_variants::<WalletEvent>("wallet", &mut files);
     files

@@ -305,6 +305,7 @@ impl Life {
             amount_micro: micro_of(PRICE_CENTS),
             currency: Some(Currency::Usd),
             livemode: false,
+            period: None,
         };
         self.told(index, &News::Paid(observed));
     }

@@ -15,6 +15,7 @@ use crate::pricing::PriceBook;
 use crate::referral::Referral;
 use crate::routing::RoutingPolicy;
 use crate::service::Service;
+use crate::subscription::Subscription;
 use crate::usage::TokenUsage;
 use crate::wallet::Wallet;
 
@@ -32,6 +33,7 @@ pub enum AnyAggregate {
     Referral(Referral),
     Routing(Box<RoutingPolicy>),
     Service(Service),
+    Subscription(Box<Subscription>),
     Usage(TokenUsage),
     Wallet(Box<Wallet>),
 }
@@ -52,6 +54,7 @@ impl AnyAggregate {
             Referral::TYPE => Self::Referral(Referral::default()),
             RoutingPolicy::TYPE => Self::Routing(Box::default()),
             Service::TYPE => Self::Service(Service::default()),
+            Subscription::TYPE => Self::Subscription(Box::default()),
             TokenUsage::TYPE => Self::Usage(TokenUsage::default()),
             Wallet::TYPE => Self::Wallet(Box::default()),
             _ => return None,
@@ -74,6 +77,7 @@ impl AnyAggregate {
             (Self::Referral(state), AnyEvent::Referral(event)) => state.apply(event),
             (Self::Routing(state), AnyEvent::Routing(event)) => state.apply(event),
             (Self::Service(state), AnyEvent::Service(event)) => state.apply(event),
+            (Self::Subscription(state), AnyEvent::Subscription(event)) => state.apply(event),
             (Self::Usage(state), AnyEvent::Usage(event)) => state.apply(event),
             (Self::Wallet(state), AnyEvent::Wallet(event)) => state.apply(event),
             (_, event) => unreachable!("{event:?} in the stream of another aggregate"),
@@ -94,6 +98,7 @@ impl AnyAggregate {
             Self::Referral(state) => serde_json::to_value(state),
             Self::Routing(state) => serde_json::to_value(state),
             Self::Service(state) => serde_json::to_value(state),
+            Self::Subscription(state) => serde_json::to_value(state),
             Self::Usage(state) => serde_json::to_value(state),
             Self::Wallet(state) => serde_json::to_value(state),
         }

@@ -15,6 +15,7 @@ use crate::pricing::PricingEvent;
 use crate::referral::ReferralEvent;
 use crate::routing::RoutingEvent;
 use crate::service::ServiceEvent;
+use crate::subscription::SubscriptionEvent;
 use crate::usage::UsageEvent;
 use crate::wallet::events::WalletEvent;
 
@@ -52,6 +53,7 @@ pub enum AnyEvent {
     Referral(ReferralEvent),
     Routing(RoutingEvent),
     Service(ServiceEvent),
+    Subscription(SubscriptionEvent),
     Usage(UsageEvent),
     Wallet(WalletEvent),
 }
@@ -83,6 +85,7 @@ impl AnyEvent {
             "referral" => serde_json::from_slice(payload).map(Self::Referral).map_err(failed),
             "routing" => serde_json::from_slice(payload).map(Self::Routing).map_err(failed),
             "service" => serde_json::from_slice(payload).map(Self::Service).map_err(failed),
+            "subscription" => serde_json::from_slice(payload).map(Self::Subscription).map_err(failed),
             "usage" => serde_json::from_slice(payload).map(Self::Usage).map_err(failed),
             "wallet" => serde_json::from_slice(payload).map(Self::Wallet).map_err(failed),
             other => Err(DecodeError::UnknownAggregate(other.into())),

@@ -24,6 +24,7 @@ pub mod referral;
 pub mod routing;
 pub mod service;
 pub mod settlement;
+pub mod subscription;
 pub mod time;
 pub mod usage;
 pub mod wallet;

@@ -1,5 +1,7 @@
 //! Moments as whole microseconds since 1970 UTC, given to the rules by whoever holds the clock.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +82,18 @@ impl Timestamp {
     }
 }
 
+/// As RFC 3339 writes it, in UTC and to the second.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (year, month) = year_and_month(self.utc_day());
+        let day = self.utc_day() - first_day_of(year, month) + 1;
+        let second = self.0.div_euclid(MICROS_PER_SECOND).rem_euclid(SECONDS_PER_DAY);
+        let (hour, minute) = (second / 3_600, second / SECONDS_PER_MINUTE % 60);
+        let second = second % SECONDS_PER_MINUTE;
+        write!(formatter, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
 // The proleptic Gregorian calendar, counted in years that begin in March, so that a leap day is a
 // year's last; 400 such years are always 146 097 days.
 
@@ -137,6 +151,18 @@ mod tests {
             if month > 12 {
                 (year, month) = (year + 1, 1);
             }
+        }
+    }
+
+    #[test]
+    fn a_moment_is_written_as_people_read_it() {
+        for (at, written) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (-1, "1969-12-31T23:59:59Z"),
+            (951_868_799_999_999, "2000-02-29T23:59:59Z"),
+            (1_795_857_334_908_385, "2026-11-28T09:15:34Z"),
+        ] {
+            assert_eq!(Timestamp(at).to_string(), written);
         }
     }
 

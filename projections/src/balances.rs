@@ -149,6 +149,7 @@ impl Projection for Balances {
             | WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementGraceSet { .. }
             | WalletEvent::EntitlementExpired { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }

@@ -20,7 +20,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "entitlements",
-    revision: 1,
+    revision: 2,
     aggregates: &["wallet"],
     tables: &[TABLE, USE_TABLE],
     batch: || Box::<Entitlements>::default(),
@@ -29,7 +29,7 @@ pub static READ_MODEL: ReadModel = ReadModel {
 const TABLE: Table = Table {
     name: "entitlements",
     columns: "account_id uuid NOT NULL, plan_id text NOT NULL, ends_at timestamptz NOT NULL, \
-        is_over boolean NOT NULL, grants bigint NOT NULL, position bigint NOT NULL, \
+        is_over boolean NOT NULL, grace_secs bigint, grants bigint NOT NULL, position bigint NOT NULL, \
         first_position bigint NOT NULL, updated_at timestamptz NOT NULL, PRIMARY KEY (account_id, plan_id)",
     indexes: &["(ends_at) WHERE NOT is_over", "(first_position)"],
 };
@@ -50,6 +50,8 @@ pub struct Entitlement {
     pub ends_at: DateTime<Utc>,
     /// Its end is recorded; nothing of it runs.
     pub is_over: bool,
+    /// How long it covers beyond its end; absent where that was never set.
+    pub grace_secs: Option<i64>,
     /// How often time of it was granted.
     pub grants: i64,
     /// Its last event's place in the log, and its first one's.
@@ -109,11 +111,12 @@ pub async fn running(pool: &PgPool, before: Option<i64>, limit: u32) -> Result<P
     Ok(Page::of(rows, limit, |entitlement: &Entitlement| entitlement.first_position))
 }
 
-/// Accounts with a plan whose end is at or before `now` and not yet recorded, soonest first, at most
+/// Accounts with a plan whose end, grace included, is at or before `now` and not yet recorded, soonest first, at most
 /// `limit` (1 to `MAX_PAGE`).
 pub async fn accounts_due(pool: &PgPool, now: DateTime<Utc>, limit: u32) -> Result<Vec<Uuid>, ReadError> {
     let limit = i64::from(limit.clamp(1, page::MAX_PAGE));
     let due = "SELECT account_id FROM entitlements WHERE NOT is_over AND ends_at <= $1 \
+               AND ends_at + coalesce(grace_secs, 0) * interval '1 second' <= $1 \
                GROUP BY account_id ORDER BY min(ends_at) LIMIT $2";
     Ok(sqlx::query_scalar(due).bind(now).bind(limit).fetch_all(pool).await?)
 }
@@ -132,10 +135,20 @@ impl Projection for Entitlements {
             WalletEvent::EntitlementGranted { terms, ends_at, at, .. } => {
                 self.end(event, &terms.plan_id, *ends_at, *at)?.grants += 1;
             }
-            WalletEvent::EntitlementEnded { plan_id, ends_at, at, .. }
-            | WalletEvent::EntitlementReinstated { plan_id, ends_at, at, .. }
-            | WalletEvent::EntitlementExpired { plan_id, ends_at, at, .. } => {
+            WalletEvent::EntitlementReinstated { plan_id, ends_at, at, .. } => {
                 self.end(event, plan_id, *ends_at, *at)?;
+            }
+            WalletEvent::EntitlementEnded { plan_id, ends_at, at, .. }
+            | WalletEvent::EntitlementExpired { plan_id, ends_at, at, .. } => {
+                let row = self.end(event, plan_id, *ends_at, *at)?;
+                if row.is_over {
+                    row.grace_secs = Some(0);
+                }
+            }
+            WalletEvent::EntitlementGraceSet { plan_id, grace_secs, ends_at, at, .. } => {
+                let row = self.end(event, plan_id, *ends_at, *at)?;
+                row.is_over = false;
+                row.grace_secs = Some(i64::from(*grace_secs));
             }
             WalletEvent::UsageCharged { plan: Some(used), covered_by_plan_micro, .. } => {
                 let (row, input, output) = self.used(event, used)?;
@@ -178,7 +191,10 @@ impl Projection for Entitlements {
             let ends: Vec<Entitlement> = self.ends.into_values().collect();
             let on_conflict =
                 replacing_and_adding(key, &["ends_at", "is_over", "position", "updated_at"], &["grants"]);
-            rows::insert(&mut *connection, &TABLE.version(version), &ends, &on_conflict).await?;
+            let table = TABLE.version(version);
+            let on_conflict =
+                format!("{on_conflict}, grace_secs = coalesce(excluded.grace_secs, old.grace_secs)");
+            rows::insert(&mut *connection, &table, &ends, &on_conflict).await?;
             let used: Vec<PlanUsed> = self.used.into_values().collect();
             let added = ["generations", "input_tokens", "output_tokens", "used_micro", "covered_micro"];
             let on_conflict = replacing_and_adding(key, &["position"], &added);
@@ -203,6 +219,7 @@ impl Entitlements {
             plan_id: plan_id.clone(),
             ends_at: ends,
             is_over: false,
+            grace_secs: None,
             grants: 0,
             position: event.position,
             first_position: event.position,

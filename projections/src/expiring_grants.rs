@@ -86,6 +86,7 @@ impl Projection for ExpiringGrants {
             | WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementGraceSet { .. }
             | WalletEvent::EntitlementExpired { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }

@@ -258,6 +258,7 @@ fn movement(event: &RecordedEvent, wallet: &WalletEvent) -> Result<Option<Moveme
         | WalletEvent::EntitlementGranted { .. }
         | WalletEvent::EntitlementEnded { .. }
         | WalletEvent::EntitlementReinstated { .. }
+        | WalletEvent::EntitlementGraceSet { .. }
         | WalletEvent::EntitlementExpired { .. }
         | WalletEvent::WalletFallbackSet { .. } => return Ok(None),
     }))

@@ -25,7 +25,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "operator_queue",
-    revision: 2,
+    revision: 3,
     aggregates: &["usage", "wallet"],
     tables: &[TABLE, RESPONSES],
     batch: || Box::<Queue>::default(),
@@ -213,7 +213,8 @@ impl Projection for Queue {
             | AnyEvent::Pricing(_)
             | AnyEvent::Referral(_)
             | AnyEvent::Routing(_)
-            | AnyEvent::Service(_) => {}
+            | AnyEvent::Service(_)
+            | AnyEvent::Subscription(_) => {}
         }
         Ok(())
     }

@@ -81,6 +81,7 @@ pub async fn grant_hours(
             let action = WalletAction::GrantEntitlement {
                 entitlement_id,
                 source: EntitlementSource::Admin,
+                period: None,
                 terms: entitlement.clone(),
             };
             wallet.decide(WalletCommand { action, terms: terms.clone(), now }).map_err(HoursRefusal::Wallet)

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 use codexapi_aggregates::auto_topup::AutoTopUpTerms;
+use codexapi_aggregates::subscription::SubscriptionSettings;
 
 use super::SettingError;
 
@@ -60,6 +61,15 @@ pub struct StripeSettings {
         value_parser = clap::value_parser!(u32).range(1..=20)
     )]
     pub auto_topup_max_declines: u32,
+    /// Days that a subscription's plan still covers when its next period is not paid yet, from 0 to 30
+    #[arg(
+        long,
+        env = "CODEXAPI_SUBSCRIPTION_GRACE_DAYS",
+        value_name = "DAYS",
+        default_value_t = 3,
+        value_parser = clap::value_parser!(u32).range(0..=30)
+    )]
+    pub subscription_grace_days: u32,
 }
 
 impl StripeSettings {
@@ -73,6 +83,10 @@ impl StripeSettings {
             cool_down_secs: i64::from(self.auto_topup_cool_down_minutes) * 60,
             max_failures: self.auto_topup_max_declines,
         }
+    }
+
+    pub fn subscription_settings(&self) -> SubscriptionSettings {
+        SubscriptionSettings { grace_secs: self.subscription_grace_days * 86_400 }
     }
 
     /// # Errors

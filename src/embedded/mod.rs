@@ -14,6 +14,7 @@ mod folder;
 mod nats;
 mod ports;
 mod postgres;
+mod sibling;
 mod simulator;
 mod user;
 

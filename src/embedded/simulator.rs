@@ -4,21 +4,8 @@
 //! outlive, whatever the service under test does to its own process.
 
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
 
-use anyhow::Context;
-use rustix::process::Signal;
-use serde::Deserialize;
-
-use super::children::ChildProcess;
-use super::folder::LogFile;
-use super::{binaries, free_port};
-
-const PROGRAM: &str = "codexapi-simulator";
-const READY_DEADLINE: Duration = Duration::from_secs(20);
-const PORT_ATTEMPTS: usize = 5;
-const STOP_SIGNALS: [(Signal, Duration); 1] = [(Signal::TERM, Duration::from_secs(5))];
+use super::sibling::{Sibling, SiblingOptions};
 
 /// Where.
 #[derive(Clone, Debug)]
@@ -38,119 +25,60 @@ impl SimulatorOptions {
 /// A running (or stopped) simulator. Dropping it stops it; its bills stay in their file.
 #[derive(Debug)]
 pub struct Simulator {
-    server: Option<ChildProcess>,
-    options: SimulatorOptions,
-    program: PathBuf,
-    port: u16,
-    base_url: String,
-}
-
-/// What the simulator prints, as one line, once it listens.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ReadyLine {
-    ready: bool,
-    base_url: String,
+    sibling: Sibling,
+    bills_file: PathBuf,
 }
 
 impl Simulator {
     /// # Errors
     /// When the program was not built (with the command that builds it) or does not start (with the end of its log).
     pub async fn start(options: SimulatorOptions) -> anyhow::Result<Self> {
-        let program = binaries::sibling_program(PROGRAM)?;
-        std::fs::create_dir_all(&options.data_dir)
-            .with_context(|| format!("cannot create {}", options.data_dir.display()))?;
-        let mut simulator = Self { server: None, options, program, port: 0, base_url: String::new() };
-        simulator.launch_on_a_port().await.context("cannot start the upstream simulator")?;
-        Ok(simulator)
+        let SimulatorOptions { data_dir, port } = options;
+        let bills_file = data_dir.join("bills.jsonl");
+        let sibling = Sibling::start(SiblingOptions {
+            program: "codexapi-simulator",
+            called: "the upstream simulator",
+            data_dir,
+            log: "simulator.log",
+            port,
+            arguments: vec!["--bills".into(), bills_file.clone().into()],
+            environment: vec![],
+        });
+        Ok(Self { sibling: sibling.await?, bills_file })
     }
 
     /// Without a trailing slash, e.g. `http://127.0.0.1:20001`.
     pub fn base_url(&self) -> &str {
-        &self.base_url
+        self.sibling.base_url()
     }
 
     /// Where the simulator writes what it billed.
     pub fn bills_file(&self) -> PathBuf {
-        self.options.data_dir.join("bills.jsonl")
+        self.bills_file.clone()
     }
 
     /// The process id while it runs.
     pub fn pid(&self) -> Option<u32> {
-        self.server.as_ref().map(ChildProcess::pid)
+        self.sibling.pid()
     }
 
     /// An error with the end of the log if it has ended by itself.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
-        self.server.as_mut().map_or(Ok(()), ChildProcess::check_running)
+        self.sibling.check_running()
     }
 
     /// Stopping what is stopped does nothing.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
-        match self.server.take() {
-            Some(server) => server.stop(&STOP_SIGNALS).await,
-            None => Ok(()),
-        }
+        self.sibling.stop().await
     }
 
     /// Stops it if it runs, and starts it on the same port with the same bills.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.stop().await?;
-        self.launch().await.context("cannot restart the upstream simulator")
+        self.sibling.restart().await
     }
 
     /// The simulator dies by SIGKILL, as when a provider drops off the net.
     pub fn kill9(&mut self) -> anyhow::Result<()> {
-        match self.server.take() {
-            Some(mut server) => server.kill9(),
-            None => Ok(()),
-        }
-    }
-
-    async fn launch_on_a_port(&mut self) -> anyhow::Result<()> {
-        if let Some(port) = self.options.port {
-            self.port = port;
-            return self.launch().await;
-        }
-        for _ in 1..PORT_ATTEMPTS {
-            self.port = free_port()?;
-            match self.launch().await {
-                Err(_) if self.log().text().to_lowercase().contains("address already in use") => {}
-                outcome => return outcome,
-            }
-        }
-        self.port = free_port()?;
-        self.launch().await
-    }
-
-    async fn launch(&mut self) -> anyhow::Result<()> {
-        let mut command = Command::new(&self.program);
-        command.arg("--listen").arg(format!("127.0.0.1:{}", self.port)).arg("--bills").arg(self.bills_file());
-        let log = self.log();
-        let mut server = ChildProcess::spawn(PROGRAM, command, &log, Signal::KILL)?;
-        let probe = || std::future::ready(ready_line(&log.text()).context("no ready line yet"));
-        self.base_url = server.ready(READY_DEADLINE, probe).await?.base_url.trim_end_matches('/').to_owned();
-        self.server = Some(server);
-        Ok(())
-    }
-
-    fn log(&self) -> LogFile {
-        LogFile::in_folder(&self.options.data_dir, "simulator.log")
-    }
-}
-
-fn ready_line(output: &str) -> Option<ReadyLine> {
-    output.lines().find_map(|line| serde_json::from_str::<ReadyLine>(line).ok().filter(|line| line.ready))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_ready_line_is_found_among_log_lines_and_a_half_written_one_is_not_taken() {
-        let output = "listening\n{\"ready\":false,\"baseUrl\":\"http://a\"}\n{\"ready\":true,\"baseUrl\":\"http://127.0.0.1:20001\"}\n";
-        assert_eq!(ready_line(output).expect("found").base_url, "http://127.0.0.1:20001");
-        assert!(ready_line("{\"ready\":true,\"baseUr").is_none());
+        self.sibling.kill9()
     }
 }

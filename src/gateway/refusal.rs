@@ -4,7 +4,8 @@
 //! vain. Codex hides the text of a 429 and retries a 402, so it is told inside a stream: what waiting
 //! cannot mend as `invalid_prompt`, which it shows verbatim; what waiting mends as
 //! `rate_limit_exceeded`, whose "try again in Ns" it obeys.
-//! Claude Code hides the text of a 404 and tries a 400 again, so it is told of models it cannot have by a 410.
+//! Claude Code hides the text of a 404 and tries a 400 again, so it is told of models it cannot have by a 410. A
+//! 413 it takes for too many pictures, whatever we say; so a request beyond its key's tokens a minute is a 403.
 
 use axum::body::Body;
 use axum::response::Response;
@@ -145,6 +146,7 @@ impl GatewayError {
             Self::ModelNotAllowed { .. }
             | Self::AccountSuspended
             | Self::KeyExpired
+            | Self::RequestBeyondTokenLimit { .. }
             | Self::OutsidePlanSwitchedOff { .. }
             | Self::OutsidePlanWithoutCredit { .. }
             | Self::KeyNotFromHere => StatusCode::FORBIDDEN,
@@ -158,7 +160,6 @@ impl GatewayError {
             | Self::TooManyTokens { .. }
             | Self::TooManyParallel { .. }
             | Self::PausedBySurge { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::RequestBeyondTokenLimit { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Maintenance { .. } | Self::BudgetModelUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy
             | Self::StoreUnavailable
@@ -217,11 +218,11 @@ impl GatewayError {
             Self::BadRequest { .. } | Self::TooLarge { .. } | Self::ProviderRefusedRequest { .. } => {
                 ErrorKind::InvalidRequest
             }
-            Self::RequestBeyondTokenLimit { .. } => ErrorKind::InvalidRequest,
             Self::UnknownModel { .. } | Self::ModelDisabled { .. } => ErrorKind::NotFound,
             Self::ModelNotAllowed { .. }
             | Self::AccountSuspended
             | Self::KeyExpired
+            | Self::RequestBeyondTokenLimit { .. }
             | Self::OutsidePlanSwitchedOff { .. }
             | Self::OutsidePlanWithoutCredit { .. }
             | Self::KeyNotFromHere => ErrorKind::Permission,

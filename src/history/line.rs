@@ -31,7 +31,7 @@ pub(super) fn time(moment: Timestamp) -> anyhow::Result<String> {
     Ok(time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true))
 }
 
-fn moment(at: Timestamp) -> String {
+pub(super) fn moment(at: Timestamp) -> String {
     time(at).unwrap_or_else(|_| format!("{} µs", at.0))
 }
 
@@ -51,6 +51,7 @@ fn summary(event: &AnyEvent) -> String {
         AnyEvent::Referral(event) => of_referral(event),
         AnyEvent::Routing(event) => of_routing(event),
         AnyEvent::Service(event) => of_service(event),
+        AnyEvent::Subscription(event) => super::subscription::of(event),
         AnyEvent::Usage(event) => of_usage(event),
         AnyEvent::Wallet(event) => {
             let (what, balance, held) = (of_wallet(event), event.balance(), event.held());
@@ -132,6 +133,9 @@ fn of_wallet(event: &WalletEvent) -> String {
         }
         WalletEvent::EntitlementReinstated { entitlement_id, plan_id, ends_at, .. } => {
             format!("plan {plan_id} ends {}: grant {entitlement_id} reinstated", moment(*ends_at))
+        }
+        WalletEvent::EntitlementGraceSet { plan_id, grace_secs, .. } => {
+            format!("plan {plan_id} covers {grace_secs} s beyond its end")
         }
         WalletEvent::EntitlementExpired { plan_id, .. } => format!("plan {plan_id} is over"),
         WalletEvent::WalletFallbackSet {

@@ -7,6 +7,7 @@ mod auto_topup;
 mod cash;
 mod line;
 mod payment;
+mod subscription;
 
 use std::io::{self, Write};
 
@@ -37,7 +38,8 @@ pub struct StreamName {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} names no stream; say wallet/<account id>, cash_wallet/<account id>, account/<account id>, \
-     usage/<conversation>, payment/<payment id>, auto_topup/<account id>, pricing, routing, service or log"
+     usage/<conversation>, payment/<payment id>, auto_topup/<account id>, \
+     subscription/<account id>, pricing, routing, service or log"
 )]
 pub struct NoStream(String);
 

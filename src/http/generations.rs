@@ -10,7 +10,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::errors::ErrorKind;
-use http::header::{ALLOW, CONNECTION, UPGRADE};
+use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::address::ClientAddress;
@@ -120,13 +120,11 @@ async fn generate(
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
     let arrived = Instant::now();
-    let body = match body {
-        Ok(body) => body,
-        Err(rejection) => {
-            let caller = Caller::unparsed(protocol, &headers, &request_id.0);
-            return respond(&body_error(&app, &rejection), &caller);
-        }
-    };
+    let body =
+        match body.map_err(|rejection| body_error(&app, &rejection)).and_then(|body| plain(body, &headers)) {
+            Ok(body) => body,
+            Err(error) => return respond(&error, &Caller::unparsed(protocol, &headers, &request_id.0)),
+        };
     let payee = match payee(principal) {
         Ok(payee) => payee,
         Err(refusal) => return Problem::from(refusal).into_response(),
@@ -159,6 +157,20 @@ pub fn payee(principal: Principal) -> Result<Payee, AuthError> {
         Principal::Customer { account_id, key_id } => Ok(Payee::Customer { account_id, key_id }),
         Principal::Operator { key_id, .. } => Ok(Payee::Operator { key_id }),
         Principal::Admin { .. } => Err(AuthError::PayersOnly),
+    }
+}
+
+/// A body as it is to be read.
+///
+/// # Errors
+/// It is compressed.
+fn plain(body: Bytes, headers: &HeaderMap) -> Result<Bytes, GatewayError> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(coding) if !coding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            let message = "`Content-Encoding` is not taken here: send the body uncompressed".to_owned();
+            Err(GatewayError::BadRequest { message, field: None })
+        }
+        _ => Ok(body),
     }
 }
 

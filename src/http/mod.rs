@@ -9,6 +9,7 @@ pub mod admin;
 pub mod api_docs;
 pub mod auth;
 pub mod billing;
+pub mod catch_up;
 pub mod count_tokens;
 pub mod days;
 pub mod envelope;
@@ -197,6 +198,9 @@ fn customers_routes() -> Vec<Route> {
         route(Method::POST, "/api/v1/wallet/stripe/confirm", Customer, || post(billing::stripe::confirm)),
         route(Method::POST, "/api/v1/wallet/top-up", Customer, || post(billing::stripe::top_up)),
         route(Method::POST, "/api/v1/stripe/webhook", Public, || post(stripe_webhook::take)),
+        route(Method::GET, "/api/v1/subscription", Customer, || get(billing::subscription::read)),
+        route(Method::POST, "/api/v1/subscription/cancel", Customer, || post(billing::subscription::cancel)),
+        route(Method::POST, "/api/v1/subscription/resume", Customer, || post(billing::subscription::resume)),
         route(Method::GET, "/api/v1/billing/payments", Customer, || get(billing::payments::list)),
         route(Method::GET, "/api/v1/receipts", Customer, || get(billing::receipts::list)),
         route(Method::GET, "/api/v1/receipts/{receipt}", Customer, || get(billing::receipts::download)),

@@ -5,11 +5,12 @@ use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
-    Channel, Currency, FailureReason, Payment, PaymentAction, PaymentCommand, PaymentEvent, PaymentRefusal,
-    Purpose, StartPayment,
+    Channel, CreditingRefusal, Currency, FailureReason, Payment, PaymentAction, PaymentCommand, PaymentEvent,
+    PaymentRefusal, Purpose, StartPayment,
 };
 use sha2::{Digest, Sha256};
 
+use super::settle::SettleError;
 use super::stripe::{NewCheckout, StripeError};
 use super::{Payments, profiles};
 use crate::commands::{Call, CommandError};
@@ -48,6 +49,10 @@ pub enum CheckoutError {
     #[error(transparent)]
     Command(#[from] CommandError<TopUpRefusal>),
     #[error(transparent)]
+    Subscription(#[from] CommandError<CreditingRefusal>),
+    #[error(transparent)]
+    Settle(#[from] SettleError),
+    #[error(transparent)]
     Stripe(#[from] StripeError),
     #[error(transparent)]
     Table(anyhow::Error),
@@ -65,7 +70,19 @@ impl Payments {
     ) -> Result<Checkout, CheckoutError> {
         let payment_id = self.start(order, idempotency_key, metadata).await?;
         crash_points::reached(crash_points::PAYMENT_STARTED);
-        let profile = match order.save_card {
+        self.open_page(payment_id, order, false, public_url, metadata).await
+    }
+
+    /// Stripe's page for a payment that is on record.
+    pub(super) async fn open_page(
+        &self,
+        payment_id: PaymentId,
+        order: &Order,
+        monthly: bool,
+        public_url: &str,
+        metadata: &Metadata,
+    ) -> Result<Checkout, CheckoutError> {
+        let profile = match order.save_card || monthly {
             true => profiles::get(&self.pool, order.account_id, self.livemode).await,
             false => Ok(None),
         };
@@ -78,6 +95,7 @@ impl Payments {
             success_url: &self.success_url(public_url),
             cancel_url: &self.cancel_url(public_url),
             save_card: order.save_card,
+            monthly,
             customer_id: profile.as_ref().map(|profile| profile.customer_id.as_str()),
         };
         let session = match self.stripe.open_checkout(&checkout).await {
@@ -169,7 +187,7 @@ fn of_payment(error: CommandError<PaymentRefusal>) -> CommandError<TopUpRefusal>
     error.map(TopUpRefusal::Payment)
 }
 
-fn inputs_digest(order: &Order) -> [u8; 32] {
+pub(super) fn inputs_digest(order: &Order) -> [u8; 32] {
     let inputs = serde_json::json!([
         order.purpose,
         order.plan_id,

@@ -34,6 +34,8 @@ pub enum Effect {
     Reversed,
     /// The payment was given up.
     Ended,
+    /// A subscription was cancelled, goes on after all, is past due, or is over.
+    SubscriptionChanged,
     /// All of it was known.
     NothingNew,
     /// Events of this type say nothing to us.
@@ -57,6 +59,7 @@ impl Effect {
             Self::Credited => "credited",
             Self::Reversed => "reversed",
             Self::Ended => "ended",
+            Self::SubscriptionChanged => "subscription_changed",
             Self::NothingNew => "nothing_new",
             Self::Ignored => "ignored",
             Self::Foreign => "foreign",

@@ -11,11 +11,14 @@ pub mod profiles;
 pub mod settle;
 pub mod signature;
 pub mod stripe;
+pub mod subscribing;
+pub mod subscriptions;
 pub mod webhook;
 
 use std::sync::Arc;
 
 use codexapi_aggregates::auto_topup::AutoTopUpTerms;
+use codexapi_aggregates::subscription::SubscriptionSettings;
 use codexapi_aggregates::wallet::WalletTerms;
 use sqlx::PgPool;
 
@@ -38,6 +41,7 @@ pub struct Payments {
     /// Real money, not the test mode.
     pub livemode: bool,
     pub(crate) auto_topup_terms: AutoTopUpTerms,
+    pub(crate) subscription_settings: SubscriptionSettings,
     webhook_secret: WebhookSecret,
     success_url: Option<String>,
     cancel_url: Option<String>,
@@ -64,6 +68,7 @@ impl Payments {
             terms,
             livemode: key.is_live(),
             auto_topup_terms: settings.auto_topup_terms(),
+            subscription_settings: settings.subscription_settings(),
             webhook_secret: webhook_secret.clone(),
             success_url: settings.stripe_success_url.clone(),
             cancel_url: settings.stripe_cancel_url.clone(),

@@ -67,9 +67,9 @@ pub enum SettleError {
 
 /// What Stripe's object says it is for.
 #[derive(Clone, Copy, Debug)]
-struct Named {
-    payment_id: PaymentId,
-    account_id: AccountId,
+pub(super) struct Named {
+    pub payment_id: PaymentId,
+    pub account_id: AccountId,
 }
 
 impl Payments {
@@ -88,10 +88,15 @@ impl Payments {
         crash_points::reached(crash_points::PAYMENT_FETCHED);
         let (named, started) = self.started(session.metadata.as_ref()).await?;
         let is_for_us = session.client_reference_id.as_deref() == Some(&named.account_id.to_string());
-        if session.mode != "payment" || !is_for_us {
+        let is_a_subscription = session.mode == "subscription";
+        if !is_for_us || !(session.mode == "payment" || is_a_subscription) {
             return Err(SettleError::Foreign);
         }
         match (session.payment_status.as_str(), session.status.as_deref()) {
+            ("paid", _) if is_a_subscription => {
+                let invoice = session.invoice.as_ref().ok_or(SettleError::Foreign)?;
+                self.settle_first_invoice(invoice.id(), session, named, metadata).await
+            }
             ("paid", _) => {
                 let observed = observed_session(session, named);
                 let settled = self.confirm(&observed, &started, metadata).await?;
@@ -116,16 +121,33 @@ impl Payments {
     pub async fn settle_intent(&self, id: &str, metadata: &Metadata) -> Result<Settled, SettleError> {
         let intent = self.stripe.payment_intent(id).await?;
         crash_points::reached(crash_points::PAYMENT_FETCHED);
+        if named(&intent.metadata).is_none() {
+            // Stripe makes the intents of invoices, and writes nothing of ours on them.
+            let invoice = self.stripe.invoice_of_intent(&intent.id).await?.ok_or(SettleError::Foreign)?;
+            return self.settle_invoice(&invoice, metadata).await;
+        }
         let (named, started) = self.started(Some(&intent.metadata)).await?;
         if intent.status != "succeeded" {
             return self.settle_unpaid(named, &started, &intent, false, metadata).await;
         }
         let observed = observed_intent(&intent, named);
-        let mut settled = self.confirm(&observed, &started, metadata).await?;
+        let settled = self.confirm(&observed, &started, metadata).await?;
         self.keep_card(named.account_id, &intent).await?;
+        let (settled, refused) = self.reverse_all(&intent, &started, settled, metadata).await?;
+        refused.map_or(Ok(settled), Err)
+    }
+
+    /// Brings a credited payment to where the refunds and disputes of its intent are, and says which was refused.
+    pub(super) async fn reverse_all(
+        &self,
+        intent: &PaymentIntent,
+        started: &Started,
+        mut settled: Settled,
+        metadata: &Metadata,
+    ) -> Result<(Settled, Option<SettleError>), SettleError> {
         let mut refused = None;
-        for observed in self.reversals(&intent, named.payment_id).await? {
-            match self.reverse(&observed, &started, metadata).await {
+        for observed in self.reversals(intent, settled.payment_id).await? {
+            match self.reverse(&observed, started, metadata).await {
                 Ok(reversed) => {
                     settled = Settled { effect: weightier(settled.effect, reversed.effect), ..reversed };
                 }
@@ -134,7 +156,7 @@ impl Payments {
                 Err(error) => return Err(error),
             }
         }
-        refused.map_or(Ok(settled), Err)
+        Ok((settled, refused))
     }
 
     /// Fetches a checkout session of `account_id`'s own, for something that `is_wanted`, and brings its payment to
@@ -178,7 +200,7 @@ impl Payments {
         Ok((named, started.ok_or(SettleError::Foreign)?))
     }
 
-    async fn confirm(
+    pub(super) async fn confirm(
         &self,
         observed: &ObservedPayment,
         started: &Started,
@@ -229,7 +251,7 @@ impl Payments {
     }
 
     /// An intent without money: over for good where nobody will try again.
-    async fn settle_unpaid(
+    pub(super) async fn settle_unpaid(
         &self,
         named: Named,
         started: &Started,
@@ -244,7 +266,7 @@ impl Payments {
         let failed = |reason| PaymentAction::FailPayment { reason };
         match intent.status.as_str() {
             "canceled" => self.give_up(named, PaymentAction::ExpirePayment, metadata).await,
-            "requires_action" if started.channel == Channel::OffSession => {
+            "requires_action" if started.channel != Channel::Checkout => {
                 self.give_up(named, failed(FailureReason::AuthenticationRequired), metadata).await
             }
             "requires_payment_method" if nobody_is_there && intent.last_payment_error.is_some() => {
@@ -259,7 +281,7 @@ impl Payments {
         }
     }
 
-    async fn give_up(
+    pub(super) async fn give_up(
         &self,
         named: Named,
         action: PaymentAction,
@@ -373,6 +395,7 @@ fn observed_session(session: &CheckoutSession, named: Named) -> ObservedPayment 
         amount_micro: session.amount_total.and_then(micro_of_cents).unwrap_or(MicroUsd::ZERO),
         currency: session.currency.as_deref().and_then(currency_of),
         livemode: session.livemode,
+        period: None,
     }
 }
 
@@ -386,10 +409,11 @@ fn observed_intent(intent: &PaymentIntent, named: Named) -> ObservedPayment {
         amount_micro: micro_of_cents(intent.amount_received).unwrap_or(MicroUsd::ZERO),
         currency: currency_of(&intent.currency),
         livemode: intent.livemode,
+        period: None,
     }
 }
 
-fn named(written: &BTreeMap<String, String>) -> Option<Named> {
+pub(super) fn named(written: &BTreeMap<String, String>) -> Option<Named> {
     let payment_id = written.get(PAYMENT_ID)?.parse().ok()?;
     let account_id = written.get(ACCOUNT_ID)?.parse().ok()?;
     Some(Named { payment_id, account_id })
@@ -405,16 +429,16 @@ fn settled(payment_id: PaymentId, account_id: AccountId, credited: Credited, eff
     }
 }
 
-fn unpaid(named: Named, effect: Effect) -> Settled {
+pub(super) fn unpaid(named: Named, effect: Effect) -> Settled {
     let Named { payment_id, account_id } = named;
     Settled { payment_id, account_id, effect, remaining_micro: None, balance_micro: None }
 }
 
 /// Of two effects on one payment the one to be shown: that it was credited says more than that it was reversed.
-fn weightier(one: Effect, other: Effect) -> Effect {
+pub(super) fn weightier(one: Effect, other: Effect) -> Effect {
     if one == Effect::NothingNew { other } else { one }
 }
 
-fn of_payment(error: CommandError<PaymentRefusal>) -> SettleError {
+pub(super) fn of_payment(error: CommandError<PaymentRefusal>) -> SettleError {
     SettleError::Command(error.map(CreditingRefusal::Payment))
 }

@@ -4,6 +4,7 @@
 
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::payment::{CreditingRefusal, PaymentRefusal};
+use codexapi_aggregates::subscription::SubscriptionRefusal;
 use serde::Deserialize;
 
 use super::Payments;
@@ -56,6 +57,8 @@ enum Kind {
     Charge,
     Refund,
     Dispute,
+    Invoice,
+    Subscription,
 }
 
 fn kind_of(event_type: &str) -> Option<Kind> {
@@ -74,6 +77,13 @@ fn kind_of(event_type: &str) -> Option<Kind> {
         | "charge.dispute.closed"
         | "charge.dispute.funds_withdrawn"
         | "charge.dispute.funds_reinstated" => Kind::Dispute,
+        "invoice.paid"
+        | "invoice.payment_succeeded"
+        | "invoice.payment_failed"
+        | "invoice.payment_action_required"
+        | "invoice.marked_uncollectible"
+        | "invoice.voided" => Kind::Invoice,
+        "customer.subscription.updated" | "customer.subscription.deleted" => Kind::Subscription,
         _ => return None,
     })
 }
@@ -130,6 +140,8 @@ impl Payments {
         }
         let intent: Option<Reference> = match kind {
             Kind::Session => return self.settle_session(id, metadata).await.map(outcome),
+            Kind::Invoice => return self.settle_invoice(id, metadata).await.map(outcome),
+            Kind::Subscription => return self.settle_subscription(id, metadata).await.map(outcome),
             Kind::Intent => Some(Reference::Id(id.to_owned())),
             Kind::Charge => self.stripe.charge(id).await?.payment_intent,
             Kind::Refund => self.stripe.refund(id).await?.payment_intent,
@@ -183,5 +195,19 @@ pub fn reason_of(refusal: &CreditingRefusal) -> &'static str {
         },
         CreditingRefusal::Wallet(_) => "wallet_refused",
         CreditingRefusal::Cash(_) => "cash_wallet_refused",
+        CreditingRefusal::Subscription(refusal) => reason_of_subscription(refusal),
+    }
+}
+
+fn reason_of_subscription(refusal: &SubscriptionRefusal) -> &'static str {
+    match refusal {
+        SubscriptionRefusal::AlreadySubscribed { .. } => "already_subscribed",
+        SubscriptionRefusal::CheckoutOpen { .. } => "subscription_checkout_open",
+        SubscriptionRefusal::UnknownSubscription { .. } => "subscription_not_found",
+        SubscriptionRefusal::OtherSubscription { .. } => "other_subscription",
+        SubscriptionRefusal::BadProviderId { .. } => "bad_provider_id",
+        SubscriptionRefusal::PeriodOutOfRange => "period_out_of_range",
+        SubscriptionRefusal::NotSubscribed => "not_subscribed",
+        SubscriptionRefusal::Over => "subscription_over",
     }
 }

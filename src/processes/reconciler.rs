@@ -4,6 +4,7 @@
 //! One node at a time looks, under an advisory lock. What it finds ends in the commands that webhooks end in, so it
 //! cannot credit twice; an object whose payment is known to be as far is passed by without asking Stripe again.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,8 +13,10 @@ use anyhow::Context;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::PaymentId;
 use codexapi_aggregates::payment::{Payment, Reversal, Standing};
+use codexapi_aggregates::subscription::Subscription;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_projections::payments;
+use futures::FutureExt;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -23,9 +26,10 @@ use crate::commands::CommandError;
 use crate::payments::inbox::{self, Effect};
 use crate::payments::settle::{SettleError, Settled};
 use crate::payments::stripe::{
-    CheckoutSession, Dispute, Metadata as Written, PAYMENT_ID, PaymentIntent, Reference, Refund, Since,
-    StripeError,
+    CheckoutSession, Dispute, HappenedObject, Invoice, Metadata as Written, PAYMENT_ID, PaymentIntent,
+    Reference, Refund, Since, StripeError, StripeSubscription,
 };
+use crate::payments::subscriptions::Bill;
 use crate::payments::{Payments, webhook};
 
 /// How far back it looks.
@@ -33,6 +37,10 @@ const LOOK_BACK_SECS: i64 = 7 * 86_400;
 
 /// Pages of a hundred that it reads of each kind in one pass, newest first.
 const MAX_PAGES: usize = 200;
+
+/// What happens to objects after they are made that no list of what was made shows.
+const HAPPENINGS: [&str; 3] =
+    ["invoice.paid", "customer.subscription.updated", "customer.subscription.deleted"];
 
 /// The one lock of all nodes' reconcilers.
 const RECONCILER_LOCK: i64 = 7_263_542_004;
@@ -92,6 +100,10 @@ pub async fn pass(payments: &Payments) -> anyhow::Result<Option<u64>> {
     lock.confirm().await?;
     gaps += look.each::<PaymentIntent>().await?;
     lock.confirm().await?;
+    gaps += look.each::<Invoice>().await?;
+    lock.confirm().await?;
+    gaps += look.happened().await?;
+    lock.confirm().await?;
     gaps += look.each::<Refund>().await?;
     lock.confirm().await?;
     gaps += look.each::<Dispute>().await?;
@@ -136,6 +148,25 @@ impl Compared for PaymentIntent {
     }
 }
 
+impl Compared for Invoice {
+    async fn compare(&self, look: &Look<'_>) -> Result<Option<Settled>, SettleError> {
+        let (ended, is_paid) = match self.status.as_deref() {
+            Some("paid") => (Standing::Credited, true),
+            Some("open" | "uncollectible") if self.attempted => (Standing::Failed, false),
+            _ => return Ok(None),
+        };
+        let Bill { account_id, observed } = Bill::of(self).ok_or(SettleError::Foreign)?;
+        let stands = look.standing_of(observed.payment_id).await? >= Some(ended);
+        let knows = |subscription: &Subscription| subscription.knows(&observed, is_paid);
+        let noted =
+            look.payments.log.read(&account_id.to_string(), knows).await.map_err(SettleError::Read)?;
+        if stands && noted {
+            return Ok(None);
+        }
+        look.payments.settle_invoice(&self.id, &look.metadata).await.map(Some)
+    }
+}
+
 impl Compared for Refund {
     async fn compare(&self, look: &Look<'_>) -> Result<Option<Settled>, SettleError> {
         look.reversal(self.payment_intent.as_ref(), self.reversal()).await
@@ -174,6 +205,43 @@ impl Look<'_> {
         Ok(gaps)
     }
 
+    /// Looks at what happened to subscriptions, and at invoices that were paid long after they were made: neither
+    /// stands among what was made since. What an object was then says whether to fetch it as it is now.
+    async fn happened(&self) -> anyhow::Result<u64> {
+        let (mut gaps, mut seen) = (0, BTreeSet::new());
+        let mut after: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let page = self.payments.stripe.happened_since(&HAPPENINGS, self.since, after.as_deref()).await?;
+            for happening in &page.data {
+                let (id, settled) = match &happening.data.object {
+                    HappenedObject::Invoice(invoice) => (&invoice.id, invoice.compare(self).boxed()),
+                    HappenedObject::Subscription(subscription) => {
+                        (&subscription.id, self.subscription(subscription).boxed())
+                    }
+                    HappenedObject::Other(_) => continue,
+                };
+                if seen.insert(id.clone()) {
+                    gaps += u64::from(brought_further(settled.await)?);
+                }
+            }
+            after = page.data.last().map(|happening| happening.id.clone());
+            if !page.has_more || after.is_none() {
+                return Ok(gaps);
+            }
+        }
+        tracing::warn!(what = "list events", pages = MAX_PAGES, "Stripe has more than one pass looks at");
+        Ok(gaps)
+    }
+
+    async fn subscription(&self, then: &StripeSubscription) -> Result<Option<Settled>, SettleError> {
+        let (account_id, observed) = then.observed().ok_or(SettleError::Foreign)?;
+        let look = |subscription: &Subscription| subscription.is_as(&observed);
+        match self.payments.log.read(&account_id.to_string(), look).await.map_err(SettleError::Read)? {
+            true => Ok(None),
+            false => self.payments.settle_subscription(&then.id, &self.metadata).await.map(Some),
+        }
+    }
+
     async fn reversal(
         &self,
         intent: Option<&Reference>,
@@ -197,6 +265,10 @@ impl Look<'_> {
         let Some(payment_id) = named.and_then(|id| id.parse::<PaymentId>().ok()) else {
             return Err(SettleError::Foreign);
         };
+        self.standing_of(payment_id).await
+    }
+
+    async fn standing_of(&self, payment_id: PaymentId) -> Result<Option<Standing>, SettleError> {
         let look = |payment: &Payment| payment.started().map(|_| payment.standing());
         self.payments.log.read(&payment_id.to_string(), look).await.map_err(SettleError::Read)
     }

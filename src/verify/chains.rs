@@ -198,6 +198,7 @@ fn type_of(event: &AnyEvent) -> String {
         AnyEvent::Referral(event) => event.event_type(),
         AnyEvent::Routing(event) => event.event_type(),
         AnyEvent::Service(event) => event.event_type(),
+        AnyEvent::Subscription(event) => event.event_type(),
         AnyEvent::Usage(event) => event.event_type(),
         AnyEvent::Wallet(event) => event.event_type(),
     }

@@ -29,6 +29,7 @@ pub(super) async fn compare(
         AnyAggregate::Routing(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Service(state) => compare_with(reader, aggregate_id, state, events).await,
         AnyAggregate::Usage(state) => compare_with(reader, aggregate_id, state, events).await,
+        AnyAggregate::Subscription(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
         AnyAggregate::Wallet(state) => compare_with(reader, aggregate_id, state.as_ref(), events).await,
     }
 }

@@ -7,7 +7,7 @@ use codexapi_aggregates::ids::{GenerationId, GrantId, PlanId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::WalletEvent;
-use codexapi_aggregates::wallet::entitlements::{EntitlementTerms, PlanCover, PlanUse};
+use codexapi_aggregates::wallet::entitlements::{EntitlementTerms, PaidPeriod, PlanCover, PlanUse};
 
 #[derive(Default)]
 pub(super) struct PlanAudit {
@@ -21,6 +21,8 @@ struct Plan {
     /// Stretches of time, one after the other.
     blocks: Vec<Block>,
     taken_us: BTreeMap<GrantId, i64>,
+    /// How long it covers beyond its end.
+    grace_secs: u32,
     /// By their place in the plan's fair use.
     windows: Vec<Option<Window>>,
 }
@@ -43,9 +45,9 @@ impl PlanAudit {
     /// Takes an event in. The error says what does not follow from the ones before it.
     pub fn check(&mut self, event: &WalletEvent) -> Result<(), String> {
         match event {
-            WalletEvent::EntitlementGranted { entitlement_id, terms, starts_at, ends_at, at, .. } => {
-                self.granted(*entitlement_id, terms, *starts_at, *ends_at, *at)
-            }
+            WalletEvent::EntitlementGranted {
+                entitlement_id, terms, period, starts_at, ends_at, at, ..
+            } => self.granted((*entitlement_id, terms), *period, *starts_at, *ends_at, *at),
             WalletEvent::EntitlementEnded { entitlement_id, plan_id, taken_us, ends_at, at, .. } => {
                 self.ended(*entitlement_id, plan_id, *taken_us, *ends_at, *at)
             }
@@ -54,10 +56,19 @@ impl PlanAudit {
             } => self.reinstated(*entitlement_id, plan_id, *starts_at, *ends_at, *at),
             WalletEvent::EntitlementExpired { plan_id, ends_at, at, .. } => {
                 let plan = self.plans.entry(plan_id.clone()).or_default();
-                if plan.ends_at() != Some(*ends_at) || ends_at > at {
+                if plan.ends_at() != Some(*ends_at) || plan.runs(*at) {
                     return Err(format!("plan {plan_id} does not end then"));
                 }
                 plan.blocks.clear();
+                plan.grace_secs = 0;
+                Ok(())
+            }
+            WalletEvent::EntitlementGraceSet { plan_id, grace_secs, ends_at, at, .. } => {
+                let plan = self.plans.entry(plan_id.clone()).or_default();
+                if plan.ends_at() != Some(*ends_at) || !plan.runs(*at) {
+                    return Err(format!("plan {plan_id} is not running, or ends at another time"));
+                }
+                plan.grace_secs = *grace_secs;
                 Ok(())
             }
             WalletEvent::HoldPlaced { generation_id, plan: Some(cover), amount_micro, at, .. } => {
@@ -116,15 +127,24 @@ impl PlanAudit {
 
     fn granted(
         &mut self,
-        entitlement_id: GrantId,
-        terms: &EntitlementTerms,
+        (entitlement_id, terms): (GrantId, &EntitlementTerms),
+        period: Option<PaidPeriod>,
         starts_at: Timestamp,
         ends_at: Timestamp,
         at: Timestamp,
     ) -> Result<(), String> {
         let plan = self.plans.entry(terms.plan_id.clone()).or_default();
         let length = i64::from(terms.block_secs) * i64::from(terms.blocks);
-        if starts_at != plan.free_from(at) || ends_at != starts_at.plus_secs(length) {
+        let running_until = plan.ends_at().filter(|_| plan.runs(at));
+        let expected = match (period, running_until) {
+            (None, _) => (plan.free_from(at), plan.free_from(at).plus_secs(length)),
+            (Some(paid), Some(until)) => (until, Timestamp(until.0 + paid.ends_at.0 - paid.starts_at.0)),
+            (Some(paid), None) => {
+                let left = if paid.ends_at > at { paid.ends_at.0 - at.0 } else { i64::MAX };
+                (at, Timestamp(at.0 + left.min(paid.ends_at.0 - paid.starts_at.0)))
+            }
+        };
+        if (starts_at, ends_at) != expected {
             return Err(format!("its time of plan {} does not follow on what there is", terms.plan_id));
         }
         plan.blocks.push(Block { entitlement_id, starts_at, ends_at });
@@ -155,6 +175,10 @@ impl PlanAudit {
             later.ends_at.0 -= ahead;
         }
         plan.taken_us.insert(entitlement_id, ahead);
+        if !plan.blocks.iter().any(|block| block.ends_at > at) {
+            plan.blocks.clear();
+            plan.grace_secs = 0;
+        }
         Ok(())
     }
 
@@ -179,7 +203,7 @@ impl PlanAudit {
     fn admitted(&mut self, cover: &PlanCover, at: Timestamp) -> Result<(), String> {
         let plan_id = &cover.plan_id;
         let plan = self.plans.entry(plan_id.clone()).or_default();
-        if plan.ends_at().is_none_or(|ends_at| ends_at <= at) {
+        if !plan.runs(at) {
             return Err(format!("plan {plan_id} pays, though it is not running"));
         }
         if plan.windows.len() < cover.windows.len() {
@@ -241,6 +265,10 @@ impl PlanAudit {
 impl Plan {
     fn ends_at(&self) -> Option<Timestamp> {
         self.blocks.last().map(|block| block.ends_at)
+    }
+
+    fn runs(&self, at: Timestamp) -> bool {
+        self.ends_at().is_some_and(|ends_at| at < ends_at.plus_secs(self.grace_secs.into()))
     }
 
     /// When more time of it begins.

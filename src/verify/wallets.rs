@@ -178,6 +178,7 @@ impl WalletAudit {
             WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementGraceSet { .. }
             | WalletEvent::EntitlementExpired { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }

@@ -56,7 +56,7 @@ class Service:
             command = [self.program, "dev", "--listen", "127.0.0.1:0", "--data", self.folder / "data", "--json"]
             self.process = self.start("log", [*command, "--providers-file", providers, "--prices-file", self.prices])
             ready = self.process.ready_line()
-            self.base_url, self.admin_key = ready["baseUrl"], ready["adminKey"]
+            self.base_url, self.admin_key, self.stripe_url = ready["baseUrl"], ready["adminKey"], ready["stripeUrl"]
             self.environment = {
                 "DATABASE_URL": ready["databaseUrl"], "CODEXAPI_TOKEN_DIGEST_KEY": ready["tokenDigestKey"],
                 "CODEXAPI_SEALING_KEY": ready["sealingKey"],

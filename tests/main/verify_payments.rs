@@ -74,6 +74,7 @@ async fn pay(business: &Business, purpose: Purpose) -> PaymentId {
         amount_micro: PRICE,
         currency: Some(Currency::Usd),
         livemode: true,
+        period: None,
     };
     if purpose == Purpose::CashTopUp {
         let crediting =

@@ -66,7 +66,7 @@ pub enum AutoTopUpRefusal {
     Off,
     #[error("payment {payment_id} is open")]
     AttemptOpen { payment_id: PaymentId },
-    #[error("the last top-up failed; the next waits until {until:?}")]
+    #[error("the last top-up failed; the next waits until {until}")]
     CoolingDown { until: Timestamp },
     #[error("the balance of ${balance} is not below ${threshold}")]
     BalanceSuffices { balance: MicroUsd, threshold: MicroUsd },

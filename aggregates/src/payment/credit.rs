@@ -12,8 +12,9 @@ use super::{ObservedPayment, ObservedReversal, Payment, PaymentEvent, PaymentRef
 use crate::cash::CashRefusal;
 use crate::ids::PaymentId;
 use crate::money::MicroUsd;
+use crate::subscription::SubscriptionRefusal;
 use crate::time::Timestamp;
-use crate::wallet::entitlements::{EntitlementEnd, EntitlementSource, EntitlementTerms};
+use crate::wallet::entitlements::{EntitlementEnd, EntitlementSource, EntitlementTerms, PaidPeriod};
 use crate::wallet::{
     GrantSource, GrantTerms, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal, WalletTerms,
 };
@@ -26,6 +27,8 @@ pub enum CreditingRefusal {
     Wallet(#[from] WalletRefusal),
     #[error(transparent)]
     Cash(#[from] CashRefusal),
+    #[error(transparent)]
+    Subscription(#[from] SubscriptionRefusal),
 }
 
 /// What a confirmation or reversal came to.
@@ -54,7 +57,7 @@ pub fn confirm(
     now: Timestamp,
 ) -> Result<PaymentAndWallet, CreditingRefusal> {
     let payment_events = payment.credited(observed, now)?;
-    let bought = bought(payment, observed.payment_id)?;
+    let bought = bought(payment, observed.payment_id, observed.period)?;
     let mut wallet = Told::new(wallet, terms, now);
     if !payment_events.is_empty() {
         wallet.tell(bought)?;
@@ -75,7 +78,7 @@ pub fn reverse(
     now: Timestamp,
 ) -> Result<PaymentAndWallet, CreditingRefusal> {
     let payment_events = payment.reversed_by(observed, now)?;
-    bought(payment, observed.payment_id)?;
+    bought(payment, observed.payment_id, None)?;
     conclude(payment, payment_events, observed.payment_id, Told::new(wallet, terms, now))
 }
 
@@ -102,7 +105,11 @@ fn conclude(
 }
 
 /// What the payment buys, as the wallet is told of it.
-fn bought(payment: &Payment, payment_id: PaymentId) -> Result<WalletAction, PaymentRefusal> {
+fn bought(
+    payment: &Payment,
+    payment_id: PaymentId,
+    period: Option<PaidPeriod>,
+) -> Result<WalletAction, PaymentRefusal> {
     let id = payment_id.grant();
     match &payment.wanted(payment_id)?.purpose {
         Purpose::TokenCredit { credit_micro } => Ok(WalletAction::GrantCredit {
@@ -115,6 +122,7 @@ fn bought(payment: &Payment, payment_id: PaymentId) -> Result<WalletAction, Paym
             entitlement_id: id,
             source: EntitlementSource::Payment,
             terms: EntitlementTerms::clone(terms),
+            period,
         }),
         Purpose::CashTopUp => Err(PaymentRefusal::OtherPurpose { wanted: "the token wallet" }),
     }

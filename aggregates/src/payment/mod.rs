@@ -30,6 +30,7 @@ use crate::ids::{AccountId, PaymentId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::wallet::MAX_GRANT;
+use crate::wallet::entitlements::PaidPeriod;
 
 /// The least and the most that is charged at once.
 pub const LEAST_PRICE: MicroUsd = MicroUsd(500_000);
@@ -88,6 +89,8 @@ pub struct ObservedPayment {
     /// Absent for any currency but ours.
     pub currency: Option<Currency>,
     pub livemode: bool,
+    /// Of a subscription, the period that is paid for.
+    pub period: Option<PaidPeriod>,
 }
 
 // State

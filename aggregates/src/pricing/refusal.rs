@@ -16,7 +16,7 @@ pub enum PricingRefusal {
     #[error("{model} needs a context and a maximum output of at least one token")]
     NoContext { model: String },
     #[error(
-        "cards take effect in order: {model} has one from {latest:?}, this one would start at {effective_at:?}"
+        "cards take effect in order: {model} has one from {latest}, this one would start at {effective_at}"
     )]
     EffectiveBeforeLatest { model: String, latest: Timestamp, effective_at: Timestamp },
     #[error("{model} has {most} cards that are yet to take effect")]
@@ -46,23 +46,23 @@ pub enum PricingRefusal {
 /// Why a window is not scheduled, called off or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WindowRefusal {
-    #[error("a window from {start:?} begins in the past: it is {now:?}")]
+    #[error("a window from {start} begins in the past: it is {now}")]
     BeginsInThePast { start: Timestamp, now: Timestamp },
-    #[error("a window from {start:?} is too far ahead: at most {most_secs} seconds")]
+    #[error("a window from {start} is too far ahead: at most {most_secs} seconds")]
     TooFarAhead { start: Timestamp, most_secs: i64 },
-    #[error("a window from {start:?} to {end:?} is not one of 1 to {most_secs} seconds")]
+    #[error("a window from {start} to {end} is not one of 1 to {most_secs} seconds")]
     BadLength { start: Timestamp, end: Timestamp, most_secs: i64 },
-    #[error("{start:?} to {end:?} overlaps window {number}, which is from {its_start:?} to {its_end:?}")]
+    #[error("{start} to {end} overlaps window {number}, which is from {its_start} to {its_end}")]
     Overlaps { start: Timestamp, end: Timestamp, number: u32, its_start: Timestamp, its_end: Timestamp },
     #[error("there are {most} windows ahead already")]
     TooMany { most: usize },
     #[error("there is no window {number}")]
     Unknown { number: u32 },
-    #[error("window {number} has begun at {start:?}; it can be ended, not cancelled")]
+    #[error("window {number} has begun at {start}; it can be ended, not cancelled")]
     HasBegun { number: u32, start: Timestamp },
-    #[error("window {number} begins only at {start:?}; it can be cancelled, not ended")]
+    #[error("window {number} begins only at {start}; it can be cancelled, not ended")]
     HasNotBegun { number: u32, start: Timestamp },
-    #[error("window {number} is over since {end:?}")]
+    #[error("window {number} is over since {end}")]
     IsOver { number: u32, end: Timestamp },
 }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entitlements::{
-    EntitlementEnd, EntitlementSource, EntitlementTerms, PlanCover, PlanUse, WalletFallback,
+    EntitlementEnd, EntitlementSource, EntitlementTerms, PaidPeriod, PlanCover, PlanUse, WalletFallback,
 };
 use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PlanId, PurchaseId};
 use crate::money::MicroUsd;
@@ -241,6 +241,9 @@ pub enum WalletEvent {
         entitlement_id: GrantId,
         source: EntitlementSource,
         terms: Box<EntitlementTerms>,
+        /// Where it was bought by the period; without one its length is that of the terms.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        period: Option<PaidPeriod>,
         starts_at: Timestamp,
         ends_at: Timestamp,
         balance_micro: MicroUsd,
@@ -270,7 +273,18 @@ pub enum WalletEvent {
         held_micro: MicroUsd,
         at: Timestamp,
     },
-    /// The time of a plan is over.
+    /// How long a plan covers beyond its end, while it is expected to be paid for again.
+    EntitlementGraceSet {
+        plan_id: PlanId,
+        /// 0 for none.
+        grace_secs: u32,
+        /// When the plan ends, without it.
+        ends_at: Timestamp,
+        balance_micro: MicroUsd,
+        held_micro: MicroUsd,
+        at: Timestamp,
+    },
+    /// The time of a plan is over, and the grace after it.
     EntitlementExpired {
         plan_id: PlanId,
         ends_at: Timestamp,
@@ -356,6 +370,7 @@ impl WalletEvent {
             | Self::EntitlementGranted { balance_micro, .. }
             | Self::EntitlementEnded { balance_micro, .. }
             | Self::EntitlementReinstated { balance_micro, .. }
+            | Self::EntitlementGraceSet { balance_micro, .. }
             | Self::EntitlementExpired { balance_micro, .. }
             | Self::WalletFallbackSet { balance_micro, .. } => *balance_micro,
         }
@@ -379,6 +394,7 @@ impl WalletEvent {
             | Self::EntitlementGranted { held_micro, .. }
             | Self::EntitlementEnded { held_micro, .. }
             | Self::EntitlementReinstated { held_micro, .. }
+            | Self::EntitlementGraceSet { held_micro, .. }
             | Self::EntitlementExpired { held_micro, .. }
             | Self::WalletFallbackSet { held_micro, .. } => *held_micro,
         }
@@ -402,6 +418,7 @@ impl WalletEvent {
             | Self::EntitlementGranted { .. }
             | Self::EntitlementEnded { .. }
             | Self::EntitlementReinstated { .. }
+            | Self::EntitlementGraceSet { .. }
             | Self::EntitlementExpired { .. }
             | Self::WalletFallbackSet { .. } => MicroUsd::ZERO,
         }
@@ -425,6 +442,7 @@ impl WalletEvent {
             | Self::EntitlementGranted { at, .. }
             | Self::EntitlementEnded { at, .. }
             | Self::EntitlementReinstated { at, .. }
+            | Self::EntitlementGraceSet { at, .. }
             | Self::EntitlementExpired { at, .. }
             | Self::WalletFallbackSet { at, .. } => *at,
         }
@@ -449,6 +467,7 @@ impl DomainEvent for WalletEvent {
             Self::EntitlementGranted { .. } => "wallet.entitlement_granted",
             Self::EntitlementEnded { .. } => "wallet.entitlement_ended",
             Self::EntitlementReinstated { .. } => "wallet.entitlement_reinstated",
+            Self::EntitlementGraceSet { .. } => "wallet.entitlement_grace_set",
             Self::EntitlementExpired { .. } => "wallet.entitlement_expired",
             Self::WalletFallbackSet { .. } => "wallet.wallet_fallback_set",
         }

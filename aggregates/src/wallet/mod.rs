@@ -35,12 +35,12 @@ pub use key_use::{HoldLimits, KeyUseNow};
 pub use refusal::WalletRefusal;
 pub use settle::{ProviderFailure, SettleHold};
 
-use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PurchaseId};
+use crate::ids::{AdjustmentId, GenerationId, GrantId, KeyId, NodeIncarnation, PlanId, PurchaseId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 use crate::usage::{Attempt, AttemptResult};
 use entitlements::{
-    Block, EntitlementEnd, EntitlementSource, EntitlementTerms, Entitlements, PlanCover, PlanUse,
+    Block, EntitlementEnd, EntitlementSource, EntitlementTerms, Entitlements, PaidPeriod, PlanCover, PlanUse,
     WalletFallback,
 };
 use history::History;
@@ -130,6 +130,8 @@ pub enum WalletAction {
         entitlement_id: GrantId,
         source: EntitlementSource,
         terms: EntitlementTerms,
+        /// Where it is bought by the period.
+        period: Option<PaidPeriod>,
     },
     /// Takes back what of a grant lies ahead; nothing where it is over.
     EndEntitlement {
@@ -139,6 +141,11 @@ pub enum WalletAction {
     /// Gives back what ending a grant took.
     ReinstateEntitlement {
         entitlement_id: GrantId,
+    },
+    /// How long a plan covers beyond its end; nothing where it is not running.
+    SetEntitlementGrace {
+        plan_id: PlanId,
+        grace_secs: u32,
     },
     /// When the wallet pays for a customer who has a plan; what is absent stays.
     SetWalletFallback {
@@ -285,14 +292,17 @@ impl Wallet {
             WalletAction::ReverseCharge { generation_id, reason, parts, charged, plan } => {
                 decision.reverse_charge(generation_id, reason, parts, charged, plan)?;
             }
-            WalletAction::GrantEntitlement { entitlement_id, source, terms } => {
-                decision.grant_entitlement(entitlement_id, source, terms)?;
+            WalletAction::GrantEntitlement { entitlement_id, source, terms, period } => {
+                decision.grant_entitlement(entitlement_id, source, terms, period)?;
             }
             WalletAction::EndEntitlement { entitlement_id, reason } => {
                 decision.end_entitlement(entitlement_id, reason);
             }
             WalletAction::ReinstateEntitlement { entitlement_id } => {
                 decision.reinstate_entitlement(entitlement_id);
+            }
+            WalletAction::SetEntitlementGrace { plan_id, grace_secs } => {
+                decision.set_entitlement_grace(plan_id, grace_secs);
             }
             WalletAction::SetWalletFallback { outside_scope, past_fair_use } => {
                 decision.set_wallet_fallback(outside_scope, past_fair_use);
@@ -455,6 +465,9 @@ impl Wallet {
             }
             WalletEvent::EntitlementReinstated { entitlement_id, plan_id, starts_at, ends_at, .. } => {
                 self.entitlements.reinstate(plan_id, *entitlement_id, *starts_at, *ends_at);
+            }
+            WalletEvent::EntitlementGraceSet { plan_id, grace_secs, .. } => {
+                self.entitlements.set_grace(plan_id, *grace_secs);
             }
             WalletEvent::EntitlementExpired { plan_id, .. } => self.entitlements.expire(plan_id),
             WalletEvent::WalletFallbackSet { fallback, .. } => self.entitlements.fallback = *fallback,

@@ -53,7 +53,7 @@ pub enum WalletRefusal {
     DailyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
     #[error("this key may spend ${limit_micro} a month (UTC), of which ${spent_micro} is spent or set aside")]
     MonthlyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
-    #[error("the fair use of plan {plan_id} is reached until {resets_at:?}")]
+    #[error("the fair use of plan {plan_id} is reached until {resets_at}")]
     FairUseReached { plan_id: PlanId, resets_at: Timestamp },
     #[error("plan {plan_id} does not cover this, and the wallet is switched off for what it does not cover")]
     OutsidePlanSwitchedOff { plan_id: PlanId, scope: Box<Scope> },

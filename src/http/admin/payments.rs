@@ -51,8 +51,8 @@ struct Webhook {
     object_id: Option<String>,
     livemode: Option<bool>,
     deliveries: i32,
-    /// `received`, `credited`, `reversed`, `ended`, `nothing_new`, `ignored`, `foreign`, `other_mode`, `refused`,
-    /// `failed` or `unverified`.
+    /// `received`, `credited`, `reversed`, `ended`, `subscription_changed`, `nothing_new`, `ignored`, `foreign`,
+    /// `other_mode`, `refused`, `failed` or `unverified`.
     effect: String,
     /// Why it was refused or not believed.
     reason: Option<String>,

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::Purpose;
+use codexapi_aggregates::wallet::entitlements::EntitlementTerms;
 use codexapi_projections::payments as rows;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
@@ -23,7 +24,8 @@ use crate::http::admin::body::AdminBody;
 use crate::http::auth::CustomerCaller;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
-use crate::payments::checkout::Order;
+use crate::payments::Payments;
+use crate::payments::checkout::{Checkout, Order};
 
 /// Checkouts an account may open an hour without paying at one of them.
 const MOST_UNPAID_AN_HOUR: i64 = 30;
@@ -117,20 +119,47 @@ pub(super) async fn open(
     order: &Order,
     idempotency_key: Option<&str>,
 ) -> Result<CheckoutPage, Problem> {
+    let payments = may_open(app, order, idempotency_key).await?;
+    let page = payments.open_checkout(order, idempotency_key, &app.public_url(), &actor.metadata).await?;
+    Ok(page_of(order, page))
+}
+
+/// Opens a page for an order that is paid again every month.
+pub(super) async fn open_monthly(
+    app: &App,
+    actor: &Actor,
+    order: &Order,
+    terms: &EntitlementTerms,
+    idempotency_key: Option<&str>,
+) -> Result<CheckoutPage, Problem> {
+    let payments = may_open(app, order, idempotency_key).await?;
+    let (url, metadata) = (app.public_url(), &actor.metadata);
+    let page = payments.open_subscription(order, terms, idempotency_key, &url, metadata).await?;
+    Ok(page_of(order, page))
+}
+
+async fn may_open<'a>(
+    app: &'a App,
+    order: &Order,
+    idempotency_key: Option<&str>,
+) -> Result<&'a Arc<Payments>, Problem> {
     let payments = payments(app)?;
     if idempotency_key.is_some_and(|key| !is_a_key(key)) {
         let message = format!("`idempotencyKey` is 1 to {MAX_KEY_BYTES} visible ASCII characters.");
         return Err(Problem::invalid("invalid_idempotency_key", message));
     }
     refuse_a_flood(app, order.account_id).await?;
-    let page = payments.open_checkout(order, idempotency_key, &app.public_url(), &actor.metadata).await?;
-    Ok(CheckoutPage {
+    Ok(payments)
+}
+
+fn page_of(order: &Order, page: Checkout) -> CheckoutPage {
+    CheckoutPage {
         payment_id: page.payment_id.0,
         session_id: page.session_id,
         url: page.url,
         price_micro: order.price_micro.0,
         price_usd: order.price_micro.to_string(),
-    })
+    }
 }
 
 /// Each page is one at Stripe, too. The read model may be a moment behind, which is near enough.

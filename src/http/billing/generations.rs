@@ -7,7 +7,6 @@
 //! Of a generation that a plan paid, tokens are shown and no amounts: they would tell the plan's private limits.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
@@ -17,8 +16,8 @@ use codexapi_aggregates::pricing::rating::{Line, LineKind};
 use codexapi_aggregates::pricing::tariff::Mode;
 use codexapi_aggregates::usage::{BillingPolicy, Outcome, Protocol, UsageSource};
 use codexapi_aggregates::wallet::events::ReversalReason;
+use codexapi_projections::MAX_PAGE;
 use codexapi_projections::generations::{self, Filter, Generation};
-use codexapi_projections::{MAX_PAGE, checkpoint};
 use codexapi_protocols::errors::ErrorKind;
 use http::{StatusCode, Uri};
 use serde::Serialize;
@@ -27,17 +26,13 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::config::Disclosure;
-use crate::event_log::SHARD;
-use crate::event_log::read::head;
 use crate::http::auth::CustomerCaller;
+use crate::http::catch_up::catch_up;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
 
 /// Generations on a page where the caller names no number.
 const DEFAULT_LIMIT: u32 = 50;
-
-/// How long a read model that is behind is waited for.
-const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -234,11 +229,7 @@ pub async fn read(
     if let Some(found) = generations::get(&app.pool, account, id).await? {
         return Ok(Json(record(found, disclosure)));
     }
-    let unavailable = |error: sqlx::Error| Problem::unavailable(error.into());
-    let head = head(&app.pool, SHARD).await.map_err(unavailable)?;
-    checkpoint::wait_for(&app.pool, generations::READ_MODEL.name, head, CATCH_UP_TIMEOUT)
-        .await
-        .map_err(unavailable)?;
+    catch_up(&app, &generations::READ_MODEL).await?;
     let found = generations::get(&app.pool, account, id).await?;
     found.map(|found| Json(record(found, disclosure))).ok_or_else(not_found)
 }

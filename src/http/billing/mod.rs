@@ -14,6 +14,7 @@ mod refusal;
 pub mod share_credit;
 pub mod statement;
 pub mod stripe;
+pub mod subscription;
 pub mod token_purchase;
 pub mod token_usage;
 pub mod topup_discount;

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::config::company::{Company, VatRates};
 use crate::http::auth::CustomerCaller;
+use crate::http::catch_up::catch_up;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
 use crate::receipts::{Found, find, print, vat};
@@ -157,7 +158,13 @@ pub async fn page(
 /// A document as PDF, of `account` alone where one is given.
 pub async fn pdf(app: &App, account: Option<Uuid>, name: &str) -> Result<Response, Problem> {
     let company = company(app)?;
-    let found = find(&app.pool, name).await?;
+    let found = match find(&app.pool, name).await? {
+        Some(found) => Some(found),
+        None => {
+            catch_up(app, &receipts::READ_MODEL).await?;
+            find(&app.pool, name).await?
+        }
+    };
     let is_theirs = |found: &Found| account.is_none_or(|account| account == found.receipt.payment.account_id);
     let found = found.filter(is_theirs).ok_or_else(not_found)?;
     let bytes = print(&app.pool, company, &found).await.map_err(Problem::unavailable)?;

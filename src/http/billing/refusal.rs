@@ -74,7 +74,7 @@ fn told(status: StatusCode, code: &'static str, refusal: &dyn std::error::Error)
 }
 
 /// A refusal as a sentence for people.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", letters.as_str())

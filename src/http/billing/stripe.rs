@@ -11,12 +11,14 @@ use codexapi_aggregates::bonus::TopUpRefusal;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{CreditingRefusal, PaymentRefusal, Purpose};
+use codexapi_aggregates::subscription::SubscriptionRefusal;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::refusal::sentence;
 use crate::app::App;
 use crate::http::admin::Actor;
 use crate::http::admin::body::AdminBody;
@@ -252,7 +254,22 @@ impl From<CreditingRefusal> for Problem {
             )
             | CreditingRefusal::Wallet(_)
             | CreditingRefusal::Cash(_)) => conflict(code, refusal.to_string()),
+            CreditingRefusal::Subscription(refusal) => of_subscription(code, &refusal),
         }
+    }
+}
+
+fn of_subscription(code: &'static str, refusal: &SubscriptionRefusal) -> Problem {
+    match refusal {
+        SubscriptionRefusal::NotSubscribed | SubscriptionRefusal::UnknownSubscription { .. } => {
+            Problem::new(StatusCode::NOT_FOUND, ErrorKind::NotFound, code, sentence(&refusal.to_string()))
+        }
+        SubscriptionRefusal::AlreadySubscribed { .. }
+        | SubscriptionRefusal::CheckoutOpen { .. }
+        | SubscriptionRefusal::OtherSubscription { .. }
+        | SubscriptionRefusal::BadProviderId { .. }
+        | SubscriptionRefusal::PeriodOutOfRange
+        | SubscriptionRefusal::Over => conflict(code, sentence(&refusal.to_string())),
     }
 }
 
@@ -271,6 +288,8 @@ impl From<CheckoutError> for Problem {
     fn from(error: CheckoutError) -> Self {
         match error {
             CheckoutError::Command(error) => error.into(),
+            CheckoutError::Subscription(error) => error.into(),
+            CheckoutError::Settle(error) => error.into(),
             CheckoutError::Stripe(StripeError::NotFound { what }) => {
                 StripeError::Refused { what, status: 404, code: "resource_missing".into() }.into()
             }

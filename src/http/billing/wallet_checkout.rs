@@ -1,7 +1,7 @@
 //! `POST /api/v1/wallet/stripe/checkout`: a plan of the catalogue becomes a page of Stripe's.
 //!
 //! Price and what is granted for it are the catalogue's at this moment, and go with the payment: a later change of the
-//! plan does not touch it.
+//! plan does not touch it. A plan that is sold by the month becomes a subscription.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::checkout::{CheckoutPage, open};
+use super::checkout::{CheckoutPage, open, open_monthly};
 use crate::app::App;
 use crate::http::admin::Actor;
 use crate::http::admin::body::AdminBody;
@@ -47,7 +47,8 @@ fn one() -> u32 {
     1
 }
 
-/// Opens a page where a plan is paid. Nothing is credited before Stripe says that it is.
+/// Opens a page where a plan is paid; one that is sold by the month is paid again every month until it is cancelled, and
+/// an account has one such at a time. Nothing is credited before Stripe says that it is.
 #[utoipa::path(
     post, path = "/api/v1/wallet/stripe/checkout", operation_id = "open_wallet_checkout", tag = "billing",
     request_body = BuyPlan,
@@ -70,26 +71,36 @@ pub async fn buy(
     let plan_id: PlanId = buy.plan_id.parse().map_err(|_| unknown())?;
     let found = app.log.read(CATALOG_STREAM, |catalog: &Catalog| catalog.plan(&plan_id).cloned()).await;
     let plan = found.map_err(Problem::unavailable)?.ok_or_else(unknown)?;
-    let order = order(caller.account_id, &plan, buy.quantity, buy.coupon, buy.save_card)?;
-    open(&app, &actor, &order, buy.idempotency_key.as_deref()).await.map(Json)
+    let key = buy.idempotency_key.clone();
+    let order = order(caller.account_id, &plan, buy)?;
+    match plan.sold {
+        Sold::Once => open(&app, &actor, &order, key.as_deref()).await.map(Json),
+        Sold::Monthly => {
+            let Some(terms) = plan.entitlement(1) else {
+                let message =
+                    "This plan is sold by the month, and no plan of time: it cannot be bought here.";
+                return Err(Problem::invalid("plan_is_not_for_sale", message));
+            };
+            open_monthly(&app, &actor, &order, &terms, key.as_deref()).await.map(Json)
+        }
+    }
 }
 
-fn order(
-    account_id: AccountId,
-    plan: &Plan,
-    quantity: u32,
-    code: Option<String>,
-    save_card: bool,
-) -> Result<Order, Problem> {
+fn order(account_id: AccountId, plan: &Plan, buy: BuyPlan) -> Result<Order, Problem> {
+    let BuyPlan { quantity, coupon: code, save_card, .. } = buy;
     let most = plan.max_quantity;
     let out_of_range =
         || Problem::invalid("quantity_out_of_range", format!("1 to {most} may be bought at a time."));
     if !(1..=most).contains(&quantity) {
         return Err(out_of_range());
     }
-    if plan.sold == Sold::Monthly {
-        let message = "This plan is paid every month; it is no single payment.";
-        return Err(Problem::invalid("plan_is_a_subscription", message));
+    if plan.sold == Sold::Monthly && code.is_some() {
+        let message = "A code is for credit; this plan is time, paid every month.";
+        return Err(Problem::invalid("code_is_for_credit", message));
+    }
+    if plan.sold == Sold::Monthly && save_card {
+        let message = "The card of a subscription is charged for it alone; leave `saveCard` out.";
+        return Err(Problem::invalid("card_is_the_subscriptions", message));
     }
     let purpose = match &plan.buys {
         PlanBuys::Credit { .. } => {

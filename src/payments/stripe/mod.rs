@@ -14,8 +14,8 @@ mod requests;
 
 pub use client::{Stripe, StripeError};
 pub use objects::{
-    Charge, CheckoutSession, Dispute, List, Listed, Metadata, PaymentIntent, Reference, Refund, currency_of,
-    micro_of_cents,
+    Charge, CheckoutSession, Dispute, HappenedObject, Happening, Invoice, InvoicePayment, List, Listed,
+    Metadata, PaymentIntent, Reference, Refund, StripeSubscription, currency_of, micro_of_cents,
 };
 pub use requests::{ACCOUNT_ID, NewCheckout, PAYMENT_ID, SavedCardCharge, Since};
 

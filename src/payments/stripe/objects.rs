@@ -66,8 +66,101 @@ pub struct CheckoutSession {
     pub metadata: Option<Metadata>,
     pub payment_intent: Option<Reference<PaymentIntent>>,
     pub customer: Option<Reference>,
+    /// Where a subscription begins, the invoice of its first period.
+    pub invoice: Option<Reference>,
     /// Only while it is open.
     pub url: Option<String>,
+}
+
+/// What is to be paid for a period of a subscription.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Invoice {
+    pub id: String,
+    pub livemode: bool,
+    /// `draft`, `open`, `paid`, `uncollectible` or `void`.
+    pub status: Option<String>,
+    pub amount_paid: i64,
+    pub currency: String,
+    /// `subscription_create`, `subscription_cycle` and others.
+    pub billing_reason: Option<String>,
+    /// Whether it was tried to have it paid.
+    #[serde(default)]
+    pub attempted: bool,
+    pub parent: Option<InvoiceParent>,
+    pub lines: List<InvoiceLine>,
+    /// Only where they were asked for.
+    pub payments: Option<List<InvoicePayment>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct InvoiceParent {
+    pub subscription_details: Option<SubscriptionDetails>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct SubscriptionDetails {
+    pub subscription: Reference,
+    /// As it stood on the subscription.
+    #[serde(default)]
+    pub metadata: Option<Metadata>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct InvoiceLine {
+    pub period: Period,
+}
+
+/// In seconds of 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Period {
+    pub start: i64,
+    pub end: i64,
+}
+
+/// That and how an invoice was paid, or was to be.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct InvoicePayment {
+    pub invoice: Reference,
+    pub payment: InvoicePaidBy,
+    /// `open`, `paid` or `canceled`.
+    pub status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct InvoicePaidBy {
+    pub payment_intent: Option<Reference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct StripeSubscription {
+    pub id: String,
+    /// `active`, `past_due`, `unpaid`, `canceled`, `incomplete_expired` and others.
+    pub status: String,
+    pub cancel_at_period_end: bool,
+    pub cancel_at: Option<i64>,
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+/// That something happened to an object.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Happening {
+    pub id: String,
+    pub data: HappenedTo,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct HappenedTo {
+    /// As it was then.
+    pub object: HappenedObject,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum HappenedObject {
+    Invoice(Box<Invoice>),
+    Subscription(StripeSubscription),
+    Other(Named),
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -122,6 +215,18 @@ pub struct Charge {
 }
 
 impl Listed for CheckoutSession {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Listed for Invoice {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Listed for Happening {
     fn id(&self) -> &str {
         &self.id
     }

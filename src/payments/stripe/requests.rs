@@ -6,7 +6,10 @@ use serde::de::DeserializeOwned;
 
 use super::client::{Call, Send};
 use super::form::Form;
-use super::{Charge, CheckoutSession, Dispute, List, Listed, PaymentIntent, Refund, Stripe, StripeError};
+use super::{
+    Charge, CheckoutSession, Dispute, Happening, Invoice, InvoicePayment, List, Listed, PaymentIntent,
+    Refund, Stripe, StripeError, StripeSubscription,
+};
 
 /// Objects on a page: Stripe's own limit.
 const PAGE: &str = "100";
@@ -28,6 +31,8 @@ pub struct NewCheckout<'a> {
     pub cancel_url: &'a str,
     /// The customer's card may be charged again later, without the customer.
     pub save_card: bool,
+    /// It is paid again every month, until it is cancelled.
+    pub monthly: bool,
     /// Stripe's customer, where this account has one.
     pub customer_id: Option<&'a str>,
 }
@@ -48,13 +53,17 @@ impl Stripe {
     /// Opens a page, once per payment.
     pub async fn open_checkout(&self, checkout: &NewCheckout<'_>) -> Result<CheckoutSession, StripeError> {
         let (payment_id, account_id) = (checkout.payment_id.to_string(), checkout.account_id.to_string());
+        let (mode, made) = match checkout.monthly {
+            true => ("subscription", "subscription_data"),
+            false => ("payment", "payment_intent_data"),
+        };
         let mut form = Form::default()
-            .with("mode", "payment")
+            .with("mode", mode)
             .with("client_reference_id", &account_id)
             .with(format!("metadata[{PAYMENT_ID}]"), &payment_id)
             .with(format!("metadata[{ACCOUNT_ID}]"), &account_id)
-            .with(format!("payment_intent_data[metadata][{PAYMENT_ID}]"), &payment_id)
-            .with(format!("payment_intent_data[metadata][{ACCOUNT_ID}]"), &account_id)
+            .with(format!("{made}[metadata][{PAYMENT_ID}]"), &payment_id)
+            .with(format!("{made}[metadata][{ACCOUNT_ID}]"), &account_id)
             .with("line_items[0][quantity]", "1")
             .with("line_items[0][price_data][currency]", "usd")
             .with("line_items[0][price_data][unit_amount]", (checkout.price_micro.0 / 10_000).to_string())
@@ -62,7 +71,9 @@ impl Stripe {
             .with("success_url", checkout.success_url)
             .with("cancel_url", checkout.cancel_url)
             .with_some("customer", checkout.customer_id);
-        if checkout.save_card {
+        if checkout.monthly {
+            form = form.with("line_items[0][price_data][recurring][interval]", "month");
+        } else if checkout.save_card {
             form = form.with("payment_intent_data[setup_future_usage]", "off_session");
             if checkout.customer_id.is_none() {
                 form = form.with("customer_creation", "always");
@@ -98,6 +109,62 @@ impl Stripe {
 
     pub async fn payment_intent(&self, id: &str) -> Result<PaymentIntent, StripeError> {
         self.one("fetch a payment intent", "/v1/payment_intents", id, Form::default()).await
+    }
+
+    /// An invoice, with how it was paid.
+    pub async fn invoice(&self, id: &str) -> Result<Invoice, StripeError> {
+        let query = Form::default().with("expand[0]", "payments");
+        self.one("fetch an invoice", "/v1/invoices", id, query).await
+    }
+
+    /// Which invoice a payment intent is for, if it is for one.
+    pub async fn invoice_of_intent(&self, intent: &str) -> Result<Option<String>, StripeError> {
+        let query = Form::default()
+            .with("payment[type]", "payment_intent")
+            .with("payment[payment_intent]", intent)
+            .with("limit", "1");
+        let what = "list payments of invoices";
+        let call = Call { what, path: "/v1/invoice_payments".into(), send: Send::Get(query) };
+        let found: List<InvoicePayment> = self.call(call).await?;
+        Ok(found.data.first().map(|payment| payment.invoice.id().to_owned()))
+    }
+
+    pub async fn subscription(&self, id: &str) -> Result<StripeSubscription, StripeError> {
+        self.one("fetch a subscription", "/v1/subscriptions", id, Form::default()).await
+    }
+
+    /// Lets a subscription end with its period, or go on after it; once per key.
+    pub async fn cancel_at_period_end(
+        &self,
+        id: &str,
+        cancels: bool,
+        idempotency_key: &str,
+    ) -> Result<StripeSubscription, StripeError> {
+        let what = "change a subscription";
+        if !is_an_id(id) {
+            return Err(StripeError::NotFound { what });
+        }
+        let form = Form::default().with("cancel_at_period_end", if cancels { "true" } else { "false" });
+        let send = Send::Post { form, idempotency_key };
+        self.call(Call { what, path: format!("/v1/subscriptions/{id}"), send }).await
+    }
+
+    /// A page of what happened since, of these types, newest first, after the event `after`.
+    pub async fn happened_since(
+        &self,
+        types: &[&str],
+        since_secs: i64,
+        after: Option<&str>,
+    ) -> Result<List<Happening>, StripeError> {
+        let query = Form::default()
+            .with("limit", PAGE)
+            .with("created[gte]", since_secs.to_string())
+            .with_some("starting_after", after);
+        let query = types
+            .iter()
+            .enumerate()
+            .fold(query, |query, (place, name)| query.with(format!("types[{place}]"), *name));
+        self.call(Call { what: "list events", path: "/v1/events".into(), send: Send::Get(query) }).await
     }
 
     pub async fn charge(&self, id: &str) -> Result<Charge, StripeError> {
@@ -162,6 +229,11 @@ pub trait Since: Listed {
 impl Since for CheckoutSession {
     const WHAT: &'static str = "list checkout sessions";
     const PATH: &'static str = "/v1/checkout/sessions";
+}
+
+impl Since for Invoice {
+    const WHAT: &'static str = "list invoices";
+    const PATH: &'static str = "/v1/invoices";
 }
 
 impl Since for PaymentIntent {

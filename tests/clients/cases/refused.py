@@ -10,15 +10,14 @@ import json
 import re
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import anthropic
 import openai
 
-from case import case, equal
+from case import case, equal, told
 from ledger import read
-from tap import Tap
+from stripe_fake import ask, press
 from .claude_code import claude
 from .codex import VERSIONS, codex
 from .dialects import DIALECTS
@@ -28,7 +27,11 @@ from .sdks import JavaScript
 TIMEOUT_SECONDS = 30
 # A minute's limit is spent anew where less than this is left of the minute.
 ENOUGH_SECONDS = 20
+TOKENS_A_MINUTE = 100_000
+CREDIT_USD = "20.00"
 DISABLED_MODEL = "gpt-5.5-disabled"
+# What `codexapi dev` calls its fake Stripe with.
+STRIPE_KEY = "sk_test_codexapi_dev"
 EVERYTHING_ONCE = """
 [[plans]]
 id = "everything-once"
@@ -77,7 +80,7 @@ def prepared(reason, service):
 
 
 def limited(**limits):
-    return lambda service: service.limited_key(service.new_customer(next(NAMES), "5.00"), **limits)
+    return lambda service: service.limited_key(service.new_customer(next(NAMES), CREDIT_USD), **limits)
 
 
 def without_the_disabled_model(service):
@@ -85,17 +88,17 @@ def without_the_disabled_model(service):
     return service.demo
 
 
-def spend(service, customer):
-    body = {"model": OPENAI_MODEL, "input": "Say hello", "max_output_tokens": 50}
+def spend(service, customer, **directive):
+    body = {"model": OPENAI_MODEL, "input": "Say hello " + told(**directive), "max_output_tokens": 50}
     return read(f"{service.base_url}/v1/responses", customer.token, body)
 
 
-def minute_spent(service):
+def minute_spent(service, limits, **directive):
     """Until the limit is felt, with enough of the minute left for a client to come and be refused."""
-    customer = limited(requestsPerMinute=1)(service)
+    customer = limited(**limits)(service)
     while True:
         try:
-            spend(service, customer)
+            spend(service, customer, **directive)
             continue
         except AssertionError as refused:
             equal("status", refused.__cause__.code, 429)
@@ -105,10 +108,68 @@ def minute_spent(service):
         time.sleep(left + 0.1)
 
 
+def requests_spent(service):
+    return minute_spent(service, {"requestsPerMinute": 1})
+
+
+def tokens_spent(service):
+    return minute_spent(service, {"tokensPerMinute": TOKENS_A_MINUTE}, output_tokens=TOKENS_A_MINUTE)
+
+
 def with_a_plan(service):
     customer = service.new_customer("refused: outside the plan", None)
     service.grant_plan(customer, "unlimited")
     return customer
+
+
+def with_the_wallet_switched_off(service):
+    """It could pay for what the plan does not cover, and may not."""
+    customer = service.new_customer("refused: switched off", None)
+    service.grant_plan(customer, "unlimited")
+    service.command("admin", "customer", "credit", customer.id, "5", "--source", "top-up", "--key", "refused: paid")
+    read(f"{service.base_url}/api/v1/plan-settings", customer.token, {"walletOutsideScope": False})
+    return customer
+
+
+def paid(service, customer, wallet, order, shown):
+    """Pays an order on Stripe's page, and waits for what it brings; the session's id."""
+    page = read(f"{service.base_url}/api/v1/{wallet}/stripe/checkout", customer.token, order)
+    press(page["url"], "pay")
+    service.eventually(lambda: above_zero(service, customer, shown, "balanceMicro"))
+    return page["sessionId"]
+
+
+def above_zero(service, customer, shown, field):
+    found = read(f"{service.base_url}/api/v1/{shown}", customer.token)
+    assert found[field] > 0, f"{field} of {shown} is {found[field]}"
+    return found
+
+
+def disputed(service, customer, session, shown):
+    """The payment of a session, until what it brought is owed."""
+    intent = read(f"{service.stripe_url}/v1/checkout/sessions/{session}", STRIPE_KEY)["payment_intent"]
+    ask(f"{service.stripe_url}/_control/disputes", {"payment_intent": intent}, "POST")
+    service.eventually(lambda: above_zero(service, customer, shown, "debtMicro"))
+    return customer
+
+
+def in_debt(service):
+    """Credit is bought, taken away, and then its payment is disputed."""
+    customer, shown = service.new_customer("refused: in debt", None), "wallet/status"
+    session = paid(service, customer, "wallet", {"planId": "starter", "quantity": 1}, shown)
+    balance = above_zero(service, customer, shown, "balanceMicro")["balanceUsd"]
+    taken = ("--reason", "abuse", "--key", "refused: taken")
+    service.command("admin", "customer", "take", customer.id, balance, *taken)
+    return disputed(service, customer, session, shown)
+
+
+def cash_in_debt(service):
+    """Money is loaded, spent on credit, and then its payment is disputed."""
+    customer, shown = service.new_customer("refused: cash in debt", None), "cash-wallet"
+    session = paid(service, customer, "cash-wallet", {"amountMicro": 5_000_000}, shown)
+    order = {"planId": "starter", "idempotencyKey": "refused: bought"}
+    read(f"{service.base_url}/api/v1/cash-wallet/token-purchase", customer.token, order)
+    return disputed(service, customer, session, shown)
 
 
 def fair_use_reached(service):
@@ -144,20 +205,38 @@ REASONS = [
            limited(allowedModels=["deepseek-v4-pro"])),
     Reason("a network the key is not for", 403, "network_not_allowed",
            "this key may not be used from this network", limited(networks=["192.0.2.0/24"])),
-    Reason("a budget spent", 402, "budget_spent",
+    # Less than any request needs, so that it counts as spent from the first one on.
+    Reason("a day's budget spent", 402, "budget_spent",
            r"this key's daily budget of \$0\.000050 is spent \(\$0\.\d{6}\); it begins anew at [0-9T:.Z+-]+",
-           # Less than any request needs, so that it counts as spent from the first one on.
            limited(dailyBudgetMicro=50)),
+    Reason("a month's budget spent", 402, "budget_spent",
+           r"this key's monthly budget of \$0\.000050 is spent \(\$0\.\d{6}\); it begins anew at \d{4}-\d\d-01T[0-9:.Z+-]+",
+           limited(monthlyBudgetMicro=50)),
+    Reason("a payment taken back", 402, "debt_owed",
+           r"A payment was taken back after its credit had been spent: \$\d+\.\d{6} is owed\. The next top-up pays that "
+           r"first\.", in_debt),
+    Reason("a payment to the Cash Wallet taken back", 402, "cash_wallet_in_debt",
+           r"A payment to your Cash Wallet was taken back after its money had been spent: \$\d+\.\d{6} is owed\. Load the "
+           r"Cash Wallet to go on\.", cash_in_debt),
     Reason("what a plan does not cover", 403, "outside_plan",
            r"Your plan unlimited covers the official Codex CLI with gpt-5\.5 only, and your wallet holds no paid credit "
            r"for anything else\. Top up to go on \(walletOutsideScope in /api/v1/plan-settings says whether the wallet "
            r"pays\)\.", with_a_plan, (ANTHROPIC_MODEL, ANTHROPIC_MODEL)),
+    Reason("the wallet switched off beside a plan", 403, "outside_plan",
+           r"Your plan unlimited covers the official Codex CLI with gpt-5\.5 only, and you have switched your wallet off "
+           r"for everything else\. Switch walletOutsideScope on \(POST /api/v1/plan-settings\) to let it pay\.",
+           with_the_wallet_switched_off, (ANTHROPIC_MODEL, ANTHROPIC_MODEL)),
     Reason("a plan's fair use reached", 402, "fair_use_reached",
            r"The fair use of your plan everything-once is reached; it begins anew at [0-9T:.Z+-]+\. Switch "
            r"walletPastFairUse on \(POST /api/v1/plan-settings\) to go on at your wallet's expense\.",
            fair_use_reached),
     Reason("requests of a minute spent", 429, "rate_limit_exceeded",
-           r"this key may make 1 requests a minute; try again in \d+s", minute_spent, waiting_helps=True),
+           r"this key may make 1 requests a minute; try again in \d+s", requests_spent, waiting_helps=True),
+    Reason("tokens of a minute spent", 429, "rate_limit_exceeded",
+           rf"this key may use {TOKENS_A_MINUTE} tokens a minute, \d+ are used and this request needs \d+; "
+           r"try again in \d+s", tokens_spent, waiting_helps=True),
+    Reason("more tokens than a minute has", 403, "request_beyond_token_limit",
+           r"this request needs about \d+ tokens; this key may use 1 a minute", limited(tokensPerMinute=1)),
 ]
 
 
@@ -250,29 +329,3 @@ for each_reason in REASONS:
     for each_client in CLIENTS:
         register(each_reason, *each_client)
 
-
-def maintenance(world, until):
-    """Concerns everybody, so no other case may run beside it; its clients do."""
-    words = "We are moving house. Come back tomorrow."
-    world.service.operate("/maintenance-mode", {"active": True, "message": words, **until})
-    reason = Reason("maintenance", 503, "maintenance", re.escape(words), None)
-    try:
-        with ThreadPoolExecutor() as threads:
-            list(threads.map(lambda each: told_in_maintenance(world, reason, *each), CLIENTS))
-    finally:
-        world.service.operate("/maintenance-mode", {"active": False})
-
-
-def told_in_maintenance(world, reason, name, act, *arguments):
-    scratch, tap = world.scratch / name.replace(" ", "-"), Tap(world.service.base_url)
-    scratch.mkdir()
-    try:
-        act(replace(world, tap=tap, base_url=tap.base_url, scratch=scratch, tag=f"maintenance, {name}"), reason, *arguments)
-    except AssertionError as error:
-        raise AssertionError(f"{name}: {error}") from error
-    finally:
-        tap.close()
-
-
-case("refused: maintenance, its end unknown", needs_wallets=True)(lambda world: maintenance(world, {}))
-case("refused: maintenance, for an hour", needs_wallets=True)(lambda world: maintenance(world, {"until": moment_in(hours=1)}))

@@ -56,6 +56,7 @@ impl Shop {
             amount_micro: log.read(&payment_id.to_string(), price).await.expect("readable"),
             currency: Some(Currency::Usd),
             livemode: false,
+            period: None,
         };
         let terms = self.service.app.config.wallet.terms();
         let decide = |payment: &Payment, wallet: &Wallet, now| {

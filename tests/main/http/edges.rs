@@ -198,6 +198,20 @@ async fn a_body_that_is_too_large_or_unwanted_is_answered_and_not_cut_off() {
     server.abort();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compressed_body_is_refused_by_what_it_is() {
+    let service = selling().await;
+    for path in ["/v1/responses", "/v1/chat/completions", "/v1/completions", "/v1/messages"] {
+        for coding in ["gzip", "zstd", "identity"] {
+            let body = json!({"model": "missing"}).to_string();
+            let (status, answer) = service.post(path, &[KEY, ("content-encoding", coding)], body).await;
+            let message = answer["error"]["message"].as_str().expect("a message");
+            assert!(status.is_client_error(), "{path}, {coding}: {message}");
+            assert_eq!(message.contains("Content-Encoding"), coding != "identity", "{path}: {message}");
+        }
+    }
+}
+
 /// Sends `bytes` in chunks to the end before it reads: the head of the answer and its body.
 async fn send_chunked(
     address: std::net::SocketAddr,

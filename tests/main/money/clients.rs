@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codexapi_aggregates::usage::{Outcome, Protocol};
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -12,19 +12,22 @@ use super::asking::{Ask, PROTOCOLS};
 use super::{Customer, Deployment, INPUT_RATE, OUTPUT_RATE};
 
 const BALANCE: i64 = 100_000_000;
-const AT_A_TIME: usize = 8;
-
-/// Offsets at which the client hangs up, of each recorded stream.
-const CUTS: usize = 60;
-
-/// About what the answer's head and the framing of its pieces add.
-const HEAD: usize = 1_000;
-
 const INPUT: i64 = 100;
 const OUTPUT: i64 = 6;
 
 /// Sends a request over a socket of its own, reads `bytes` of the answer, heads included, and hangs up.
 pub async fn hang_up_after(deployment: &Deployment, customer: &Customer, ask: &Ask, bytes: usize) {
+    let mut socket = request_of(deployment, customer, ask).await;
+    let mut answer = vec![0; bytes];
+    match socket.read_exact(&mut answer).await {
+        Ok(_) => {}
+        // The last offsets may lie beyond the end.
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof),
+    }
+}
+
+/// Sends a request over a socket of its own, which the answer comes through.
+pub async fn request_of(deployment: &Deployment, customer: &Customer, ask: &Ask) -> TcpStream {
     let address = deployment.url.trim_start_matches("http://");
     let body = ask.body.to_string();
     let request = format!(
@@ -36,50 +39,7 @@ pub async fn hang_up_after(deployment: &Deployment, customer: &Customer, ask: &A
     );
     let mut socket = TcpStream::connect(address).await.expect("connected");
     socket.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = vec![0; bytes];
-    match socket.read_exact(&mut answer).await {
-        Ok(_) => {}
-        // The last offsets may lie beyond the end.
-        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof),
-    }
-}
-
-fn small(protocol: Protocol, tag: &str) -> Ask {
-    let told = json!({
-        "input_tokens": INPUT, "output_tokens": OUTPUT, "delta_count": OUTPUT, "chunk_delay_ms": 10, "tag": tag,
-    });
-    Ask::new(protocol, true, 64, &told)
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_cut_anywhere_in_a_stream_settles_once_for_the_providers_amount() {
-    let deployment = Arc::new(Deployment::start(&[]).await);
-    for protocol in PROTOCOLS {
-        let length = small(protocol, "record").record(&deployment).await.text.len() + HEAD;
-        let step = (length / CUTS).max(1);
-        let cuts = stream::iter((1..length).step_by(step)).map(|cut| {
-            let deployment = Arc::clone(&deployment);
-            async move {
-                let customer = deployment.customer(BALANCE).await;
-                let tag = format!("{protocol:?}-{cut}");
-                hang_up_after(&deployment, &customer, &small(protocol, &tag), cut).await;
-                let ledger = crate::harness::wait_for("a hold that is closed", async || {
-                    let ledger = deployment.ledger(customer.account_id).await;
-                    (ledger.holds() == 1 && ledger.charges() + ledger.releases() == 1).then_some(ledger)
-                })
-                .await;
-                let settled = ledger.only_settlement();
-                let bills = deployment.bills(&tag).await;
-                assert_eq!(bills.len(), 1, "cut at {cut}");
-                let of = |field: &str| bills[0][field].as_i64().expect("a count");
-                let billed = of("input_tokens") * INPUT_RATE + of("output_tokens") * OUTPUT_RATE;
-                assert_eq!(settled.charged_micro.0, billed, "cut at {cut}: {settled:#?}");
-                assert!(matches!(settled.outcome, Outcome::Completed | Outcome::ClientLeft), "cut at {cut}");
-            }
-        });
-        cuts.buffer_unordered(AT_A_TIME).for_each(async |()| {}).await;
-    }
-    deployment.verify().await;
+    socket
 }
 
 #[tokio::test(flavor = "multi_thread")]

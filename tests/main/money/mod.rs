@@ -7,11 +7,11 @@
 pub mod asking;
 pub mod clients;
 mod codex;
+mod cuts;
 pub mod ledger;
 pub mod matrix;
 mod operators;
 mod overrun;
-mod upstreams;
 mod wire;
 mod withholding;
 
@@ -39,7 +39,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::harness::{TestDatabase, in_force};
+use crate::harness::{TestDatabase, in_force, wait_for};
 
 pub const OPERATOR_TOKEN: &str = "cdx-op-static-for-money-tests-01";
 
@@ -74,6 +74,7 @@ pub struct Deployment {
     pub upstream: String,
     pub client: reqwest::Client,
     _simulator: Simulator,
+    projecting: CancellationToken,
     _stop: DropGuard,
     _folder: TempDir,
     database: TestDatabase,
@@ -104,11 +105,12 @@ impl Deployment {
         // Provider faults are what most of these tests are about; one must not keep the next from being sent.
         app.gateway.circuits().always_open_after(0);
         let stop = CancellationToken::new();
+        let projecting = stop.child_token();
         tokio::spawn({
-            let (app, stop) = (Arc::clone(&app), stop.clone());
+            let (app, projecting) = (Arc::clone(&app), projecting.clone());
             async move {
                 let feed = |model| LogFeed::new(app.pool.clone(), model, app.log.appended());
-                app.projector.run(feed, stop).await;
+                app.projector.run(feed, projecting).await;
             }
         });
         let url = serve(&app, stop.clone()).await;
@@ -118,7 +120,17 @@ impl Deployment {
             .build()
             .expect("a client");
         let _stop = stop.drop_guard();
-        Self { app, url, upstream, client, _simulator: simulator, _stop, _folder: folder, database }
+        Self {
+            app,
+            url,
+            upstream,
+            client,
+            _simulator: simulator,
+            projecting,
+            _stop,
+            _folder: folder,
+            database,
+        }
     }
 
     /// A customer with `balance` micro-USD.
@@ -136,6 +148,12 @@ impl Deployment {
         Customer { account_id, key_id, token: created.system_token.token.reveal().to_owned() }
     }
 
+    /// From here on the read models stand still, and with them what is known of customers and their keys: money
+    /// needs none of it, and thousands of generations are made sooner.
+    pub fn stop_projecting(&self) {
+        self.projecting.cancel();
+    }
+
     async fn grant(&self, account_id: AccountId, amount: i64) {
         let grant = GrantCredit {
             account_id,
@@ -150,16 +168,22 @@ impl Deployment {
 
     /// The simulator's bills with this tag, oldest first.
     pub async fn bills(&self, tag: &str) -> Vec<Value> {
-        let page: Value = self
-            .client
-            .get(format!("{}/_bills?limit=100000&tag={tag}", self.upstream))
-            .send()
-            .await
-            .expect("the simulator answers")
-            .json()
-            .await
-            .expect("bills");
-        page["bills"].as_array().expect("a list").clone()
+        self.told_by_simulator(&format!("_bills?limit=100000&tag={tag}"), "bills").await
+    }
+
+    /// Waits until the simulator has received a request that contains this text.
+    pub async fn received(&self, text: &str) {
+        let path = format!("_received?match={text}");
+        wait_for("a request at the provider", async || {
+            (!self.told_by_simulator(&path, "requests").await.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    async fn told_by_simulator(&self, path: &str, list: &str) -> Vec<Value> {
+        let asked = self.client.get(format!("{}/{path}", self.upstream)).send().await;
+        let page: Value = asked.expect("the simulator answers").json().await.expect("JSON");
+        page[list].as_array().expect("a list").clone()
     }
 
     /// The whole log verifies, and the report says no hold is open.

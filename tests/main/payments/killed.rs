@@ -178,3 +178,54 @@ async fn killed_while_a_checkout_is_opened_the_same_order_is_the_same_payment() 
     world.projected().await;
     world.verifies().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_over_an_invoice_each_month_is_one_payment_and_credited_exactly_once() {
+    let stripe = Stripe::start().await;
+    let (_database, mut world) = world(&stripe).await;
+    let token = world.customers(1).await.remove(0);
+    let url = format!("{}/api/v1/wallet/stripe/checkout", world.base_url);
+    let order = json!({ "planId": "unlimited" }).to_string();
+    let page = world.http.post(url).bearer_auth(&token).body(order).send().await.expect("an answer");
+    let page: Value = page.json().await.expect("JSON");
+    let session = page["sessionId"].as_str().unwrap_or_else(|| panic!("no page: {page}"));
+    let paid = stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
+    for event in stripe.held().await {
+        assert_eq!(stripe.deliver(&event).await, Some(200));
+    }
+    let renew = format!("/subscriptions/{}/renew", paid["subscription"].as_str().expect("an id"));
+    let points = ["webhook_received", "payment_fetched", "payment_started", "payment_credited"];
+    for point in points {
+        world.kill_service().await;
+        world.start_service(&[("CODEXAPI_CRASH_AT", &format!("{point}:1"))]).await;
+        let known = stripe.held().await.len();
+        stripe.control("POST", &renew, json!({})).await;
+        let events = stripe.held().await.split_off(known);
+        let mut answers = Vec::new();
+        for event in &events {
+            answers.push(stripe.deliver(event).await);
+        }
+        assert!(answers.contains(&None), "{point}: it died over one of them: {answers:?}");
+        world.service_crashes().await;
+        world.start_service(&[]).await;
+        for event in events.iter().rev().chain(&events) {
+            assert_eq!(stripe.deliver(event).await, Some(200), "{point}");
+        }
+    }
+    let months = i64::try_from(points.len()).expect("few");
+    for (event_type, expected) in [
+        ("payment.payment_started", months + 1),
+        ("payment.payment_credited", months + 1),
+        ("wallet.entitlement_granted", months + 1),
+        ("subscription.renewed", months),
+    ] {
+        let found: i64 = sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = $1")
+            .bind(event_type)
+            .fetch_one(&world.pool)
+            .await
+            .expect("counted");
+        assert_eq!(found, expected, "{event_type}");
+    }
+    world.projected().await;
+    world.verifies().await;
+}

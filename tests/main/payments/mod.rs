@@ -10,6 +10,7 @@ mod lost;
 mod plans;
 mod receipts;
 mod reversed;
+mod subscriptions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -35,10 +35,14 @@ async fn order(till: &Till) -> (String, Checkout) {
 
 /// Tells of all that was not told yet, all of it at once, and waits for the receipts.
 async fn told(till: &Till, known: usize) {
+    told_just_now(till, known).await;
+    projected(till).await;
+}
+
+async fn told_just_now(till: &Till, known: usize) {
     let events = till.stripe.held().await.split_off(known);
     let answers = join_all(events.iter().map(|event| till.stripe.deliver(event))).await;
     assert!(answers.iter().all(|answer| *answer == Some(200)), "{answers:?}");
-    projected(till).await;
 }
 
 async fn projected(till: &Till) {
@@ -108,7 +112,8 @@ async fn a_receipt_is_its_owners_and_the_operators_and_no_one_elses() {
     let (token, checkout) = order(&till).await;
     let (other, unpaid) = order(&till).await;
     till.stripe.pay(&checkout).await;
-    told(&till, 0).await;
+    told_just_now(&till, 0).await;
+    let at_once = download(&till, &token, &format!("/api/v1/receipts/{}", checkout.payment_id)).await;
     let mine = list(&till, &token, "/api/v1/receipts").await;
     let receipt = &mine["receipts"][0];
     let number = receipt["number"].as_str().expect("a number");
@@ -116,6 +121,7 @@ async fn a_receipt_is_its_owners_and_the_operators_and_no_one_elses() {
     assert_eq!(list(&till, &other, "/api/v1/receipts").await["receipts"], json!([]));
 
     let own = download(&till, &token, &format!("/api/v1/receipts/{number}")).await.expect("a receipt");
+    assert_eq!(at_once, Ok(own.clone()), "read right after it was credited");
     let said = text(&own);
     for line in ["Beispiel & Söhne GmbH", "VAT id DE123456789", number, "Ada", "Net", "8.40", "1.60", "10.00"]
     {

@@ -7,14 +7,14 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-use super::history::{History, Step, account};
+use super::history::{History, KINDS, Step, account};
 use super::{apply_to_all, clear, database, entries, tables};
 
 /// Each case folds a whole history twice.
 const CASES: u32 = 24;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..13_u8, 0..3_u8, 0..2_000_u16, 0..240_u16)
+    let step = (0..KINDS, 0..3_u8, 0..2_000_u16, 0..240_u16)
         .prop_map(|(kind, account, amount, minutes)| Step { kind, account, amount, minutes });
     prop::collection::vec(step, 1..120)
 }
@@ -22,7 +22,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 /// A history that has something of everything.
 pub(super) fn full_history() -> Vec<RecordedEvent> {
     let step = |n: u32| Step {
-        kind: (n * 7 % 13) as u8,
+        kind: (n * 5 % u32::from(KINDS)) as u8,
         account: (n % 3) as u8,
         amount: (n * 37 % 1_500) as u16,
         minutes: (n * 13 % 50) as u16,
@@ -152,6 +152,15 @@ async fn every_sum_agrees_with_the_events_it_comes_from() {
     let movements: i64 = sum("wallet_movements", "amount_micro");
     assert_eq!(movements, sum("wallet_balances", "balance_micro"));
     assert_eq!(sum("wallet_movements", "debt_change_micro"), sum("wallet_balances", "debt_micro"));
+    let refunds = rows(&tables, "credit_notes").iter().filter(|note| note["standing"] == "holds");
+    assert!(refunds.count() > 0 && sum("payments", "reversed_micro") > 0, "no refund is put to the test");
+    let receipts = rows(&tables, "receipts").iter().filter(|receipt| receipt["number"].is_i64()).count();
+    let credited = rows(&tables, "payments").iter().filter(|payment| payment["status"] == "credited").count();
+    assert!(credited > 0 && receipts == credited, "{receipts} receipts of {credited} credited payments");
+    for resolution in ["released", "dismissed"] {
+        let such = |row: &&Value| row["resolution"] == resolution;
+        assert!(rows(&tables, "operator_queue").iter().any(|row| such(&row)), "none was {resolution}");
+    }
     for column in ["purchased_micro", "adjusted_micro", "payments_reversed_micro", "debt_micro"] {
         assert!(sum("wallet_balances", column) > 0, "{column} is not put to the test");
     }

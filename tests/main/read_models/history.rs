@@ -5,10 +5,11 @@ use codexapi_aggregates::cash::{CashAction, CashCommand, CashEvent, CashWallet, 
 use codexapi_aggregates::event::{AnyEvent, Metadata, RecordedEvent};
 use codexapi_aggregates::gumroad::{self, DenialReason, DoubtReason, GumroadLicence, SignUp, Verdict};
 use codexapi_aggregates::ids::{
-    AccountId, AdjustmentId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PersonId,
-    PurchaseId,
+    AccountId, AdjustmentId, CommissionId, GenerationId, GrantId, KeyId, NodeIncarnation, PaymentId,
+    PersonId, PurchaseId,
 };
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
+use codexapi_aggregates::payment::PaymentEvent;
 use codexapi_aggregates::pricing::tariff::{Mode, Quote, Tariff};
 use codexapi_aggregates::referral::{
     self, Referral, ReferralAction, ReferralCommand, ReferralEvent, RejectionReason, Review,
@@ -25,11 +26,16 @@ use codexapi_aggregates::wallet::{Wallet, WalletTerms};
 use cqrs_es::Aggregate;
 use uuid::Uuid;
 
+use super::paying::Paying;
+
 /// 2026-10-03T00:00:00Z: within a month of it the clocks change on Lord Howe, in Europe and in America.
 const BEGINNING: Timestamp = Timestamp(1_790_985_600_000_000);
 
 /// Accounts that a history has.
 pub const ACCOUNTS: u8 = 3;
+
+/// Kinds of steps.
+pub const KINDS: u8 = 17;
 
 /// One thing that happens; which numbers count depends on `kind`.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +73,7 @@ pub struct History {
     cash: [CashWallet; ACCOUNTS as usize],
     referrals: [Referral; ACCOUNTS as usize],
     cash_payments: Vec<(u8, GrantId)>,
+    payments: Vec<(PaymentId, Paying)>,
 }
 
 pub fn account(number: u8) -> AccountId {
@@ -90,7 +97,7 @@ impl History {
         self.minutes += i64::from(step.minutes);
         let number = step.account % ACCOUNTS;
         let pick = usize::from(step.amount);
-        match step.kind % 13 {
+        match step.kind % KINDS {
             0 => {
                 self.grant(number, i64::from(step.amount) * 100);
                 self.govern(number, step.amount);
@@ -120,6 +127,9 @@ impl History {
             10 if step.amount.is_multiple_of(3) => self.reinstate_payment(number),
             10 => self.take_back_payment(number, 1 + i64::from(step.amount) * 100),
             11 => self.take(number, i64::from(step.amount), step.amount.is_multiple_of(2)),
+            13 => self.start_payment(number, step.amount),
+            14 | 15 if !self.payments.is_empty() => self.go_on_paying(pick, step.amount),
+            16 => self.look_at(pick),
             _ => self.grant(number, 1),
         }
     }
@@ -490,6 +500,47 @@ impl History {
         let settled = settled(generation, Payer::Operator, step, at);
         self.push("operator:x", AnyEvent::Usage(UsageEvent::GenerationSettled(Box::new(settled))));
         self.settled.push((Held { generation, account: 0, amount: 0 }, Payer::Operator));
+    }
+
+    fn start_payment(&mut self, number: u8, amount: u16) {
+        let (payment_id, now) = (PaymentId(Uuid::from_u128(self.id())), self.now());
+        let (paying, events) = Paying::start(payment_id, account(number), amount, now);
+        self.payments.push((payment_id, paying));
+        self.paid(payment_id, events);
+    }
+
+    fn go_on_paying(&mut self, pick: usize, amount: u16) {
+        let (now, count) = (self.now(), self.payments.len());
+        let (payment_id, paying) = &mut self.payments[pick / 3 % count];
+        let (payment_id, events) = (*payment_id, paying.go_on(amount, now));
+        self.paid(payment_id, events);
+    }
+
+    fn paid(&mut self, payment_id: PaymentId, events: Vec<PaymentEvent>) {
+        for event in events {
+            self.push(&payment_id.to_string(), AnyEvent::Payment(event));
+        }
+    }
+
+    /// An operator releases a hold that expired, or leaves some of what the queue may have as it is.
+    fn look_at(&mut self, pick: usize) {
+        let at = self.now();
+        if pick.is_multiple_of(3) && !self.expired.is_empty() {
+            let hold = self.expired.swap_remove(pick % self.expired.len());
+            let generation_id = GenerationId(Uuid::from_u128(hold.generation));
+            let (balance_micro, held_micro) = self.amounts(hold.account);
+            let (reason, attempts) = (ReleaseReason::ByOperator, vec![]);
+            let released =
+                WalletEvent::HoldReleased { generation_id, reason, attempts, balance_micro, held_micro, at };
+            self.push_wallet(hold.account, released);
+            return;
+        }
+        let seen = self.expired.iter().chain(self.settled.iter().map(|(hold, _)| hold));
+        let seen: Vec<u128> = seen.map(|hold| hold.generation).skip(pick % 3).step_by(3).collect();
+        for generation in seen {
+            let generation_id = GenerationId(Uuid::from_u128(generation));
+            self.push("operator:reviews", AnyEvent::Usage(UsageEvent::ReviewDismissed { generation_id, at }));
+        }
     }
 
     fn push_wallet(&mut self, number: u8, event: WalletEvent) {

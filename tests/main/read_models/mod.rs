@@ -2,6 +2,7 @@
 
 mod folding;
 mod history;
+mod paying;
 mod projecting;
 mod queries;
 mod zones;

@@ -41,6 +41,7 @@ fn parts(event: &AnyEvent) -> (&'static str, String, String) {
         AnyEvent::Referral(event) => ("referral", event.event_type(), json(event)),
         AnyEvent::Routing(event) => ("routing", event.event_type(), json(event)),
         AnyEvent::Service(event) => ("service", event.event_type(), json(event)),
+        AnyEvent::Subscription(event) => ("subscription", event.event_type(), json(event)),
         AnyEvent::Usage(event) => ("usage", event.event_type(), json(event)),
         AnyEvent::Wallet(event) => ("wallet", event.event_type(), json(event)),
     }

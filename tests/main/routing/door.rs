@@ -129,7 +129,7 @@ async fn a_key_beyond_its_limits_is_told_which() {
     served(&world, &scene, &tokens).await;
     refused(&world, &scene, &tokens, expected(429, "rate_limit_exceeded", "rate_limit_error", true)).await;
     let few = limited(&world, KeyLimits { tokens_per_minute: Some(5), ..KeyLimits::default() }).await;
-    let too_large = expected(413, "request_beyond_token_limit", "request_too_large", false);
+    let too_large = expected(403, "request_beyond_token_limit", "permission_error", false);
     refused(&world, &scene, &few, too_large).await;
 
     let parallel = limited(&world, KeyLimits { parallel_requests: Some(1), ..KeyLimits::default() }).await;

@@ -50,6 +50,7 @@ fn paid() -> ObservedPayment {
         amount_micro: MicroUsd::dollars(10),
         currency: Some(Currency::Usd),
         livemode: false,
+        period: None,
     }
 }
 

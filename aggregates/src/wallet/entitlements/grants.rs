@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::terms::{EntitlementTerms, MAX_BLOCKS};
+use super::terms::{EntitlementTerms, MAX_BLOCKS, PaidPeriod};
 use super::{
     Entitlement, EntitlementEnd, EntitlementSource, Entitlements, MAX_AHEAD_SECS, MAX_GRANTS, MAX_PLANS,
     WalletFallback,
@@ -61,6 +61,7 @@ impl Entitlements {
             blocks: vec![],
             ended: vec![],
             windows: vec![],
+            grace_secs: 0,
         });
         plan.terms = terms.clone();
         plan.blocks.retain(|block| block.ends_at > at);
@@ -77,6 +78,9 @@ impl Entitlements {
             later.ends_at.0 -= taken_us;
         }
         plan.blocks.retain(|block| block.ends_at > at);
+        if plan.blocks.is_empty() {
+            plan.grace_secs = 0;
+        }
         plan.ended.push(EndedBlock { entitlement_id: ended, source: block.source, taken_us });
         if plan.ended.len() > ENDED_KEPT {
             plan.ended.remove(0);
@@ -101,6 +105,13 @@ impl Entitlements {
     pub(in crate::wallet) fn expire(&mut self, plan_id: &PlanId) {
         if let Some(plan) = self.plans.get_mut(plan_id) {
             plan.blocks.clear();
+            plan.grace_secs = 0;
+        }
+    }
+
+    pub(in crate::wallet) fn set_grace(&mut self, plan_id: &PlanId, grace_secs: u32) {
+        if let Some(plan) = self.plans.get_mut(plan_id) {
+            plan.grace_secs = grace_secs;
         }
     }
 
@@ -120,9 +131,9 @@ impl Entitlements {
 impl Decision<'_> {
     /// Emits the end of every plan whose time is over.
     pub(in crate::wallet) fn expire_entitlements(&mut self) {
-        let plans = self.wallet.entitlements.plans.iter();
-        let ends = plans.filter_map(|(plan_id, plan)| Some((plan_id.clone(), plan.ends_at()?)));
-        let due: Vec<(PlanId, Timestamp)> = ends.filter(|(_, ends_at)| *ends_at <= self.now).collect();
+        let plans = self.wallet.entitlements.plans.iter().filter(|(_, plan)| !plan.is_active(self.now));
+        let due: Vec<(PlanId, Timestamp)> =
+            plans.filter_map(|(plan_id, plan)| Some((plan_id.clone(), plan.ends_at()?))).collect();
         for (plan_id, ends_at) in due {
             let wallet = self.wallet.as_ref();
             let event = WalletEvent::EntitlementExpired {
@@ -141,6 +152,7 @@ impl Decision<'_> {
         entitlement_id: GrantId,
         source: EntitlementSource,
         terms: EntitlementTerms,
+        period: Option<PaidPeriod>,
     ) -> Result<(), WalletRefusal> {
         let wallet = self.wallet.as_ref();
         let held = &wallet.entitlements;
@@ -157,8 +169,15 @@ impl Decision<'_> {
         if known.is_some_and(|plan| plan.blocks.len() >= MAX_GRANTS) {
             return Err(WalletRefusal::TooManyEntitlements { most: MAX_GRANTS });
         }
-        let starts_at = known.and_then(Entitlement::ends_at).map_or(self.now, |end| end.max(self.now));
-        let ends_at = starts_at.plus_secs(terms.length_secs());
+        let running_until = known.filter(|plan| plan.is_active(self.now)).and_then(Entitlement::ends_at);
+        // A period that is paid for late, but in time, began when the one before it ended.
+        let (starts_at, ends_at) = match period {
+            Some(period) => (running_until.unwrap_or(self.now), period.end(running_until, self.now)),
+            None => {
+                let starts_at = running_until.map_or(self.now, |end| end.max(self.now));
+                (starts_at, starts_at.plus_secs(terms.length_secs()))
+            }
+        };
         if ends_at <= starts_at || ends_at > self.now.plus_secs(MAX_AHEAD_SECS) {
             return Err(WalletRefusal::EndOutOfRange { most_days: MAX_AHEAD_SECS / 86_400 });
         }
@@ -166,6 +185,7 @@ impl Decision<'_> {
             entitlement_id,
             source,
             terms: Box::new(terms),
+            period,
             starts_at,
             ends_at,
             balance_micro: wallet.balance(),
@@ -213,6 +233,26 @@ impl Decision<'_> {
             at: self.now,
         };
         self.emit_last(event);
+    }
+
+    /// No event where nothing changes, or nothing of the plan runs. A plan past its end is over without grace.
+    pub(in crate::wallet) fn set_entitlement_grace(&mut self, plan_id: PlanId, grace_secs: u32) {
+        let wallet = self.wallet.as_ref();
+        let running = wallet.entitlements.plans.get(&plan_id).filter(|plan| plan.is_active(self.now));
+        let Some((plan, ends_at)) = running.and_then(|plan| Some((plan, plan.ends_at()?))) else { return };
+        if plan.grace_secs == grace_secs {
+            return;
+        }
+        let event = WalletEvent::EntitlementGraceSet {
+            plan_id,
+            grace_secs,
+            ends_at,
+            balance_micro: wallet.balance(),
+            held_micro: wallet.held_micro,
+            at: self.now,
+        };
+        self.emit(event);
+        self.expire_entitlements();
     }
 
     /// No event where nothing changes.

@@ -2,7 +2,8 @@
 //! generation it covers is charged nothing, and neither balance nor debt has a say in it.
 //!
 //! Blocks of one plan follow one another, so that buying again extends its end. Fair use is counted
-//! in fixed windows, each opened by the first hold after the last one closed.
+//! in fixed windows, each opened by the first hold after the last one closed. A plan that is paid for again and again
+//! covers a while beyond its end, so that a payment may be late.
 
 mod cover;
 mod grants;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use cover::{PlanCover, PlanUse, WindowAtHold};
 pub use grants::Block;
-pub use terms::{AssumedRates, EntitlementTerms, FairUse, FairUseWindow, Scope};
+pub use terms::{AssumedRates, EntitlementTerms, FairUse, FairUseWindow, PaidPeriod, Scope};
 pub use windows::{PlanStatus, WindowStatus};
 
 use crate::ids::PlanId;
@@ -88,6 +89,9 @@ struct Entitlement {
     ended: Vec<EndedBlock>,
     /// By their place in the plan's fair use; kept when the plan is over, since buying again opens none.
     windows: Vec<Option<Window>>,
+    /// How long it covers beyond its end, while it is expected to be paid for again.
+    #[serde(default)]
+    grace_secs: u32,
 }
 
 impl Entitlement {
@@ -96,8 +100,18 @@ impl Entitlement {
         self.blocks.last().map(|block| block.ends_at)
     }
 
+    /// When it covers nothing more: its end, or the grace after it.
+    fn covers_until(&self) -> Option<Timestamp> {
+        self.ends_at().map(|ends_at| ends_at.plus_secs(self.grace_secs.into()))
+    }
+
     fn is_active(&self, now: Timestamp) -> bool {
-        self.ends_at().is_some_and(|ends_at| now < ends_at)
+        self.covers_until().is_some_and(|until| now < until)
+    }
+
+    /// When it ends for all that is known: its end, or that of the grace it is in.
+    fn told_end(&self, now: Timestamp) -> Option<Timestamp> {
+        self.ends_at().filter(|ends_at| now < *ends_at).or_else(|| self.covers_until())
     }
 }
 
@@ -111,6 +125,6 @@ impl Entitlements {
 
     /// The earliest end that is not recorded yet.
     pub fn next_end(&self) -> Option<Timestamp> {
-        self.plans.values().filter_map(Entitlement::ends_at).min()
+        self.plans.values().filter_map(Entitlement::covers_until).min()
     }
 }

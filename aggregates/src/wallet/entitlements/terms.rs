@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::PlanId;
 use crate::money::{MicroUsd, PicoUsd, Rate};
+use crate::time::Timestamp;
 use crate::usage::ClientFamily;
 
 /// Windows that a plan's fair use is counted in, at most.
@@ -29,6 +30,26 @@ impl EntitlementTerms {
     /// Seconds that are granted.
     pub fn length_secs(&self) -> i64 {
         i64::from(self.block_secs) * i64::from(self.blocks)
+    }
+}
+
+/// The period that a payment is for, as the payment provider counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PaidPeriod {
+    pub starts_at: Timestamp,
+    pub ends_at: Timestamp,
+}
+
+impl PaidPeriod {
+    /// When time bought for it ends. On a plan that runs until `running_until` it follows; after a gap it is what is
+    /// left of the period, or the whole of one that was paid for when it was over. Never more than the period is long.
+    pub fn end(self, running_until: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        let length_us = self.ends_at.0 - self.starts_at.0;
+        match running_until {
+            Some(running_until) => Timestamp(running_until.0 + length_us),
+            None if self.ends_at > now => self.ends_at.min(Timestamp(now.0 + length_us)),
+            None => Timestamp(now.0 + length_us),
+        }
     }
 }
 

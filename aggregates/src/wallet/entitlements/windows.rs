@@ -182,7 +182,7 @@ impl Wallet {
         active
             .map(|(plan_id, plan)| {
                 let EntitlementTerms { fair_use: granted, .. } = &plan.terms;
-                let ends_at = plan.ends_at().unwrap_or(now);
+                let ends_at = plan.told_end(now).unwrap_or(now);
                 plan.status(plan_id, ends_at, in_force.get(plan_id).unwrap_or(granted), now)
             })
             .collect()

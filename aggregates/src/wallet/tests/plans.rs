@@ -47,7 +47,7 @@ pub fn terms(name: &str, block_secs: u32, blocks: u32) -> EntitlementTerms {
 
 pub fn grant_plan(number: u128, terms: EntitlementTerms) -> WalletAction {
     let source = EntitlementSource::Payment;
-    WalletAction::GrantEntitlement { entitlement_id: grant_id(number), source, terms }
+    WalletAction::GrantEntitlement { entitlement_id: grant_id(number), source, terms, period: None }
 }
 
 pub fn end(number: u128) -> WalletAction {
@@ -107,6 +107,7 @@ fn three_blocks_of_ten_days_are_thirty_days() {
         entitlement_id: grant_id(1),
         source: EntitlementSource::Payment,
         terms: Box::new(terms("promo", 10 * DAY, 3)),
+        period: None,
         starts_at: second(0),
         ends_at: second(30 * i64::from(DAY)),
         balance_micro: micro(0),
@@ -141,6 +142,58 @@ fn the_end_of_a_plan_is_an_event_due_at_its_time() {
     // From then on the wallet pays, as for anyone.
     let refused = refusal(&mut story, hold(2, 10));
     assert_eq!(refused, WalletRefusal::InsufficientCredit { available: micro(0), requested: micro(10) });
+}
+
+fn set_grace(name: &str, grace_secs: u32) -> WalletAction {
+    WalletAction::SetEntitlementGrace { plan_id: plan(name), grace_secs }
+}
+
+#[test]
+fn grace_covers_beyond_the_end_and_is_over_to_the_second() {
+    let mut story = Story::begin().with(grant_plan(1, terms("promo", 100, 1)));
+    let expected = WalletEvent::EntitlementGraceSet {
+        plan_id: plan("promo"),
+        grace_secs: 30,
+        ends_at: second(100),
+        balance_micro: micro(0),
+        held_micro: micro(0),
+        at: second(0),
+    };
+    assert_eq!(story.act(set_grace("promo", 30)).unwrap(), vec![expected]);
+    assert_eq!(story.act(set_grace("promo", 30)).unwrap(), vec![], "once");
+    assert_eq!(ends(&story), [100]);
+    assert_eq!(story.wallet.next_due(1_000), Some(second(130)));
+    let story = story.at(129);
+    assert_eq!(ends(&story), [130], "the end of the grace it is in");
+    assert!(story.clone().act(hold(1, 10)).is_ok());
+    let mut story = story.at(130);
+    assert!(
+        refusal(&mut story, hold(2, 10))
+            == WalletRefusal::InsufficientCredit { available: micro(0), requested: micro(10) }
+    );
+    let events = story.act(sweep()).unwrap();
+    assert!(matches!(events.as_slice(), [WalletEvent::EntitlementExpired { .. }]), "{events:?}");
+    // What begins anew has no grace of what was before.
+    story = story.with(grant_plan(2, terms("promo", 100, 1)));
+    assert_eq!(story.wallet.next_due(1_000), Some(second(230)));
+}
+
+#[test]
+fn there_is_no_grace_of_what_does_not_run_or_was_taken_back() {
+    let mut story = Story::begin();
+    assert_eq!(story.act(set_grace("promo", 30)).unwrap(), vec![]);
+    story = story.with(grant_plan(1, terms("promo", 100, 1))).with(set_grace("promo", 30)).with(end(1));
+    assert_eq!(ends(&story), [] as [i64; 0], "the whole payment was taken back");
+    assert_eq!(story.act(set_grace("promo", 30)).unwrap(), vec![]);
+    story = story.with(reinstate(1));
+    assert_eq!(story.wallet.next_due(1_000), Some(second(100)));
+}
+
+#[test]
+fn other_time_given_in_the_grace_begins_when_it_is_given() {
+    let story = Story::begin().with(grant_plan(1, terms("promo", 100, 1))).with(set_grace("promo", 30));
+    let story = story.at(110).with(grant_plan(2, terms("promo", 100, 1)));
+    assert_eq!(ends(&story), [210]);
 }
 
 #[test]

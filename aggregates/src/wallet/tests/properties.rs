@@ -194,6 +194,7 @@ impl Life {
             WalletEvent::EntitlementGranted { .. }
             | WalletEvent::EntitlementEnded { .. }
             | WalletEvent::EntitlementReinstated { .. }
+            | WalletEvent::EntitlementGraceSet { .. }
             | WalletEvent::EntitlementExpired { .. }
             | WalletEvent::WalletFallbackSet { .. } => {}
         }
