@@ -371,7 +371,8 @@ impl Dispute {
             "warning_needs_response" | "warning_under_review" => DisputeStatus::Inquiry,
             "needs_response" | "under_review" => DisputeStatus::Open,
             "lost" => DisputeStatus::Lost,
-            "won" | "warning_closed" => DisputeStatus::Won,
+            // Prevented: what it was about was refunded before it became one, and the refund is told of by itself.
+            "won" | "warning_closed" | "prevented" => DisputeStatus::Won,
             other => return unknown("dispute", other),
         };
         Some(Reversal::Dispute { dispute_id: self.id.clone(), status })

@@ -38,9 +38,16 @@ const LOOK_BACK_SECS: i64 = 7 * 86_400;
 /// Pages of a hundred that it reads of each kind in one pass, newest first.
 const MAX_PAGES: usize = 200;
 
-/// What happens to objects after they are made that no list of what was made shows.
-const HAPPENINGS: [&str; 3] =
-    ["invoice.paid", "customer.subscription.updated", "customer.subscription.deleted"];
+/// What happens to objects, perhaps long after they are made, so that no list of what was made shows it.
+const HAPPENINGS: [&str; 7] = [
+    "invoice.paid",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "charge.dispute.closed",
+    "charge.dispute.funds_reinstated",
+    "refund.updated",
+    "refund.failed",
+];
 
 /// The one lock of all nodes' reconcilers.
 const RECONCILER_LOCK: i64 = 7_263_542_004;
@@ -90,10 +97,15 @@ pub async fn run(payments: Arc<Payments>, interval: Duration, stop: Cancellation
 /// # Errors
 /// Stripe or Postgres was away; what it had come to before stands.
 pub async fn pass(payments: &Payments) -> anyhow::Result<Option<u64>> {
+    pass_at(payments, clock::now()).await
+}
+
+/// The same, as it is at `now`.
+pub async fn pass_at(payments: &Payments, now: Timestamp) -> anyhow::Result<Option<u64>> {
     let Some(mut lock) = SessionLock::try_take(&payments.pool, RECONCILER_LOCK).await? else {
         return Ok(None);
     };
-    let since = clock::now().minus_secs(LOOK_BACK_SECS).0.div_euclid(1_000_000);
+    let since = now.minus_secs(LOOK_BACK_SECS).0.div_euclid(1_000_000);
     let look = Look { payments, since, metadata: Metadata::process("reconciler") };
     let mut gaps = 0;
     gaps += look.each::<CheckoutSession>().await?;
@@ -205,8 +217,8 @@ impl Look<'_> {
         Ok(gaps)
     }
 
-    /// Looks at what happened to subscriptions, and at invoices that were paid long after they were made: neither
-    /// stands among what was made since. What an object was then says whether to fetch it as it is now.
+    /// Looks at what happened to subscriptions, and at invoices that were paid, disputes that were decided and refunds
+    /// that failed long after they were made: none of that stands among what was made since. What an object was then says whether to fetch it as it is now.
     async fn happened(&self) -> anyhow::Result<u64> {
         let (mut gaps, mut seen) = (0, BTreeSet::new());
         let mut after: Option<String> = None;
@@ -218,7 +230,9 @@ impl Look<'_> {
                     HappenedObject::Subscription(subscription) => {
                         (&subscription.id, self.subscription(subscription).boxed())
                     }
-                    HappenedObject::Other(_) => continue,
+                    HappenedObject::Dispute(dispute) => (&dispute.id, dispute.compare(self).boxed()),
+                    HappenedObject::Refund(refund) => (&refund.id, refund.compare(self).boxed()),
+                    HappenedObject::Other => continue,
                 };
                 if seen.insert(id.clone()) {
                     gaps += u64::from(brought_further(settled.await)?);

@@ -156,11 +156,14 @@ pub struct HappenedTo {
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(tag = "object", rename_all = "snake_case")]
 pub enum HappenedObject {
     Invoice(Box<Invoice>),
     Subscription(StripeSubscription),
-    Other(Named),
+    Dispute(Dispute),
+    Refund(Refund),
+    #[serde(other)]
+    Other,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -1,6 +1,8 @@
 //! Row 11: the card is charged and no webhook ever arrives.
 
+use codexapi::clock;
 use codexapi::payments::stripe::CheckoutSession;
+use codexapi::processes::reconciler;
 use codexapi_aggregates::money::MicroUsd;
 use serde_json::{Value, json};
 
@@ -45,6 +47,24 @@ async fn with_all_webhooks_lost_the_reconciler_converges_and_late_ones_change_no
     assert!(
         till.inbox().await.iter().all(|(effect, _)| ["nothing_new", "ignored"].contains(&effect.as_str()))
     );
+    till.verifies().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_of_an_old_dispute_is_found_though_it_was_made_before_anybody_looks_back() {
+    let till = Till::start().await;
+    let (account_id, checkout) = till.checkout().await;
+    let intent = till.stripe.pay(&checkout).await;
+    let dispute = till.stripe.dispute(&intent).await;
+    till.reconcile().await;
+    assert_eq!(till.net(account_id).await, MicroUsd::ZERO, "taken back while it is disputed");
+    let days = 20 * 86_400;
+    till.stripe.control("POST", "/clock", json!({ "advance_seconds": days })).await;
+    till.stripe.decide_dispute(&dispute, "win").await;
+    let later = clock::now().plus_secs(days);
+    assert_eq!(reconciler::pass_at(till.payments(), later).await.expect("looked"), Some(1));
+    assert_eq!(till.net(account_id).await, CREDIT);
+    assert_eq!(reconciler::pass_at(till.payments(), later).await.expect("looked"), Some(0));
     till.verifies().await;
 }
 
