@@ -219,17 +219,7 @@ impl Subscription {
         let terms = self.terms_of(invoice.subscription)?;
         self.check(invoice.subscription, &invoice.provider_id)?;
         check_period(invoice.period)?;
-        Ok(StartPayment {
-            payment_id: invoice.payment_id,
-            account_id,
-            channel: Channel::Invoice,
-            purpose: Purpose::Entitlement { terms: Box::new(terms.entitlement.clone()) },
-            plan_id: Some(terms.entitlement.plan_id.to_string()),
-            quantity: 1,
-            price_micro: terms.price_micro,
-            currency: Currency::Usd,
-            livemode: terms.livemode,
-        })
+        Ok(terms.payment(invoice.payment_id, account_id, Channel::Invoice))
     }
 
     fn paid(
@@ -391,6 +381,23 @@ impl Subscription {
     fn change(&mut self, change: impl FnOnce(&mut Current)) {
         if let Some(current) = &mut self.current {
             change(current);
+        }
+    }
+}
+
+impl SubscriptionTerms {
+    /// What one period is paid by.
+    fn payment(&self, payment_id: PaymentId, account_id: AccountId, channel: Channel) -> StartPayment {
+        StartPayment {
+            payment_id,
+            account_id,
+            channel,
+            purpose: Purpose::Entitlement { terms: Box::new(self.entitlement.clone()) },
+            plan_id: Some(self.entitlement.plan_id.to_string()),
+            quantity: 1,
+            price_micro: self.price_micro,
+            currency: Currency::Usd,
+            livemode: self.livemode,
         }
     }
 }

@@ -5,10 +5,7 @@ use super::{
     SubscriptionTerms,
 };
 use crate::ids::{AccountId, PaymentId};
-use crate::payment::{
-    Channel, CreditingRefusal, Currency, Payment, PaymentAction, PaymentCommand, PaymentEvent, Purpose,
-    StartPayment,
-};
+use crate::payment::{Channel, CreditingRefusal, Payment, PaymentAction, PaymentCommand, PaymentEvent};
 use crate::time::Timestamp;
 
 /// Events for the account's subscription and for the payment, to be appended atomically.
@@ -31,17 +28,7 @@ pub fn request(
     let settings = SubscriptionSettings { grace_secs: 0 };
     let requested = subscription.decide(SubscriptionCommand { action, settings, now })?;
     let payment_id = terms.payment_id;
-    let start = StartPayment {
-        payment_id,
-        account_id,
-        channel: Channel::Checkout,
-        purpose: Purpose::Entitlement { terms: Box::new(terms.entitlement.clone()) },
-        plan_id: Some(terms.entitlement.plan_id.to_string()),
-        quantity: 1,
-        price_micro: terms.price_micro,
-        currency: Currency::Usd,
-        livemode: terms.livemode,
-    };
+    let start = terms.payment(payment_id, account_id, Channel::Checkout);
     let action = PaymentAction::StartPayment(Box::new(start));
     let started = payment.decide(PaymentCommand { payment_id, action, now })?;
     Ok((requested, started))
