@@ -18,6 +18,7 @@ pub use plan::{Plan, PlanBuys, Sold, Visibility};
 
 use crate::ids::PlanId;
 use crate::money::MicroUsd;
+use crate::payment::{LEAST_PRICE, MICRO_PER_CENT, MOST_PRICE};
 use crate::pricing::is_model_name;
 use crate::time::Timestamp;
 use crate::wallet::entitlements::terms::{AssumedRates, FairUse, FairUseWindow, MAX_BLOCKS, MAX_WINDOWS};
@@ -72,6 +73,8 @@ pub enum CatalogRefusal {
     NameLength { got: usize, most: usize },
     #[error("a plan costs and gives more than $0 and at most ${most}; ${amount} is not")]
     AmountOutOfRange { amount: MicroUsd, most: MicroUsd },
+    #[error("a price is whole cents, from ${least} to ${most}, so that a card can pay it; ${price} is not")]
+    PriceNotPayable { price: MicroUsd, least: MicroUsd, most: MicroUsd },
     #[error("1 to {most} may be bought at a time, not {got}")]
     QuantityOutOfRange { got: u32, most: u32 },
     #[error("{most} of this plan would be beyond any amount")]
@@ -242,6 +245,10 @@ fn check_plan(plan: &Plan) -> Result<(), CatalogRefusal> {
         return Err(CatalogRefusal::NameLength { got, most: MAX_NAME_CHARS });
     }
     check_amount(plan.price_micro)?;
+    let (price, least, most) = (plan.price_micro, LEAST_PRICE, MOST_PRICE);
+    if !(least..=most).contains(&price) || price.0 % MICRO_PER_CENT != 0 {
+        return Err(CatalogRefusal::PriceNotPayable { price, least, most });
+    }
     let quantity = plan.max_quantity;
     if !(1..=MAX_BLOCKS).contains(&quantity) {
         return Err(CatalogRefusal::QuantityOutOfRange { got: quantity, most: MAX_BLOCKS });

@@ -3,6 +3,7 @@ use cqrs_es::test::TestFramework;
 use super::*;
 use crate::examples::{micro, second};
 use crate::money::Rate;
+use crate::payment::{LEAST_PRICE, MOST_PRICE};
 use crate::usage::ClientFamily;
 use crate::wallet::entitlements::terms::Scope;
 
@@ -141,6 +142,9 @@ async fn every_plan_that_cannot_be_sold_is_refused_for_what_is_wrong_with_it() {
         let buys = PlanBuys::Entitlement { scope, fair_use: fair_use(10), block_secs };
         Plan { buys, ..time("promo", fair_use(10)) }
     };
+    let priced_at = |price| Plan { price_micro: micro(price), ..credit("a", 1, 1) };
+    let not_payable =
+        |price| R::PriceNotPayable { price: micro(price), least: LEAST_PRICE, most: MOST_PRICE };
     let priced = |input| {
         let rates = AssumedRates { input: Rate(input), output: Rate(0) };
         time("promo", FairUse { rates, ..fair_use(10) })
@@ -153,6 +157,9 @@ async fn every_plan_that_cannot_be_sold_is_refused_for_what_is_wrong_with_it() {
         (long_name, R::NameLength { got: 101, most: 100 }),
         (Plan { name: " ".into(), ..credit("a", 1, 1) }, R::NameLength { got: 0, most: 100 }),
         (credit("a", 0, 1), R::AmountOutOfRange { amount: micro(0), most }),
+        (priced_at(1_234_567), not_payable(1_234_567)),
+        (priced_at(490_000), not_payable(490_000)),
+        (priced_at(MOST_PRICE.0 + 10_000), not_payable(MOST_PRICE.0 + 10_000)),
         (credit("a", 1, -1), R::AmountOutOfRange { amount: MicroUsd::dollars(-1), most }),
         (many(0), R::QuantityOutOfRange { got: 0, most: MAX_BLOCKS }),
         (many(101), R::QuantityOutOfRange { got: 101, most: MAX_BLOCKS }),

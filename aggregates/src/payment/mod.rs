@@ -42,7 +42,7 @@ pub const MAX_QUANTITY: u32 = 100;
 /// Bytes of an id of the payment provider's.
 pub const MAX_PROVIDER_ID: usize = 255;
 
-const MICRO_PER_CENT: i64 = 10_000;
+pub(crate) const MICRO_PER_CENT: i64 = 10_000;
 
 // Commands
 

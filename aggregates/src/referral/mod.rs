@@ -71,7 +71,7 @@ pub enum Review {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReferralRefusal {
-    #[error("nobody refers themselves")]
+    #[error("nobody refers themselves, or whom they share a device, a network or an address with")]
     SelfReferral,
     #[error("two customers cannot refer each other")]
     Circular,

@@ -140,6 +140,7 @@ impl From<CatalogRefusal> for Problem {
             R::CatalogFull { .. } => (StatusCode::CONFLICT, ErrorKind::InvalidRequest, "catalog_full"),
             R::NameLength { .. }
             | R::AmountOutOfRange { .. }
+            | R::PriceNotPayable { .. }
             | R::QuantityOutOfRange { .. }
             | R::QuantityBeyondAmounts { .. }
             | R::MonthlyBuysOne { .. }

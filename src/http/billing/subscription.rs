@@ -11,6 +11,8 @@ use chrono::{DateTime, Utc};
 use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::subscription::{Current, Subscription, SubscriptionEnd, SubscriptionTerms};
 use codexapi_aggregates::time::Timestamp;
+use codexapi_protocols::errors::ErrorKind;
+use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -102,7 +104,14 @@ async fn set_cancelled(
     actor: &Actor,
 ) -> Result<Json<SubscriptionStatus>, Problem> {
     payments(app)?.set_cancelled(account_id, cancels, &actor.metadata).await?;
-    status(app, account_id).await.map(Json)
+    let status = status(app, account_id).await?;
+    if status.ended_reason.is_none() && status.cancel_at_period_end != cancels {
+        let message =
+            "The subscription was changed by another request at the same time. Look at it and ask again.";
+        let kind = ErrorKind::InvalidRequest;
+        return Err(Problem::new(StatusCode::CONFLICT, kind, "changed_meanwhile", message));
+    }
+    Ok(Json(status))
 }
 
 async fn status(app: &App, account_id: AccountId) -> Result<SubscriptionStatus, Problem> {

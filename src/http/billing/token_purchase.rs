@@ -26,7 +26,7 @@ const MAX_KEY: usize = 200;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TokenPurchase {
     /// A token package of `GET /api/v1/plans`.
-    #[schema(example = "titan-120")]
+    #[schema(example = "titan")]
     plan_id: String,
     /// How many of it; 1 where it is left out.
     quantity: Option<u32>,

@@ -28,7 +28,7 @@ pub struct TopUpDiscountAsked {
     #[schema(example = "SPRING-25")]
     code: String,
     /// The package that is to be bought.
-    #[schema(example = "titan-120")]
+    #[schema(example = "titan")]
     plan_id: String,
     /// How many of it; 1 where it is left out.
     quantity: Option<u32>,
