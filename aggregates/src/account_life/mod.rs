@@ -2,6 +2,9 @@
 //! refunds and disputes, both wallets, plans and their windows, generations that either pays for. After every step each
 //! aggregate is compared with its oracle, and what came in with what is there.
 
+mod paying;
+mod steps;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
@@ -12,12 +15,11 @@ use uuid::Uuid;
 
 use crate::cash::{CashEvent, CashRefusal, CashWallet, PurchaseRefusal, TokenOrder, buy_tokens};
 use crate::examples::{MODEL, generation, grant_id, micro, node, second};
-use crate::ids::{AccountId, PaymentId};
-use crate::money::MicroUsd;
+use crate::ids::AccountId;
 use crate::payment::{
     Channel, Currency, DisputeStatus, FailureReason, ObservedPayment, ObservedReversal, Payment,
-    PaymentAction, PaymentCommand, PaymentEvent, Purpose, RefundStatus, Reversal, Standing, StartPayment,
-    confirm, confirm_cash, reverse, reverse_cash,
+    PaymentAction, PaymentCommand, Purpose, RefundStatus, Reversal, Standing, StartPayment, confirm,
+    confirm_cash, reverse, reverse_cash,
 };
 use crate::usage::ClientFamily;
 use crate::wallet::tests::builders::{release, request};
@@ -27,152 +29,11 @@ use crate::wallet::tests::properties::{Life as WalletLife, Step as WalletStep};
 use crate::wallet::{
     PlaceHold, ProviderFailure, ReversalReason, SettleHold, Wallet, WalletAction, WalletEvent, WalletRefusal,
 };
-
-/// Of every payment.
-const PRICE_CENTS: i64 = 1_000;
+use paying::{Buys, PRICE_CENTS, Paying, cents, micro_of};
+use steps::{Step, steps};
 
 /// A node that never dies, for what plans pay.
 const PLANS_NODE: u128 = 9;
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Buys {
-    Tokens { credit: i64 },
-    Cash,
-    Plan { which: usize, secs: u32, blocks: u32 },
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Wallet(WalletStep),
-    Start(Buys),
-    Paid { which: Index },
-    Failed { which: Index },
-    Lapsed { which: Index },
-    Refund { which: Index, id: u8, status: RefundStatus },
-    Dispute { which: Index, id: u8, status: DisputeStatus },
-    BuyTokens { price: i64, credit: i64 },
-    Switch { outside_scope: bool, past_fair_use: bool },
-    Hold { input: u64, max_output: u64, in_scope: bool, node: u128 },
-    SettleCovered { which: Index, cost: i64, input: u64, output: u64, insured: bool },
-    ReleaseCovered { which: Index },
-    ReverseCovered { which: Index },
-    Wait { seconds: i64 },
-}
-
-fn wallet_step() -> impl Strategy<Value = WalletStep> {
-    let which = any::<Index>;
-    prop_oneof![
-        2 => (1..600_i64, prop::option::of(1..800_i64))
-            .prop_map(|(amount, lifetime)| WalletStep::Grant { amount, paid: false, lifetime }),
-        5 => (which(), 0..160_i64).prop_map(|(which, part)| WalletStep::Settle { which, part }),
-        1 => which().prop_map(|which| WalletStep::Release { which }),
-        1 => which().prop_map(|which| WalletStep::Reverse { which }),
-        1 => (1..300_i64).prop_map(|amount| WalletStep::Purchase { amount }),
-        1 => (1..300_i64).prop_map(|amount| WalletStep::AdjustDown { amount }),
-        1 => (1..4_u128).prop_map(|node| WalletStep::NodeDies { node }),
-        1 => Just(WalletStep::Sweep),
-    ]
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let which = any::<Index>;
-    let buys = prop_oneof![
-        3 => (1..600_i64).prop_map(|credit| Buys::Tokens { credit }),
-        2 => Just(Buys::Cash),
-        2 => (0..2_usize, 1..400_u32, 1..4_u32)
-            .prop_map(|(which, secs, blocks)| Buys::Plan { which, secs, blocks }),
-    ];
-    let refund = prop_oneof![Just(RefundStatus::Made), Just(RefundStatus::Failed)];
-    let dispute = prop_oneof![
-        Just(DisputeStatus::Inquiry),
-        Just(DisputeStatus::Open),
-        Just(DisputeStatus::Lost),
-        Just(DisputeStatus::Won),
-    ];
-    let step = prop_oneof![
-        12 => wallet_step().prop_map(Step::Wallet),
-        5 => buys.prop_map(Step::Start),
-        8 => which().prop_map(|which| Step::Paid { which }),
-        1 => which().prop_map(|which| Step::Failed { which }),
-        1 => which().prop_map(|which| Step::Lapsed { which }),
-        3 => (which(), 0..3_u8, refund).prop_map(|(which, id, status)| Step::Refund { which, id, status }),
-        3 => (which(), 0..2_u8, dispute).prop_map(|(which, id, status)| Step::Dispute { which, id, status }),
-        2 => (1..12_000_000_i64, 1..600_i64).prop_map(|(price, credit)| Step::BuyTokens { price, credit }),
-        1 => (any::<bool>(), any::<bool>())
-            .prop_map(|(outside_scope, past_fair_use)| Step::Switch { outside_scope, past_fair_use }),
-        12 => (0..150_u64, 0..150_u64, prop::bool::weighted(0.8), 1..4_u128).prop_map(
-            |(input, max_output, in_scope, node)| Step::Hold { input, max_output, in_scope, node }
-        ),
-        5 => (which(), 0..300_i64, 0..400_u64, 0..50_u64, prop::bool::weighted(0.1)).prop_map(
-            |(which, cost, input, output, insured)| Step::SettleCovered { which, cost, input, output, insured }
-        ),
-        1 => which().prop_map(|which| Step::ReleaseCovered { which }),
-        1 => which().prop_map(|which| Step::ReverseCovered { which }),
-        5 => (0..300_i64).prop_map(|seconds| Step::Wait { seconds }),
-    ];
-    prop::collection::vec(step, 1..140)
-}
-
-/// A payment beside all that was ever told of it.
-struct Paying {
-    number: u128,
-    buys: Buys,
-    payment: Payment,
-    events: Vec<PaymentEvent>,
-    paid: bool,
-    refunds: BTreeMap<u8, RefundStatus>,
-    disputes: BTreeMap<u8, DisputeStatus>,
-    /// What its wallet has come to have of it.
-    followed: i64,
-}
-
-/// A refund's or dispute's amount is its own, however often it is told of; together they exceed the price.
-fn cents(id: u8) -> i64 {
-    [PRICE_CENTS, 333, 500][usize::from(id)]
-}
-
-fn micro_of(cents: i64) -> MicroUsd {
-    micro(cents * 10_000)
-}
-
-impl Paying {
-    fn payment_id(&self) -> PaymentId {
-        PaymentId(Uuid::from_u128(self.number))
-    }
-
-    fn apply(&mut self, events: Vec<PaymentEvent>) {
-        events.iter().for_each(|event| self.payment.apply(event.clone()));
-        self.events.extend(events);
-    }
-
-    fn reversed_cents(&self) -> i64 {
-        let made = self.refunds.iter().filter(|(_, status)| **status == RefundStatus::Made);
-        let withheld = |status: &DisputeStatus| matches!(status, DisputeStatus::Open | DisputeStatus::Lost);
-        let withheld = self.disputes.iter().filter(|(_, status)| withheld(status));
-        made.map(|(id, _)| cents(*id)).chain(withheld.map(|(id, _)| cents(*id))).sum()
-    }
-
-    fn granted(&self) -> i64 {
-        match self.buys {
-            Buys::Tokens { credit } => credit,
-            Buys::Cash => micro_of(PRICE_CENTS).0,
-            Buys::Plan { .. } => 0,
-        }
-    }
-
-    /// ⌊granted × (paid − reversed) ⁄ paid⌋, by hand.
-    fn remains(&self) -> i64 {
-        if !self.paid {
-            return 0;
-        }
-        let exact = i128::from(self.granted()) * i128::from(PRICE_CENTS - self.reversed_cents());
-        i64::try_from(exact.div_euclid(i128::from(PRICE_CENTS))).expect("small numbers")
-    }
-
-    fn plan_holds(&self) -> bool {
-        self.paid && self.reversed_cents() < PRICE_CENTS
-    }
-}
 
 enum News {
     Paid(ObservedPayment),
