@@ -1,6 +1,7 @@
 //! Cancelled, taken back, given up: what is paid for stays until its end, and nothing is paid beyond it.
 
 use codexapi_aggregates::subscription::SubscriptionEnd;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use super::{CHECKOUT, Customer, GRACE_SECS, SUBSCRIPTION, tell};
@@ -56,6 +57,27 @@ async fn a_customer_cancels_takes_that_back_and_cancels_again() {
     tell(&till, known).await;
     assert_eq!(customer.grants().await, 2);
     assert_eq!(customer.get(SUBSCRIPTION).await["status"], "active");
+    till.verifies().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_changes_at_once_none_is_answered_as_done_that_is_not() {
+    let till = Till::start().await;
+    let customer = Customer::new(&till).await;
+    customer.subscribe().await;
+    tell(&till, 0).await;
+    let ask = async |what: &str| customer.post(&format!("{SUBSCRIPTION}/{what}"), json!({})).await;
+    let asked: Vec<&str> = ["cancel", "resume"].repeat(4);
+    let answers = join_all(asked.iter().map(|what| ask(what))).await;
+    for (what, (status, answer)) in asked.iter().zip(answers) {
+        match status {
+            200 => assert_eq!(answer["cancelAtPeriodEnd"], *what == "cancel", "{what}: {answer}"),
+            _ => {
+                assert_eq!((status, &answer["error"]["code"]), (409, &json!("changed_meanwhile")), "{answer}")
+            }
+        }
+    }
+    assert_eq!(change(&customer, "resume").await["cancelAtPeriodEnd"], false);
     till.verifies().await;
 }
 
