@@ -30,6 +30,23 @@ impl SessionLock {
         timeout(ANSWER_WITHIN, taking).await.context("Postgres does not answer")?.context("taking a lock")
     }
 
+    /// Makes Postgres free the lock where this process is silent for `silence`, as when it is paused. Who asks for
+    /// this must use the lock more often than that.
+    pub async fn freed_after(mut self, silence: Duration) -> anyhow::Result<Self> {
+        let silence = silence.as_millis().to_string();
+        let asking = sqlx::query(
+            "SELECT set_config('idle_session_timeout', $1, false),
+                    set_config('idle_in_transaction_session_timeout', $1, false)",
+        )
+        .bind(silence)
+        .execute(&mut self.connection);
+        timeout(ANSWER_WITHIN, asking)
+            .await
+            .context("Postgres does not answer")?
+            .context("limiting a lock")?;
+        Ok(self)
+    }
+
     /// Fails where the session, and with it the lock, is gone.
     pub async fn confirm(&mut self) -> anyhow::Result<()> {
         let asking = self.connection.ping();

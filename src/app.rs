@@ -24,6 +24,8 @@ use crate::http::auth::Authenticator;
 use crate::http::sign_ups::SignUpLimit;
 use crate::metrics::Metrics;
 use crate::nats::{Nats, NatsConfig, NatsNames};
+use crate::nodes::Homes;
+use crate::nodes::signed::NodeKey;
 use crate::payments::Payments;
 use crate::projector::Projector;
 use crate::rebuild::{self, Progress};
@@ -31,11 +33,14 @@ use crate::relay::RelayProgress;
 use crate::stored::Stored;
 use crate::stored::background::Background;
 use crate::upstream::Providers;
-use crate::{catalog_seed, clock, migrate, pricing_seed};
+use crate::{catalog_seed, clock, migrate, nodes, pricing_seed};
 
 /// Silence after which a streaming client is sent a sign of life; the shortest idle limit of a known
 /// client is minutes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// How often a waiting request asks again for credit though nothing was heard of it.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long Postgres has to answer a first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,6 +55,8 @@ pub struct App {
     pub auth: Authenticator,
     pub projector: Projector,
     pub metrics: Metrics,
+    /// Where wallets' commands run.
+    pub homes: Homes,
     pub gateway: Arc<Gateway>,
     /// Checks of providers.
     pub checks: Arc<Checks>,
@@ -94,7 +101,8 @@ impl App {
         let tasks = TaskTracker::new();
         let providers = Providers::new(&config.catalog.providers)?;
         let settings = gateway_settings(&config, incarnation);
-        let gateway = Arc::new(Gateway::new(log.clone(), providers, settings, tasks.clone()));
+        let homes = homes(&config, incarnation, &log)?;
+        let gateway = Arc::new(Gateway::new(log.clone(), homes.clone(), providers, settings, tasks.clone()));
         let stored = Arc::new(Stored::new(pool.clone(), &config.stored));
         let background = Arc::new(Background::new(
             stored.clone(),
@@ -110,7 +118,8 @@ impl App {
             incarnation,
             auth: Authenticator::new(&config.credentials, pool.clone()),
             projector: Projector::new(pool.clone(), log.appended()),
-            metrics: Metrics::new(gateway.traffic()),
+            metrics: Metrics::new(gateway.traffic(), homes.counts()),
+            homes,
             gateway,
             checks,
             stored,
@@ -126,6 +135,11 @@ impl App {
             pool,
             config,
         }))
+    }
+
+    /// What nodes sign with between each other.
+    pub fn node_key(&self) -> NodeKey {
+        NodeKey::derive(&self.config.credentials.token_digest_key)
     }
 
     pub fn nats_is_connected(&self) -> bool {
@@ -187,6 +201,16 @@ pub async fn check_digest_key(pool: &PgPool, credentials: &CredentialSettings) -
     Ok(())
 }
 
+fn homes(config: &Config, node: NodeIncarnation, log: &EventLog) -> anyhow::Result<Homes> {
+    match config.node.node_listen {
+        Some(_) => {
+            let key = NodeKey::derive(&config.credentials.token_digest_key);
+            Homes::shared(log.clone(), node, key, nodes::PATIENCE)
+        }
+        None => Ok(Homes::here(log.clone(), node)),
+    }
+}
+
 fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -196,6 +220,7 @@ fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
         waiting: WaitingLimits {
             longest: seconds(config.wait.wait_seconds),
             per_wallet: count(config.wait.waiting_per_wallet),
+            ask_again: ASK_AGAIN,
         },
         drain: DrainLimits {
             longest: seconds(config.drain.drain_seconds),

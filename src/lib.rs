@@ -24,6 +24,7 @@ pub mod invoices;
 pub mod metrics;
 pub mod migrate;
 pub mod nats;
+pub mod nodes;
 pub mod payments;
 pub mod pricing_seed;
 pub mod processes;

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::clock;
 use crate::gateway::Traffic;
+use crate::nodes::CommandLabels;
 use crate::upstream::circuits::Standing;
 
 /// What Prometheus reads.
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub circuits: Family<CircuitLabels, Gauge>,
     /// Requests that wait for credit that others of their wallet hold, on this node.
     pub waiting_requests: Gauge,
+    /// Nodes that take each other's commands, as this one sees them.
+    pub live_nodes: Gauge,
     /// Holds of all nodes that are neither settled, released nor expired, as far as the read model is.
     pub open_holds: Gauge,
     /// What Stripe told us, by what came of it.
@@ -96,8 +99,8 @@ impl RequestLabels {
 }
 
 impl Metrics {
-    /// Every metric; those of `traffic` are counted by the gateway.
-    pub fn new(traffic: &Traffic) -> Self {
+    /// Every metric; those of `traffic` are counted by the gateway, `commands` where they run.
+    pub fn new(traffic: &Traffic, commands: &Family<CommandLabels, Counter>) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("codexapi"),
             requests: Family::default(),
@@ -109,6 +112,7 @@ impl Metrics {
             unfinished_settlements: Gauge::default(),
             circuits: Family::default(),
             waiting_requests: Gauge::default(),
+            live_nodes: Gauge::default(),
             open_holds: Gauge::default(),
             stripe_webhooks: Family::default(),
             reconciler_age: Gauge::default(),
@@ -160,6 +164,17 @@ impl Metrics {
             "waiting_requests",
             "Requests that wait for credit that others of their wallet hold",
             metrics.waiting_requests.clone(),
+        );
+        registry.register(
+            "live_nodes",
+            "Nodes that take each other's commands, as this one sees them",
+            metrics.live_nodes.clone(),
+        );
+        registry.register(
+            "node_commands",
+            "Commands of generations, by where they ran: here, forwarded to the wallet's home, instead of a home \
+             that did not answer, or for another node",
+            commands.clone(),
         );
         registry.register(
             "open_holds",
@@ -222,6 +237,8 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
         let gaps = payments.reconciled.gaps_closed();
         metrics.reconciler_gaps.set(i64::try_from(gaps).unwrap_or(i64::MAX));
     }
+    let live_nodes = app.homes.view().borrow().nodes().len();
+    metrics.live_nodes.set(i64::try_from(live_nodes).unwrap_or(i64::MAX));
     match open_holds::count(&app.pool).await {
         Ok(holds) => {
             metrics.open_holds.set(holds);

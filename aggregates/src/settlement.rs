@@ -3,6 +3,8 @@
 //! Each function looks at both aggregates and returns the events of both; the caller appends them
 //! atomically. Nothing else closes a hold with a charge.
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::GenerationId;
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
@@ -14,7 +16,7 @@ use crate::wallet::{
     WalletRefusal, WalletTerms,
 };
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum SettlementRefusal {
     #[error(transparent)]
     Usage(#[from] UsageRefusal),
@@ -23,7 +25,7 @@ pub enum SettlementRefusal {
 }
 
 /// What a settlement came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settlement {
     pub charged_micro: MicroUsd,
     /// After the charge.

@@ -9,6 +9,9 @@ use sqlx::{PgConnection, PgPool};
 
 use crate::{Entry, FoldError, ReadModel, WriteError, versions};
 
+/// Should this process stand still half-way, Postgres ends the transaction: another node must be able to go on.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -51,7 +54,7 @@ pub async fn apply(
     entries: &[Entry],
     previous_position: i64,
 ) -> Result<Applied, ApplyError> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin_with(BEGIN).await?;
     // Shared, so that the two live versions of a swap are never taken for one another.
     let active: Option<versions::Active> = sqlx::query_as(
         "SELECT active_version AS version, revision FROM projection_versions WHERE projection = $1 FOR SHARE",

@@ -12,10 +12,12 @@ use tokio_util::task::TaskTracker;
 use super::App;
 use crate::event_log::{idempotency, seal};
 use crate::feed::JetStreamFeed;
+use crate::nodes::listener::{self, Desk};
+use crate::nodes::members;
 use crate::processes::lease::Lease;
 use crate::processes::rewards::Rewards;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
-use crate::processes::{auto_topup, health, reconciler};
+use crate::processes::{auto_topup, health, reconciler, waking};
 use crate::{clock, http, metrics, relay, stored};
 
 /// How often idempotency keys that are not kept for ever are looked over.
@@ -23,6 +25,9 @@ const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// How long such a key is kept.
 const KEYS_KEPT_SECS: i64 = 30 * 86_400;
+
+/// A node that has missed so many renewals of its lease is nobody's home any more; it is dead only when it lapses.
+const MISSED_RENEWALS: u32 = 3;
 
 impl App {
     /// Answers requests and follows the log until `stop`, then finishes what is running. `ready` is
@@ -40,12 +45,21 @@ impl App {
         let metrics_listener = bind("CODEXAPI_METRICS_LISTEN", self.config.http.metrics_listen).await?;
         let address = listener.local_addr()?;
         let address = *self.listening.get_or_init(|| address);
+        let node_listener = match self.config.node.node_listen {
+            Some(address) => Some(bind("CODEXAPI_NODE_LISTEN", address).await?),
+            None => None,
+        };
+        let reached_at = node_listener.as_ref().map(|listener| self.reached_at(listener)).transpose()?;
         let (database, name) = (self.config.database.url.reveal(), &self.config.node.node_name);
-        let mut lease = Lease::take(self.pool.clone(), database, name, self.incarnation).await?;
+        let mut lease =
+            Lease::take(self.pool.clone(), database, name, self.incarnation, reached_at.as_deref()).await?;
 
         // What the end of a generation needs goes on until the last generation has ended.
         let background = CancellationToken::new();
         let processes = self.start_processes(&background);
+        if let Some(listener) = node_listener {
+            self.join_nodes(listener, &processes, &background);
+        }
         tracing::info!(%address, node = name, "listening");
         ready(address);
         let renew = Duration::from_secs(self.config.wallet.lease_renew_seconds.into());
@@ -113,6 +127,29 @@ impl App {
         Ok(())
     }
 
+    /// Where other nodes reach this one.
+    fn reached_at(&self, listener: &TcpListener) -> anyhow::Result<String> {
+        match &self.config.node.node_address {
+            Some(address) => Ok(address.clone()),
+            None => Ok(listener.local_addr()?.to_string()),
+        }
+    }
+
+    /// Takes other nodes' commands, and knows where to send its own.
+    fn join_nodes(&self, listener: TcpListener, processes: &TaskTracker, stop: &CancellationToken) {
+        let admission = self.gateway.admission().clone();
+        let desk = Desk::new(self.homes.clone(), self.incarnation, self.node_key(), admission);
+        let taking = listener::serve(desk, listener, stop.clone());
+        processes.spawn(async move {
+            if let Err(error) = taking.await {
+                tracing::error!(error = %format!("{error:#}"), "other nodes' commands are not taken any more");
+            }
+        });
+        let renewals = self.config.wallet.lease_renew_seconds * MISSED_RENEWALS;
+        let renewed_within = Duration::from_secs(renewals.min(self.config.wallet.lease_lapse_seconds).into());
+        processes.spawn(members::follow(self.homes.clone(), self.pool.clone(), renewed_within, stop.clone()));
+    }
+
     fn start_processes(self: &Arc<Self>, stop: &CancellationToken) -> TaskTracker {
         let processes = TaskTracker::new();
         let (pool, log) = (self.pool.clone(), self.log.clone());
@@ -144,6 +181,7 @@ impl App {
             },
         };
         processes.spawn(sweeper.run(stop.clone()));
+        processes.spawn(waking::run(log.clone(), self.gateway.admission().clone(), stop.clone()));
         let rewards = Rewards {
             pool: pool.clone(),
             log: log.clone(),

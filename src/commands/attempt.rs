@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Instant;
 
 use codexapi_aggregates::time::Timestamp;
 use tokio::time::timeout;
@@ -35,6 +36,10 @@ pub(super) async fn attempt<A: LiveAggregate, B: LiveAggregate, T, R>(
     decide: &impl Fn(&A, Option<&B>, Timestamp) -> Result<(Vec<A::Event>, Vec<B::Event>, T), R>,
 ) -> Result<(Committed<A::Event>, Committed<B::Event>, T), Interrupted<R>> {
     let (first, second) = hold_streams::<A, B, R>(log, first_id, second_id, call.fresh).await?;
+    if call.not_after.is_some_and(|moment| moment <= Instant::now()) {
+        let context = "the command came too late".into();
+        return Err(CommandError::Unavailable { context, outcome_unknown: false }.into());
+    }
     let now = [Some(&first), second.as_ref()]
         .into_iter()
         .flatten()

@@ -11,7 +11,7 @@ mod once;
 mod store;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::time::Timestamp;
@@ -36,11 +36,12 @@ impl<A: Aggregate + Clone + Send + Sync + 'static> LiveAggregate for A {}
 pub struct Call<'a> {
     pub(crate) metadata: &'a Metadata,
     pub(crate) fresh: [bool; 2],
+    pub(crate) not_after: Option<Instant>,
 }
 
 impl<'a> Call<'a> {
     pub fn new(metadata: &'a Metadata) -> Self {
-        Self { metadata, fresh: [false; 2] }
+        Self { metadata, fresh: [false; 2], not_after: None }
     }
 
     /// The (first) stream's id was just made, so that it cannot have events: saves looking for them.
@@ -52,6 +53,12 @@ impl<'a> Call<'a> {
     /// The same of the second stream of a pair.
     pub fn fresh_second_stream(mut self) -> Self {
         self.fresh[1] = true;
+        self
+    }
+
+    /// A command that has not been decided by then is not decided any more.
+    pub fn not_after(mut self, moment: Option<Instant>) -> Self {
+        self.not_after = moment;
         self
     }
 }

@@ -124,6 +124,16 @@ impl Config {
                 ),
             });
         }
+        let NodeSettings { node_listen, node_address, .. } = &self.node;
+        if node_address.is_none() && node_listen.is_some_and(|address| address.ip().is_unspecified()) {
+            return Err(SettingError {
+                setting: "CODEXAPI_NODE_ADDRESS".into(),
+                problem:
+                    "is not set, and CODEXAPI_NODE_LISTEN is every address of this machine: other nodes \
+                          must be told which host:port reaches this one"
+                        .into(),
+            });
+        }
         self.stripe.check()?;
         self.company.check()?;
         Ok(self)

@@ -116,6 +116,19 @@ pub struct NodeSettings {
     /// The region this node stands in, such as canada or chicago: routing rules for that region apply here
     #[arg(long, env = "CODEXAPI_REGION", value_name = "REGION")]
     pub region: Option<Region>,
+    /// The private address this node takes other nodes' commands on, as address:port, so that each wallet is written
+    /// by one node. For deployments of several nodes; off by default
+    #[arg(long, env = "CODEXAPI_NODE_LISTEN", value_name = "ADDRESS:PORT")]
+    pub node_listen: Option<SocketAddr>,
+    /// Where other nodes reach that, as host:port; by default the address it listens on
+    #[arg(
+        long,
+        env = "CODEXAPI_NODE_ADDRESS",
+        value_name = "HOST:PORT",
+        requires = "node_listen",
+        value_parser = host_and_port
+    )]
+    pub node_address: Option<String>,
 }
 
 /// What is logged and how.
@@ -216,6 +229,14 @@ fn node_name(text: &str) -> Result<String, &'static str> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     let fits = (1..=63).contains(&text.len()) && text.bytes().all(allowed);
     if fits { Ok(text.into()) } else { Err("not such a name") }
+}
+
+fn host_and_port(text: &str) -> Result<String, &'static str> {
+    let parsed: Result<http::uri::Authority, _> = text.parse();
+    let fits = parsed.is_ok_and(|authority| {
+        !authority.host().is_empty() && authority.port_u16().is_some() && !text.contains('@')
+    });
+    if fits { Ok(text.into()) } else { Err("not such an address") }
 }
 
 /// An http(s) origin without a trailing slash.

@@ -44,6 +44,17 @@ fn each_required_setting_is_named_when_it_is_missing() {
 }
 
 #[test]
+fn a_node_that_listens_everywhere_must_say_where_others_reach_it() {
+    let refusal = with("CODEXAPI_NODE_LISTEN", "0.0.0.0:9470").expect_err("nowhere to send to");
+    assert_eq!(refusal.setting, "CODEXAPI_NODE_ADDRESS");
+    with("CODEXAPI_NODE_LISTEN", "10.0.0.2:9470").expect("reached where it listens");
+    let settings = [("CODEXAPI_NODE_LISTEN", "[::]:9470"), ("CODEXAPI_NODE_ADDRESS", "codexapi-2:9470")];
+    let settings = settings.map(|(name, value)| (name, value.to_owned()));
+    let config = Config::from_pairs(required().into_iter().chain(settings)).expect("said");
+    assert_eq!(config.node.node_address.as_deref(), Some("codexapi-2:9470"));
+}
+
+#[test]
 fn each_setting_is_named_when_it_is_bad() {
     let bad = [
         ("DATABASE_URL", "mysql://localhost"),
@@ -52,6 +63,8 @@ fn each_setting_is_named_when_it_is_bad() {
         ("CODEXAPI_METRICS_LISTEN", "everywhere"),
         ("CODEXAPI_PUBLIC_URL", "https://host/path"),
         ("CODEXAPI_NODE_NAME", "two words"),
+        ("CODEXAPI_NODE_LISTEN", "9470"),
+        ("CODEXAPI_NODE_ADDRESS", "node-2"),
         ("CODEXAPI_TOKEN_DIGEST_KEY", "abc"),
         ("CODEXAPI_SEALING_KEY", "xyz"),
         ("CODEXAPI_STATIC_API_TOKENS", "short"),

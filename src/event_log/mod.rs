@@ -24,7 +24,7 @@ use anyhow::{Context, bail};
 use codexapi_aggregates::ids::NodeIncarnation;
 use codexapi_aggregates::time::Timestamp;
 use sqlx::PgPool;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -35,12 +35,17 @@ pub(crate) use queue::{Append, NewEvent, Outcome};
 pub use queue::{BATCH_EVENTS, COMMAND_EVENTS, QUEUE_CAPACITY};
 pub use read::{SHARD, Shard, StoredEvent};
 pub(crate) use snapshot::Snapshot;
+use tail::Tail;
+pub use tail::WrittenElsewhere;
 
 /// Streams kept live by default.
 pub const DEFAULT_CACHE_CAPACITY: usize = 50_000;
 
 /// How long one read on behalf of a command may take before it counts as Postgres being away.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Writings of other processes that a slow follower may be behind.
+const WRITTEN_ELSEWHERE_KEPT: usize = 1_024;
 
 pub struct EventLogOptions {
     /// Who appends; other nodes learn from it which news is not their own.
@@ -76,6 +81,7 @@ pub(crate) struct Inner {
     pub key_turns: idempotency::KeyTurns,
     pub unanswered: TaskTracker,
     appended: watch::Sender<i64>,
+    written_elsewhere: broadcast::Sender<WrittenElsewhere>,
     _stop_tasks: DropGuard,
 }
 
@@ -90,7 +96,16 @@ impl EventLog {
         let appended = watch::Sender::new(head);
         let stop = CancellationToken::new();
         append::Writer::spawn(&pool, Arc::clone(&cache), options.node, appended.clone(), queued);
-        tail::spawn(pool.clone(), Arc::clone(&cache), options.node, appended.clone(), head, stop.clone());
+        let written_elsewhere = broadcast::Sender::new(WRITTEN_ELSEWHERE_KEPT);
+        let tail = Tail {
+            pool: pool.clone(),
+            cache: Arc::clone(&cache),
+            node: options.node.to_string(),
+            appended: appended.clone(),
+            written_elsewhere: written_elsewhere.clone(),
+            seen: head,
+        };
+        tail.spawn(stop.clone());
         let snapshots = snapshot::spawn(pool.clone());
         Ok(Self {
             inner: Arc::new(Inner {
@@ -102,6 +117,7 @@ impl EventLog {
                 key_turns: idempotency::KeyTurns::default(),
                 unanswered: TaskTracker::new(),
                 appended,
+                written_elsewhere,
                 _stop_tasks: stop.drop_guard(),
             }),
         })
@@ -110,6 +126,11 @@ impl EventLog {
     /// The highest committed position this process knows of; changes wake whoever follows the log.
     pub fn appended(&self) -> watch::Receiver<i64> {
         self.inner.appended.subscribe()
+    }
+
+    /// Streams as other processes are heard to have written them; what nobody takes in time is dropped.
+    pub fn written_elsewhere(&self) -> broadcast::Receiver<WrittenElsewhere> {
+        self.inner.written_elsewhere.subscribe()
     }
 
     /// The pool the log reads with.

@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use codexapi_aggregates::ids::NodeIncarnation;
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgNotification};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -26,28 +25,28 @@ const POLL: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-struct Tail {
-    pool: PgPool,
-    cache: Arc<Cache>,
-    node: String,
-    appended: watch::Sender<i64>,
-    /// Up to here, every append of another node has been acted on.
-    seen: i64,
+/// A stream that another process has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenElsewhere {
+    pub aggregate_type: String,
+    pub aggregate_id: String,
 }
 
-pub(super) fn spawn(
-    pool: PgPool,
-    cache: Arc<Cache>,
-    node: NodeIncarnation,
-    appended: watch::Sender<i64>,
-    head: i64,
-    stop: CancellationToken,
-) {
-    let tail = Tail { pool, cache, node: node.to_string(), appended, seen: head };
-    tokio::spawn(stop.run_until_cancelled_owned(tail.run()));
+pub(super) struct Tail {
+    pub pool: PgPool,
+    pub cache: Arc<Cache>,
+    pub node: String,
+    pub appended: watch::Sender<i64>,
+    pub written_elsewhere: broadcast::Sender<WrittenElsewhere>,
+    /// Up to here, every append of another node has been acted on.
+    pub seen: i64,
 }
 
 impl Tail {
+    pub fn spawn(self, stop: CancellationToken) {
+        tokio::spawn(stop.run_until_cancelled_owned(self.run()));
+    }
+
     async fn run(mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -107,6 +106,8 @@ impl Tail {
         .await?;
         for (aggregate_type, aggregate_id, sequence) in written {
             self.cache.mark_stale(&aggregate_type, &aggregate_id, sequence);
+            // Most of the time nobody follows.
+            let _followers = self.written_elsewhere.send(WrittenElsewhere { aggregate_type, aggregate_id });
         }
         self.saw(last);
         Ok(())

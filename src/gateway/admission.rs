@@ -2,7 +2,8 @@
 //!
 //! First come, first served: whoever waits is asked again before anyone who came later. Nothing is
 //! written and no response is begun while a request waits. A closed hold of this process wakes the
-//! queue at once; what other processes do to the wallet is noticed by asking again every second.
+//! queue at once, and so does whatever another process is heard to have written to the wallet; should that be
+//! missed, it is asked again every second. Each node has queues of its own, and first come is first on its node.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,14 +14,14 @@ use codexapi_aggregates::ids::AccountId;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
 /// How long and how many may wait.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitingLimits {
     pub longest: Duration,
     /// Requests of one wallet; 0 refuses at once.
     pub per_wallet: usize,
+    /// Who waits asks again after this though nothing was heard.
+    pub ask_again: Duration,
 }
 
 /// What asking came to.
@@ -94,7 +95,7 @@ impl Admission {
                 Asked::MustWait if Instant::now() >= deadline => return Err(NotAdmitted::StillWaiting),
                 Asked::MustWait => tokio::select! {
                     () = changed => {}
-                    () = sleep(ASK_AGAIN) => {}
+                    () = sleep(self.limits.ask_again) => {}
                     () = &mut left => return Err(NotAdmitted::ClientLeft),
                 },
             }
@@ -106,6 +107,11 @@ impl Admission {
         if let Some(queue) = self.queues().get(&account) {
             queue.changed.notify_one();
         }
+    }
+
+    /// Something may have changed for any of them.
+    pub fn wake_all(&self) {
+        self.queues().values().for_each(|queue| queue.changed.notify_one());
     }
 
     /// Requests that wait, of all wallets.
@@ -172,7 +178,8 @@ mod tests {
     }
 
     fn admission(per_wallet: usize) -> Admission {
-        Admission::new(WaitingLimits { longest: Duration::from_secs(120), per_wallet })
+        let (longest, ask_again) = (Duration::from_secs(120), Duration::from_secs(1));
+        Admission::new(WaitingLimits { longest, per_wallet, ask_again })
     }
 
     #[tokio::test(start_paused = true)]

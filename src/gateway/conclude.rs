@@ -37,7 +37,7 @@ impl Gateway {
             status,
             first_byte_ms,
         });
-        match self.settlements.settle(&generation.ending(), command).await {
+        match self.settlements.settle(generation.ending(), command).await {
             Ok(settled) if end == AnswerEnd::Finished => Ok(Paid {
                 charged_micro: settled.charged_micro,
                 balance_micro: settled.balance_micro,

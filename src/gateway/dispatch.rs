@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use codexapi_aggregates::usage::{AttemptResult, Payer, TokenUsage};
-use codexapi_aggregates::wallet::{ReleaseReason, Wallet, WalletAction, WalletCommand};
+use codexapi_aggregates::usage::AttemptResult;
+use codexapi_aggregates::wallet::ReleaseReason;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
@@ -20,6 +20,7 @@ use super::routing::{Leg, Route};
 use super::wait::{Waited, longest_wait};
 use super::{Answer, Gateway, refuse, refuse_after};
 use crate::crash_points;
+use crate::nodes::command::RecordAttempt;
 use crate::upstream::SendError;
 
 /// Attempts of one generation, all providers together.
@@ -117,7 +118,7 @@ impl Gateway {
         reason: ReleaseReason,
         attempts: Vec<AttemptResult>,
     ) {
-        self.settlements.release(&generation.ending(), reason, attempts).await;
+        self.settlements.release(generation.ending(), reason, attempts).await;
     }
 
     /// The next target after one that has failed, on record; `None` where the generation ends here.
@@ -181,26 +182,15 @@ impl Gateway {
     /// # Errors
     /// It is not durable, so it may not be dispatched.
     async fn record_attempt(&self, generation: &Generation) -> Result<(), GatewayError> {
-        let (generation_id, attempt) = (generation.id, generation.attempt());
-        match generation.payer {
-            Payer::Wallet { account_id } => self
-                .log
-                .execute(&account_id.to_string(), &generation.metadata, |wallet: &Wallet, now| {
-                    let action = WalletAction::StartAttempt { generation_id, attempt: attempt.clone() };
-                    wallet.decide(WalletCommand { action, terms: self.settings.terms.clone(), now })
-                })
-                .await
-                .map(drop)
-                .map_err(not_durable),
-            Payer::Operator => self
-                .log
-                .execute(&generation.usage_stream, &generation.metadata, |usage: &TokenUsage, now| {
-                    usage.start_attempt(generation_id, attempt.clone(), now)
-                })
-                .await
-                .map(drop)
-                .map_err(not_durable),
-        }
+        let command = RecordAttempt {
+            generation_id: generation.id,
+            attempt: generation.attempt(),
+            payer: generation.payer,
+            usage_stream: generation.usage_stream.clone(),
+            terms: self.settings.terms.clone(),
+            metadata: generation.metadata.clone(),
+        };
+        self.homes.run(&command).await.outcome.map_err(not_durable)
     }
 }
 

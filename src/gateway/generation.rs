@@ -13,9 +13,9 @@ use codexapi_aggregates::usage::{
 };
 
 use super::refusal::Caller;
-use super::settlement::Ending;
 use super::told::KeyHeadroom;
 use super::toolbox::Notice;
+use crate::nodes::ending::Ending;
 use crate::upstream::Target;
 
 /// A generation whose hold is durable.

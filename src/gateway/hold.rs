@@ -1,14 +1,14 @@
 //! Making a generation durable before anything of it leaves: an operator's in its usage stream, a customer's as a
 //! hold in the wallet, for which it may have to wait.
 
-use codexapi_aggregates::ids::{AccountId, PlanId};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use codexapi_aggregates::ids::PlanId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{Payer, TokenUsage};
 use codexapi_aggregates::wallet::entitlements::Scope;
-use codexapi_aggregates::wallet::{
-    HoldLimits, PlaceHold, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
-};
+use codexapi_aggregates::wallet::{PlaceHold, Wallet, WalletRefusal};
 
 use super::admission::{Asked, NotAdmitted};
 use super::begin::{not_durable, unavailable};
@@ -18,6 +18,8 @@ use super::told::KeyHeadroom;
 use super::{Answer, Gateway};
 use crate::clock;
 use crate::commands::CommandError;
+use crate::nodes::Ran;
+use crate::nodes::command::{Held, HoldCredit};
 
 impl Gateway {
     /// Makes the generation durable before anything of it leaves; `false` where the client left while it
@@ -38,15 +40,17 @@ impl Gateway {
                 .map_err(not_durable)?;
             return Ok(true);
         };
-        let Some(placed) = self.hold_credit(generation, account_id, &hold, answer).await? else {
+        let (terms, metadata) = (self.settings.terms.clone(), generation.metadata.clone());
+        let command = HoldCredit { account_id, hold, terms, metadata };
+        let Some(held) = self.hold_credit(generation, &command, answer).await? else {
             return Ok(false);
         };
-        generation.worst_micro = placed.worst_micro;
-        generation.balance_micro = Some(placed.balance_micro);
-        generation.by_plan = placed.plan_id.is_some();
-        generation.policy = hold.policies.of(placed.plan_id.as_ref().map(PlanId::as_str));
-        if hold.limits != HoldLimits::default() {
-            generation.limits = self.headroom(account_id, &hold).await?;
+        generation.worst_micro = held.worst_micro;
+        generation.balance_micro = Some(held.balance_micro);
+        generation.by_plan = held.plan_id.is_some();
+        generation.policy = command.hold.policies.of(held.plan_id.as_ref().map(PlanId::as_str));
+        if let Some(key_use) = held.key_use {
+            generation.limits = KeyHeadroom::new(&command.hold.limits, &key_use, clock::now());
         }
         Ok(true)
     }
@@ -54,72 +58,53 @@ impl Gateway {
     async fn hold_credit(
         &self,
         generation: &Generation,
-        account_id: AccountId,
-        hold: &PlaceHold,
+        command: &HoldCredit,
         answer: &mut Answer,
-    ) -> Result<Option<Placed>, GatewayError> {
-        let wallet_stream = account_id.to_string();
+    ) -> Result<Option<Held>, GatewayError> {
+        let may_be_held = AtomicBool::new(false);
         let ask = || async {
-            let placed = self
-                .log
-                .execute(&wallet_stream, &generation.metadata, |wallet: &Wallet, now| {
-                    let action = WalletAction::PlaceHold(Box::new(hold.clone()));
-                    wallet.decide(WalletCommand { action, terms: self.settings.terms.clone(), now })
-                })
-                .await;
-            match placed {
-                Ok(committed) => Asked::Admitted(placed_in(&committed.events)),
+            let Ran { outcome, elsewhere_too } = self.homes.run(command).await;
+            may_be_held.fetch_or(elsewhere_too || may_be_stored(&outcome), Ordering::Relaxed);
+            match outcome {
+                Ok(held) => Asked::Admitted(held),
                 Err(CommandError::Refused(WalletRefusal::MustWait { .. })) => Asked::MustWait,
                 Err(CommandError::Refused(refusal)) => Asked::Refused(refused(&refusal)),
                 Err(error) => Asked::Refused(not_durable(error)),
             }
         };
-        match self.admission.admit(account_id, answer.closed(), ask).await {
-            Ok(placed) => Ok(Some(placed)),
+        let admitted = self.admission.admit(command.account_id, answer.closed(), ask).await;
+        if admitted.is_err() && may_be_held.into_inner() {
+            self.settlements.release_what_may_be_held(generation.ending());
+        }
+        match admitted {
+            Ok(held) => Ok(Some(held)),
             Err(NotAdmitted::ClientLeft) => Ok(None),
             Err(NotAdmitted::Refused(error)) => Err(error),
             Err(NotAdmitted::StillWaiting) => {
                 let running = self
                     .log
-                    .read(&wallet_stream, |wallet: &Wallet| wallet.open_holds().count())
+                    .read(&command.account_id.to_string(), |wallet: &Wallet| wallet.open_holds().count())
                     .await
                     .map_err(unavailable)?;
                 Err(GatewayError::StillWaiting { running })
             }
         }
     }
+}
 
-    /// What is left of the key's limits after this hold.
-    async fn headroom(&self, account_id: AccountId, hold: &PlaceHold) -> Result<KeyHeadroom, GatewayError> {
-        let now = clock::now();
-        self.log
-            .read(&account_id.to_string(), |wallet: &Wallet| {
-                KeyHeadroom::new(&hold.limits, &wallet.key_use(hold.key_id, now), now)
-            })
-            .await
-            .map_err(unavailable)
+/// Whether a hold may be in the log though nobody knows it as placed.
+fn may_be_stored(outcome: &Result<Held, CommandError<WalletRefusal>>) -> bool {
+    match outcome {
+        Ok(_)
+        | Err(
+            CommandError::Refused(_)
+            | CommandError::IdempotencyMismatch { .. }
+            | CommandError::TooMuchContention
+            | CommandError::Overloaded,
+        ) => false,
+        Err(CommandError::Unavailable { outcome_unknown, .. }) => *outcome_unknown,
+        Err(CommandError::Failed(_)) => true,
     }
-}
-
-/// A hold as it was placed.
-struct Placed {
-    worst_micro: MicroUsd,
-    balance_micro: MicroUsd,
-    plan_id: Option<PlanId>,
-}
-
-fn placed_in(events: &[WalletEvent]) -> Placed {
-    events
-        .iter()
-        .find_map(|event| match event {
-            WalletEvent::HoldPlaced { worst_micro, balance_micro, plan, .. } => Some(Placed {
-                worst_micro: *worst_micro,
-                balance_micro: *balance_micro,
-                plan_id: plan.as_ref().map(|cover| cover.plan_id.clone()),
-            }),
-            _ => None,
-        })
-        .expect("placing a hold always emits it")
 }
 
 fn refused(refusal: &WalletRefusal) -> GatewayError {

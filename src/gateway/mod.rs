@@ -55,6 +55,7 @@ pub use self::settlement::SettlementLimits;
 use self::settlement::Settlements;
 pub use self::traffic::{AttemptLabels, Traffic};
 use crate::event_log::EventLog;
+use crate::nodes::Homes;
 use crate::upstream::Providers;
 use crate::upstream::circuits::Circuits;
 
@@ -90,6 +91,7 @@ pub struct GatewaySettings {
 /// Serves generations.
 pub struct Gateway {
     log: EventLog,
+    homes: Homes,
     providers: Providers,
     circuits: Circuits,
     settings: GatewaySettings,
@@ -162,10 +164,16 @@ pub struct Incoming {
 type Answer = oneshot::Sender<Response>;
 
 impl Gateway {
-    pub fn new(log: EventLog, providers: Providers, settings: GatewaySettings, tasks: TaskTracker) -> Self {
+    pub fn new(
+        log: EventLog,
+        homes: Homes,
+        providers: Providers,
+        settings: GatewaySettings,
+        tasks: TaskTracker,
+    ) -> Self {
         let admission = Arc::new(Admission::new(settings.waiting));
         let settlements = Settlements::new(
-            log.clone(),
+            homes.clone(),
             settings.terms.clone(),
             settings.settlement,
             admission.clone(),
@@ -186,6 +194,7 @@ impl Gateway {
         }
         Self {
             log,
+            homes,
             providers,
             circuits,
             settings,

@@ -9,19 +9,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use codexapi_aggregates::event::Metadata;
-use codexapi_aggregates::ids::GenerationId;
-use codexapi_aggregates::settlement::{self, Settlement, SettlementRefusal};
-use codexapi_aggregates::usage::{AttemptResult, Outcome, Payer, SettleGeneration, TokenUsage, UsageRefusal};
-use codexapi_aggregates::wallet::{
-    ReleaseReason, ReversalReason, Wallet, WalletAction, WalletCommand, WalletTerms,
-};
+use codexapi_aggregates::settlement::{Settlement, SettlementRefusal};
+use codexapi_aggregates::usage::{AttemptResult, Payer, SettleGeneration};
+use codexapi_aggregates::wallet::{ReleaseReason, WalletTerms};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
-use crate::commands::{Call, CommandError};
-use crate::event_log::EventLog;
+use crate::commands::CommandError;
+use crate::nodes::command::NodeCommand;
+use crate::nodes::ending::{Ending, Forgo, Release, Settle};
+use crate::nodes::{CERTAINLY_OVER, Homes, Ran};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
@@ -38,7 +36,7 @@ pub struct SettlementLimits {
 /// Ends generations.
 #[derive(Clone)]
 pub struct Settlements {
-    log: EventLog,
+    homes: Homes,
     terms: WalletTerms,
     limits: SettlementLimits,
     admission: Arc<Admission>,
@@ -56,33 +54,15 @@ pub enum NotSettled {
     Refused(SettlementRefusal),
 }
 
-/// Where a generation's usage stands and who pays.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    pub generation_id: GenerationId,
-    pub usage_stream: String,
-    /// The usage stream is this generation's own, so that nobody else has written it.
-    pub own_stream: bool,
-    pub payer: Payer,
-    pub metadata: Metadata,
-}
-
-impl Ending {
-    fn call(&self) -> Call<'_> {
-        let call = Call::new(&self.metadata);
-        if self.own_stream && self.payer != Payer::Operator { call.fresh_stream() } else { call }
-    }
-}
-
 impl Settlements {
     pub fn new(
-        log: EventLog,
+        homes: Homes,
         terms: WalletTerms,
         limits: SettlementLimits,
         admission: Arc<Admission>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { log, terms, limits, admission, tasks, unfinished: Arc::default() }
+        Self { homes, terms, limits, admission, tasks, unfinished: Arc::default() }
     }
 
     /// Whether so many endings wait for Postgres that no new generation may begin.
@@ -99,26 +79,28 @@ impl Settlements {
     ///
     /// # Errors
     /// `TimedOut` past the deadline, `Refused` where the rules refuse the settlement.
-    pub async fn settle(&self, ending: &Ending, command: SettleGeneration) -> Result<Settlement, NotSettled> {
+    pub async fn settle(&self, ending: Ending, command: SettleGeneration) -> Result<Settlement, NotSettled> {
         let _unfinished = self.count_unfinished();
+        let generation = ending.generation_id;
+        let settle = Settle { ending, command, terms: self.terms.clone() };
         let deadline = Instant::now() + self.limits.deadline;
         let mut pause = FIRST_RETRY;
         loop {
-            match tokio::time::timeout_at(deadline, self.try_settle(ending, &command)).await {
-                Ok(Ok(settlement)) => return Ok(self.settled(ending, settlement)),
+            match tokio::time::timeout_at(deadline, self.once(&settle)).await {
+                Ok(Ok(settlement)) => return Ok(settlement),
                 Ok(Err(CommandError::Refused(refusal))) => {
-                    tracing::error!(generation = %ending.generation_id, %refusal, "a settlement was refused");
-                    self.forgo_in_background(ending.clone(), command);
+                    tracing::error!(%generation, %refusal, "a settlement was refused");
+                    self.forgo_in_background(settle);
                     return Err(NotSettled::Refused(refusal));
                 }
                 Ok(Err(error)) if Instant::now() + pause < deadline => {
-                    tracing::warn!(generation = %ending.generation_id, %error, "settling will be retried");
+                    tracing::warn!(%generation, %error, "settling will be retried");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_RETRY);
                 }
                 Ok(Err(_)) | Err(_) => {
-                    tracing::error!(generation = %ending.generation_id, "settling was not durable in time");
-                    self.forgo_in_background(ending.clone(), command);
+                    tracing::error!(%generation, "settling was not durable in time");
+                    self.forgo_in_background(settle);
                     return Err(NotSettled::TimedOut);
                 }
             }
@@ -128,156 +110,70 @@ impl Settlements {
     /// Closes a generation of which nothing is charged: frees a customer's hold, ends an operator's; `attempts`
     /// says how each of them failed. Retried
     /// until durable, in the background after the first try.
-    pub async fn release(&self, ending: &Ending, reason: ReleaseReason, attempts: Vec<AttemptResult>) {
+    pub async fn release(&self, ending: Ending, reason: ReleaseReason, attempts: Vec<AttemptResult>) {
         let unfinished = self.count_unfinished();
-        match self.try_release(ending, reason, &attempts).await {
-            Ok(()) => self.wake_waiting(ending.payer),
-            Err(error) => {
-                tracing::warn!(generation = %ending.generation_id, %error, "releasing will be retried");
-                let (this, ending) = (self.clone(), ending.clone());
-                self.tasks.spawn(async move {
-                    let _unfinished = unfinished;
-                    this.until_durable("releasing", || this.try_release(&ending, reason, &attempts)).await;
-                    this.wake_waiting(ending.payer);
-                });
-            }
+        let release = Release { ending, reason, attempts, terms: self.terms.clone() };
+        if let Err(error) = self.once(&release).await {
+            tracing::warn!(generation = %release.ending.generation_id, %error, "releasing will be retried");
+            let this = self.clone();
+            self.tasks.spawn(async move {
+                let _unfinished = unfinished;
+                this.until_durable("releasing", &release).await;
+            });
         }
     }
 
-    fn settled(&self, ending: &Ending, settlement: Settlement) -> Settlement {
-        self.wake_waiting(ending.payer);
-        settlement
+    /// Frees a hold whose request was answered with an error though it may be in the log, or yet come to it.
+    pub fn release_what_may_be_held(&self, ending: Ending) {
+        let (reason, attempts) = (ReleaseReason::NotDispatched, vec![]);
+        let release = Release { ending, reason, attempts, terms: self.terms.clone() };
+        let this = self.clone();
+        let unfinished = self.count_unfinished();
+        self.tasks.spawn(async move {
+            let _unfinished = unfinished;
+            tokio::time::sleep(CERTAINLY_OVER).await;
+            this.until_durable("releasing what may be held", &release).await;
+        });
     }
 
-    /// What waits for credit of this payer is asked again.
-    fn wake_waiting(&self, payer: Payer) {
+    /// The client has been told that it pays nothing.
+    fn forgo_in_background(&self, settle: Settle) {
+        let forgo = Forgo::from(settle);
+        let this = self.clone();
+        let unfinished = self.count_unfinished();
+        self.tasks.spawn(async move {
+            let _unfinished = unfinished;
+            this.until_durable("forgoing a charge", &forgo).await;
+        });
+    }
+
+    /// What waits for credit of this payer is asked again once it is done.
+    async fn once<C: NodeCommand>(&self, command: &C) -> Result<C::Done, CommandError<C::Refusal>> {
+        let Ran { outcome, elsewhere_too: _ } = self.homes.run(command).await;
+        if outcome.is_ok() && C::FREES_CREDIT {
+            self.wake(command.payer());
+        }
+        outcome
+    }
+
+    fn wake(&self, payer: Payer) {
         match payer {
             Payer::Wallet { account_id } => self.admission.wake(account_id),
             Payer::Operator => {}
         }
     }
 
-    /// The client has been told that it pays nothing. The provider's bill is recorded as the
-    /// operator's loss; a charge that was committed after all is reversed.
-    fn forgo_in_background(&self, ending: Ending, mut command: SettleGeneration) {
-        command.outcome = Outcome::ToldFailed;
-        let this = self.clone();
-        let unfinished = self.count_unfinished();
-        self.tasks.spawn(async move {
-            let _unfinished = unfinished;
-            this.until_durable("forgoing a charge", || this.try_forgo(&ending, &command)).await;
-            this.wake_waiting(ending.payer);
-        });
-    }
-
-    async fn try_settle(
-        &self,
-        ending: &Ending,
-        command: &SettleGeneration,
-    ) -> Result<Settlement, CommandError<SettlementRefusal>> {
-        match ending.payer {
-            Payer::Wallet { account_id } => {
-                let wallet_stream = account_id.to_string();
-                let (_, settlement) = self
-                    .log
-                    .execute_pair(
-                        &ending.usage_stream,
-                        &wallet_stream,
-                        ending.call(),
-                        |usage: &TokenUsage, wallet: &Wallet, now| {
-                            let command = SettleGeneration { now, ..command.clone() };
-                            settlement::settle(usage, wallet, &command, &self.terms)
-                        },
-                    )
-                    .await?;
-                Ok(settlement)
-            }
-            Payer::Operator => {
-                self.log
-                    .execute(&ending.usage_stream, &ending.metadata, |usage: &TokenUsage, now| {
-                        let command = SettleGeneration { now, ..command.clone() };
-                        settlement::settle_operator(usage, &command)
-                    })
-                    .await?;
-                Ok(Settlement::default())
-            }
-        }
-    }
-
-    async fn try_forgo(
-        &self,
-        ending: &Ending,
-        command: &SettleGeneration,
-    ) -> Result<(), CommandError<SettlementRefusal>> {
-        let Payer::Wallet { account_id } = ending.payer else {
-            return self.try_settle(ending, command).await.map(drop);
-        };
-        let wallet_stream = account_id.to_string();
-        self.log
-            .execute_pair(
-                &ending.usage_stream,
-                &wallet_stream,
-                &ending.metadata,
-                |usage: &TokenUsage, wallet: &Wallet, now| {
-                    let command = SettleGeneration { now, ..command.clone() };
-                    match settlement::settle(usage, wallet, &command, &self.terms) {
-                        Err(SettlementRefusal::Usage(UsageRefusal::SettledDifferently { generation_id })) => {
-                            let told = ReversalReason::ToldFailed;
-                            settlement::reverse(usage, wallet, generation_id, told, &self.terms, now)
-                        }
-                        other => other,
-                    }
-                },
-            )
-            .await?;
-        Ok(())
-    }
-
-    async fn try_release(
-        &self,
-        ending: &Ending,
-        reason: ReleaseReason,
-        attempts: &[AttemptResult],
-    ) -> Result<(), CommandError<SettlementRefusal>> {
-        let generation_id = ending.generation_id;
-        match ending.payer {
-            Payer::Wallet { account_id } => {
-                self.log
-                    .execute(&account_id.to_string(), &ending.metadata, |wallet: &Wallet, now| {
-                        let attempts = attempts.to_vec();
-                        let action = WalletAction::ReleaseHold { generation_id, reason, attempts };
-                        let command = WalletCommand { action, terms: self.terms.clone(), now };
-                        wallet.decide(command).map_err(SettlementRefusal::from)
-                    })
-                    .await?;
-            }
-            Payer::Operator => {
-                self.log
-                    .execute(&ending.usage_stream, &ending.metadata, |usage: &TokenUsage, now| {
-                        usage
-                            .release(generation_id, reason, attempts.to_vec(), now)
-                            .map_err(SettlementRefusal::from)
-                    })
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Repeats `attempt` with a capped back-off until it is durable or refused. A stopping process
+    /// Repeats a command with a capped back-off until it is durable or refused. A stopping process
     /// gives up at its own deadline; the hold then expires.
-    async fn until_durable<R, F>(&self, what: &'static str, mut attempt: impl FnMut() -> F)
-    where
-        R: std::error::Error,
-        F: Future<Output = Result<(), CommandError<R>>>,
-    {
+    async fn until_durable<C: NodeCommand>(&self, what: &'static str, command: &C) {
         let mut pause = FIRST_RETRY;
         loop {
-            match attempt().await {
-                Ok(()) => return,
+            match self.once(command).await {
+                Ok(_) => return,
                 Err(CommandError::Refused(refusal)) => {
                     // E.g. a release whose first try was committed though its answer was lost.
                     tracing::info!(%refusal, "{what} has nothing left to do");
+                    self.wake(command.payer());
                     return;
                 }
                 Err(error) => tracing::warn!(%error, "{what} will be retried"),

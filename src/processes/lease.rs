@@ -31,7 +31,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes `name` for `incarnation` and ends every earlier incarnation of that name.
+    /// Takes `name` for `incarnation` and ends every earlier incarnation of that name. Other nodes send their
+    /// commands to `address`, where there is one.
     ///
     /// # Errors
     /// When another process still holds the name, or Postgres cannot be asked.
@@ -40,6 +41,7 @@ impl Lease {
         database_url: &str,
         name: &str,
         incarnation: NodeIncarnation,
+        address: Option<&str>,
     ) -> anyhow::Result<Self> {
         let mut connection =
             PgConnection::connect(database_url).await.context("cannot connect for the lease")?;
@@ -57,9 +59,10 @@ impl Lease {
             .bind(name)
             .execute(&mut *take_over)
             .await?;
-        sqlx::query("INSERT INTO nodes (incarnation, name) VALUES ($1, $2)")
+        sqlx::query("INSERT INTO nodes (incarnation, name, address) VALUES ($1, $2, $3)")
             .bind(incarnation.0)
             .bind(name)
+            .bind(address)
             .execute(&mut *take_over)
             .await?;
         take_over.commit().await?;
@@ -106,9 +109,9 @@ impl Lease {
     }
 }
 
-/// Another incarnation has taken this node's name.
+/// Another incarnation has taken this node's name, or another node has found its lease lapsed.
 #[derive(Debug, thiserror::Error)]
-#[error("another process has taken the name {name:?}; this one must stop")]
+#[error("the lease of {name:?} has lapsed or another process has taken the name; this one must stop")]
 pub struct Superseded {
     name: String,
 }

@@ -6,3 +6,4 @@ pub mod lease;
 pub mod reconciler;
 pub mod rewards;
 pub mod sweeper;
+pub mod waking;

@@ -36,6 +36,9 @@ const PROJECTOR_LOCK: i64 = 7_263_542_003;
 /// How often a standby asks for the lock, and a leader whether it still holds it.
 const LOCK_EVERY: Duration = Duration::from_secs(1);
 
+/// A leader that is paused for so long has a successor; what doors know of keys must not stand still with it.
+const LEADER_SILENT: Duration = Duration::from_secs(4);
+
 /// How far a read model is behind the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
@@ -72,7 +75,7 @@ impl Projector {
     pub async fn run<F: Feed>(&self, feed: impl Fn(&'static ReadModel) -> F, stop: CancellationToken) {
         let leading = async {
             loop {
-                match SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await {
+                match self.try_take_lock().await {
                     Ok(Some(lock)) => self.lead(lock, &feed).await,
                     Ok(None) => {}
                     Err(error) => {
@@ -83,6 +86,13 @@ impl Projector {
             }
         };
         stop.run_until_cancelled(leading).await;
+    }
+
+    async fn try_take_lock(&self) -> anyhow::Result<Option<SessionLock>> {
+        match SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await? {
+            Some(lock) => Ok(Some(lock.freed_after(LEADER_SILENT).await?)),
+            None => Ok(None),
+        }
     }
 
     /// How far each read model is behind, as Postgres knows it: true on every node.

@@ -30,6 +30,9 @@ pub(crate) use stream::has_event;
 /// Held by the relay that works.
 const RELAY_LOCK: i64 = 7_263_542_002;
 
+/// A relay that is paused for so long has a successor; longer than publishing a page may take.
+const LEADER_SILENT: Duration = Duration::from_secs(15);
+
 /// Events read and published at a time; also the most publishes without an answer.
 pub const PAGE: i64 = 2_000;
 
@@ -126,7 +129,7 @@ impl Relay {
     async fn become_leader(&self) -> anyhow::Result<SessionLock> {
         loop {
             if let Some(lock) = SessionLock::try_take(&self.pool, RELAY_LOCK).await? {
-                return Ok(lock);
+                return lock.freed_after(LEADER_SILENT).await;
             }
             self.enter(RelayState::Standby, None);
             tokio::time::sleep(POLL).await;

@@ -72,7 +72,12 @@ impl Business {
 
     pub async fn hold(&self) -> GenerationId {
         let generation_id = GenerationId(clock::new_id());
-        self.command(WalletAction::PlaceHold(Box::new(PlaceHold {
+        self.command(WalletAction::PlaceHold(Box::new(self.place_hold(generation_id)))).await;
+        generation_id
+    }
+
+    pub fn place_hold(&self, generation_id: GenerationId) -> PlaceHold {
+        PlaceHold {
             generation_id,
             key_id: self.key,
             family: ClientFamily::CodexCli,
@@ -87,9 +92,7 @@ impl Business {
             fair_use: std::sync::Arc::default(),
             attempt: attempt(),
             node: self.node,
-        })))
-        .await;
-        generation_id
+        }
     }
 
     pub async fn reverse(&self, conversation: &str, generation_id: GenerationId) {
@@ -124,7 +127,7 @@ impl Business {
             .expect("decided");
     }
 
-    fn settlement_of(&self, generation_id: GenerationId) -> SettleGeneration {
+    pub fn settlement_of(&self, generation_id: GenerationId) -> SettleGeneration {
         SettleGeneration {
             generation_id,
             payer: Payer::Wallet { account_id: self.account },

@@ -58,6 +58,7 @@ impl TestServer {
 }
 
 /// A database of the test's own on the server all tests of this run share.
+#[derive(Clone)]
 pub struct TestDatabase {
     pub pool: PgPool,
     _server: Arc<TestServer>,

@@ -8,6 +8,7 @@ mod faults;
 mod harness;
 mod http;
 mod money;
+mod nodes;
 mod payments;
 mod read_models;
 mod relay;

@@ -22,7 +22,7 @@ impl Default for ServingCost {
 }
 
 /// Which input of one client family is charged, whoever turns out to pay.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FamilyPolicies {
     /// From the wallet, and under every plan that has none of its own.
     pub by_wallet: BillingPolicy,

@@ -40,7 +40,7 @@ const KEPT_OPEN: usize = 1_000;
 
 // Refusals
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum UsageRefusal {
     #[error("generation {generation_id} was settled for different usage")]
     SettledDifferently { generation_id: GenerationId },

@@ -3,6 +3,8 @@
 //! The wallet is asked in between (`rate`, then the wallet's rule, then `settle`), because only it
 //! knows what it can pay; both streams are appended atomically.
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     AttemptResult, BillingPolicy, ClientFamily, GenerationSettled, Mark, Outcome, Payer, Protocol, Timings,
     TokenUsage, Usage, UsageEvent, UsageRefusal, UsageSource,
@@ -16,7 +18,7 @@ use crate::wallet::entitlements::PlanUse;
 use crate::wallet::events::GrantPart;
 
 /// The input items of one request, as cumulative keyed digests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputPrefix {
     /// `digests[n − 1]` covers the first n input items; lower-case hex.
     pub digests: std::sync::Arc<Vec<String>>,
@@ -33,7 +35,7 @@ impl InputPrefix {
 }
 
 /// Everything known of a generation when it ends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SettleGeneration {
     pub generation_id: GenerationId,
     pub payer: Payer,

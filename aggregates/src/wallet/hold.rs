@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::entitlements::PlanCover;
 use super::events::WalletEvent;
 use super::{Decision, HoldLimits, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
@@ -23,7 +25,7 @@ const NEEDED_OUTPUT: u64 = 256;
 pub const WORST_WEB_SEARCHES: i64 = 10;
 
 /// Sets credit aside for one generation.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PlaceHold {
     pub generation_id: GenerationId,
     pub key_id: KeyId,

@@ -16,7 +16,7 @@ use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
 /// What a key may use; what is absent is not limited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldLimits {
     pub requests_per_minute: Option<u32>,
     /// Input at its estimate when the request begins, output when it is settled.
@@ -40,7 +40,7 @@ impl From<&KeyLimits> for HoldLimits {
 }
 
 /// What a key has used at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUseNow {
     pub requests_this_minute: u32,
     pub tokens_this_minute: u64,

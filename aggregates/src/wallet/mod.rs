@@ -57,7 +57,7 @@ const EXPIRED_HOLDS_KEPT_SECS: i64 = 30 * 86_400;
 // Commands
 
 /// What the operator has set; part of every command, so that a fold needs no configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WalletTerms {
     /// Seconds after which a hold expires whatever its node does.
     pub hold_max_age_secs: i64,
@@ -259,6 +259,11 @@ impl Wallet {
 
     pub fn open_holds(&self) -> impl Iterator<Item = (&GenerationId, &Hold)> {
         self.holds.iter()
+    }
+
+    /// The hold of a generation while it is open.
+    pub fn open_hold(&self, generation_id: GenerationId) -> Option<&Hold> {
+        self.holds.get(&generation_id)
     }
 
     pub fn grants(&self) -> &[Grant] {

@@ -1,11 +1,13 @@
 //! Why a wallet does not do what it is asked, each with its numbers.
 
+use serde::{Deserialize, Serialize};
+
 use super::entitlements::Scope;
 use crate::ids::{AdjustmentId, GenerationId, GrantId, PlanId, PurchaseId};
 use crate::money::MicroUsd;
 use crate::time::Timestamp;
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WalletRefusal {
     #[error("the balance of ${available} does not cover the ${requested} this request needs")]
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },

@@ -34,7 +34,11 @@ async fn a_node_whose_own_lease_is_stale_declares_nobody_dead() {
         node,
         pool: pool.clone(),
         log: EventLog::open(pool.clone(), EventLogOptions::new(node)).await.expect("the log"),
-        admission: Arc::new(Admission::new(WaitingLimits { longest: LAPSE, per_wallet: 1 })),
+        admission: Arc::new(Admission::new(WaitingLimits {
+            longest: LAPSE,
+            per_wallet: 1,
+            ask_again: LAPSE,
+        })),
         settings: SweeperSettings {
             interval: Duration::from_secs(1),
             lease_lapse: LAPSE,

@@ -46,13 +46,19 @@ struct Counts {
 impl Load {
     /// `clients` at once, spread over the customers behind `tokens`.
     pub fn start(world: &World, tokens: &[String], clients: usize) -> Self {
+        Self::spread(world, &[&world.base_url], tokens, clients)
+    }
+
+    /// The same, of several nodes.
+    pub fn spread(world: &World, nodes: &[&str], tokens: &[String], clients: usize) -> Self {
         let (stop, counts) = (CancellationToken::new(), Arc::<Counts>::default());
         let mut running = JoinSet::new();
         for number in 0..clients {
             let client = Client {
                 http: world.http.clone(),
-                base_url: world.base_url.clone(),
-                token: tokens[number % tokens.len()].clone(),
+                base_url: nodes[number % nodes.len()].to_owned(),
+                // Over every node at each customer.
+                token: tokens[number / nodes.len() % tokens.len()].clone(),
                 number,
             };
             running.spawn(client.run(stop.clone(), Arc::clone(&counts)));

@@ -6,6 +6,7 @@ mod killed;
 mod leases;
 mod load;
 mod nats_lost;
+mod nodes;
 mod postgres_lost;
 mod rebuilding;
 mod refusals;

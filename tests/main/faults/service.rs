@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use codexapi::accounts::{self, GrantCredit, NewCustomer};
@@ -56,6 +56,32 @@ pub struct World {
     settings: Vec<(&'static str, String)>,
     service: Option<Child>,
     folder: TempDir,
+}
+
+/// A further node of a world, until it is dropped.
+pub struct Node {
+    pub base_url: String,
+    /// Where it is scraped.
+    pub metrics_url: String,
+    service: Child,
+}
+
+impl Node {
+    /// Stops it (SIGSTOP), lets it go on (SIGCONT), kills it.
+    pub fn signal(&self, signal: Signal) {
+        signal_child(&self.service, signal);
+    }
+
+    /// Waits until it has ended by itself, or by what it was sent.
+    pub async fn ends(&mut self) -> ExitStatus {
+        let ended = tokio::time::timeout(PATIENCE, self.service.wait()).await;
+        ended.expect("it ends in time").expect("a child")
+    }
+}
+
+fn signal_child(child: &Child, signal: Signal) {
+    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    kill_process(id.expect("a process"), signal).expect("told");
 }
 
 impl World {
@@ -113,6 +139,28 @@ impl World {
         .await;
     }
 
+    /// Starts a further node over the same database and waits until it answers requests.
+    pub async fn another_node(&self, name: &str) -> Node {
+        let address = || format!("127.0.0.1:{}", free_port().expect("a free port"));
+        let (listen, metrics, nodes) = (address(), address(), address());
+        let settings = [
+            ("CODEXAPI_NODE_NAME", name),
+            ("CODEXAPI_LISTEN", listen.as_str()),
+            ("CODEXAPI_METRICS_LISTEN", metrics.as_str()),
+            ("CODEXAPI_NODE_LISTEN", nodes.as_str()),
+        ];
+        let log = File::options().create(true).append(true).open(self.service_log()).expect("a log");
+        let service = self
+            .program(&["serve"], &settings)
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("the node is started");
+        let (base_url, metrics_url) = (format!("http://{listen}"), format!("http://{metrics}/metrics"));
+        wait_for("the node answers", async || answers(&self.http, &base_url).await.then_some(())).await;
+        Node { base_url, metrics_url, service }
+    }
+
     /// SIGKILL: nothing runs after it.
     pub async fn kill_service(&mut self) {
         self.service.take().expect("a running service").kill().await.expect("killed");
@@ -121,10 +169,34 @@ impl World {
     /// SIGTERM, as an operator stops it; returns when it has ended.
     pub async fn stop_service(&mut self) {
         let mut service = self.service.take().expect("a running service");
-        let id = service.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        kill_process(id.expect("a process"), Signal::TERM).expect("told");
+        signal_child(&service, Signal::TERM);
         let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
         ended.expect("it ends in time").expect("a child");
+    }
+
+    /// Stops the service (SIGSTOP) or lets it go on (SIGCONT).
+    pub fn signal_service(&self, signal: Signal) {
+        signal_child(self.service.as_ref().expect("a running service"), signal);
+    }
+
+    /// Waits until the service has ended by itself.
+    pub async fn service_ends(&mut self) -> ExitStatus {
+        let mut service = self.service.take().expect("a running service");
+        let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
+        ended.expect("it ends in time").expect("a child")
+    }
+
+    /// Where the service is scraped.
+    pub fn metrics_url(&self) -> String {
+        let listen = self.settings.iter().find(|(name, _)| *name == "CODEXAPI_METRICS_LISTEN");
+        format!("http://{}/metrics", listen.expect("set").1)
+    }
+
+    /// One number of a node's metrics, by its name and labels; `None` where it is not counted yet.
+    pub async fn metric(&self, metrics_url: &str, name: &str) -> Option<i64> {
+        let text = self.http.get(metrics_url).timeout(PROBE_TIMEOUT).send().await.ok()?.text().await.ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        Some(line.parse().expect("a whole number"))
     }
 
     /// Waits until the service has killed itself at a crash point.
@@ -215,11 +287,15 @@ impl World {
     }
 
     async fn is_ready(&self) -> bool {
-        let asked = self.http.get(format!("{}/ready", self.base_url)).timeout(PROBE_TIMEOUT).send().await;
-        asked.is_ok_and(|answer| answer.status().is_success())
+        answers(&self.http, &self.base_url).await
     }
 
     fn service_log(&self) -> PathBuf {
         self.folder.path().join("service.log")
     }
+}
+
+async fn answers(http: &reqwest::Client, base_url: &str) -> bool {
+    let asked = http.get(format!("{base_url}/ready")).timeout(PROBE_TIMEOUT).send().await;
+    asked.is_ok_and(|answer| answer.status().is_success())
 }

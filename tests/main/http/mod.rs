@@ -38,7 +38,7 @@ pub const OPERATOR_TOKEN: &str = "cdx-op-static-for-tests-000001";
 /// A service whose read models follow the log, without listeners and without NATS.
 pub struct Service {
     pub app: Arc<App>,
-    _database: TestDatabase,
+    database: TestDatabase,
     _stop: DropGuard,
 }
 
@@ -48,7 +48,15 @@ impl Service {
     }
 
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let database = TestDatabase::new().await;
+        Self::start_on(TestDatabase::new().await, settings).await
+    }
+
+    /// Another node over the same database.
+    pub async fn beside(&self) -> Self {
+        Self::start_on(self.database.clone(), &[("CODEXAPI_NODE_NAME", "node-2")]).await
+    }
+
+    async fn start_on(database: TestDatabase, settings: &[(&str, &str)]) -> Self {
         let url = database.pool.connect_options().to_url_lossy().to_string();
         let digest_key = "5a".repeat(32);
         let fixed = [
@@ -70,7 +78,7 @@ impl Service {
                 app.projector.run(feed, stop).await;
             }
         });
-        Self { app, _database: database, _stop: stop.drop_guard() }
+        Self { app, database, _stop: stop.drop_guard() }
     }
 
     /// A customer whose token works.
