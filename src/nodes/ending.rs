@@ -29,7 +29,7 @@ pub struct Ending {
 impl Ending {
     fn call(&self, not_after: Option<Instant>) -> Call<'_> {
         let call = Call::new(&self.metadata).not_after(not_after);
-        if self.own_stream && self.payer != Payer::Operator { call.fresh_stream() } else { call }
+        if self.own_stream && self.payer != Payer::Operator { call.single_use_stream() } else { call }
     }
 }
 
