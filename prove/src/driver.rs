@@ -20,7 +20,7 @@ use crate::told::{Head, Told};
 use crate::world::{ADMIN_TOKEN, STRIPE_KEY, World};
 
 /// The longest a client waits for its answer.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(45);
+const CLIENT_PATIENCE: Duration = Duration::from_secs(20);
 
 /// One try of an operator's, or of a payer's.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -314,7 +314,7 @@ async fn revoke(world: &World<'_>, customer: usize) -> Came {
 async fn tamper(world: &World<'_>, customer: usize) -> Came {
     let account = world.customers[customer].account_id.0;
     let tampered = until_done(async || {
-        let update = "UPDATE balances SET balance_micro = balance_micro + 1 WHERE account_id = $1";
+        let update = "UPDATE wallet_balances SET balance_micro = balance_micro + 1 WHERE account_id = $1";
         let done = sqlx::query(update).bind(account).execute(world.pool()).await;
         done.map_err(|error| error.to_string())
     });
