@@ -23,7 +23,7 @@ use clap::Parser;
 use chance::Size;
 use plan::Plan;
 use run::Settings;
-use world::Ground;
+use world::{Ground, NO_DISK};
 
 /// What is drawn for one run of the long form, of the short form, and of the short form's fixed plan.
 const LONG: Size =
@@ -92,7 +92,7 @@ fn main() -> ExitCode {
     let small_disk = match &own_mounts {
         Ok(()) => true,
         Err(error) => {
-            println!("NOT PROVEN HERE: a full disk; no file system of our own can be mounted ({error})");
+            println!("{NO_DISK} ({error})");
             false
         }
     };
