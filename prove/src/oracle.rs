@@ -489,3 +489,38 @@ fn touches_provider(fault: Fault) -> bool {
         | Fault::PauseStripe { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bill_is_rounded_once_half_to_even() {
+        for (pico, micro) in
+            [(0, 0), (500_000, 0), (500_001, 1), (1_500_000, 2), (2_500_000, 2), (2_500_001, 3)]
+        {
+            assert_eq!(half_even(pico), micro, "{pico}");
+        }
+        let bill = Bill {
+            id: "r".into(),
+            model: "gpt-5.5".into(),
+            status: "completed".into(),
+            uncached_input_tokens: 3,
+            cached_tokens: 1,
+            cache_write_5m: 1,
+            cache_write_1h: 1,
+            output_tokens: 2,
+            web_search_calls: 0,
+            tag: None,
+        };
+        // 5 × 5 + 0.5 + 2 × 30 = 85.5, half way, to the even side.
+        let rates = Rates { input: 5_000_000, cached_input: 500_000, output: 30_000_000 };
+        assert_eq!(bill.cost(rates), 86);
+    }
+
+    #[test]
+    fn what_remains_of_a_payment_is_rounded_down() {
+        let left = |refunded_cents| Payment { customer: 0, refunded_cents }.credit();
+        assert_eq!((left(0), left(1), left(333), left(500)), (30_000_000, 29_940_000, 10_020_000, 0));
+    }
+}
