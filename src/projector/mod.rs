@@ -117,6 +117,8 @@ impl Projector {
             _ = followers => {}
             error = lost => tracing::warn!(error = format!("{error:#}"), "no longer projecting"),
         }
+        // Whoever projects now knows which read models stand; what stood here is old news.
+        self.errors.lock().expect("no holder panics").clear();
     }
 
     async fn follow<F: Feed>(&self, model: &'static ReadModel, feed: F) {

@@ -177,6 +177,43 @@ async fn a_second_projector_stands_by_and_takes_over() {
     assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
+#[tokio::test]
+async fn who_no_longer_projects_says_of_no_read_model_that_it_stands() {
+    let (_database, pool) = database().await;
+    let (_appended, seen) = watch::channel(0);
+    let (first, second) =
+        (Projector::new(pool.clone(), seen.clone()), Projector::new(pool.clone(), seen.clone()));
+    let feed = |model: &'static ReadModel| LogFeed::new(pool.clone(), model, seen.clone());
+    let stands = async |projector: &Projector| {
+        let lags = projector.lags().await.expect("lags");
+        lags.iter().any(|lag| lag.error.is_some())
+    };
+    let run_sql = async |sql: &str| drop(sqlx::query(sql).execute(&pool).await.expect("done"));
+    let (take_over, stop) = (CancellationToken::new(), CancellationToken::new());
+    let standing_by = async {
+        take_over.cancelled().await;
+        second.run(feed, stop.clone()).await;
+    };
+    let breaking = async {
+        run_sql("ALTER TABLE wallet_balances_1 RENAME TO elsewhere").await;
+        append(&pool, &full_history()).await;
+        wait_for("a read model that stands", async || stands(&first).await.then_some(())).await;
+        run_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await;
+        wait_until_unlocked(&pool).await;
+        take_over.cancel();
+        run_sql("ALTER TABLE elsewhere RENAME TO wallet_balances_1").await;
+        wait_until_at_head(&second).await;
+        wait_for("nothing stands", async || (!stands(&first).await).then_some(())).await;
+        stop.cancel();
+    };
+    tokio::join!(first.run(feed, stop.clone()), standing_by, breaking);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
 /// Waits until a killed rebuild's connections, and its locks with them, are gone.
 async fn wait_until_unlocked(pool: &PgPool) {
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' \
