@@ -10,9 +10,7 @@ use codexapi::event_log::read::{self, SHARD};
 use codexapi::projector::{Feed, FeedBatch, LogFeed, Projector};
 use codexapi::rebuild::{Progress, rebuild, rebuild_outdated};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
-use codexapi_projections::{
-    Entry, MAX_PAGE, READ_MODELS, ReadModel, balances, generations, movements, versions,
-};
+use codexapi_projections::{Entry, MAX_PAGE, READ_MODELS, balances, generations, movements, versions};
 use cqrs_es::DomainEvent;
 use serde_json::Value;
 use sqlx::PgPool;
