@@ -163,8 +163,8 @@ async fn converse(
         }
     });
     let mut http = http1::Builder::new();
-    let mut connection =
-        pin!(http.max_buf_size(BUFFER_BYTES).serve_connection(TokioIo::new(socket), service));
+    http.max_buf_size(BUFFER_BYTES).max_header_size(BUFFER_BYTES);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {

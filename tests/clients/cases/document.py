@@ -10,7 +10,6 @@ from service import Service
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 # Requests per operation: a document of 170 operations is a lot of them.
 EXAMPLES = {"nobody": 1, "customer": 4, "operator": 3}
-SEED = 20261128
 SHOWN_CHARACTERS = 8_000
 
 
@@ -30,8 +29,8 @@ def document(world):
 def hold(world, service, caller, token, which):
     command = [
         world.clients / "python-schema" / "bin" / "schemathesis", "run", f"{service.base_url}/openapi.json",
-        "--checks", CHECKS, "--phases", "fuzzing", "--max-examples", EXAMPLES[caller], "--seed", SEED,
-        "--generation-deterministic", "--generation-database", "none", "--no-shrink", "--suppress-health-check", "all",
+        "--checks", CHECKS, "--phases", "fuzzing", "--max-examples", EXAMPLES[caller],
+        "--generation-deterministic", "--no-shrink", "--suppress-health-check", "all",
         "--workers", "2", "--no-color", "--warnings", "off", *which,
     ]
     if token:

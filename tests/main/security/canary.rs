@@ -74,6 +74,8 @@ impl Aviary {
             ("CODEXAPI_GUMROAD_API_BASE", &gumroad.url),
             ("CODEXAPI_GUMROAD_PRODUCT_ID", PRODUCT),
             ("CODEXAPI_TRUSTED_PROXIES", "127.0.0.1"),
+            // Providers are told to fail here.
+            ("CODEXAPI_CIRCUIT_FAILURES", "0"),
             ("CODEXAPI_LOG", "trace"),
         ];
         let world = World::start_at(database.pool.clone(), &[&more[..], &COMPANY].concat(), |simulator| {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -75,7 +76,7 @@ async fn a_body_that_trickles_is_told_so_and_costs_nothing() {
         ("/api/v1/plan-settings", "request_timeout"),
         ("/api/v1/gumroad/register", "request_timeout"),
     ];
-    for (path, said) in paths {
+    let trickling = paths.map(async |(path, said)| {
         let mut slow = connect(&deployment).await;
         let head = head(path, &customer.token);
         slow.write_all(format!("{head}Content-Length: 1000000\r\n\r\n{{").as_bytes()).await.expect("sent");
@@ -99,7 +100,8 @@ async fn a_body_that_trickles_is_told_so_and_costs_nothing() {
         assert!(answer.starts_with("HTTP/1.1 408 "), "{path}: {answer}");
         drop(reading);
         tokio::time::timeout(PATIENCE, writing).await.expect("it is ended").expect("written");
-    }
+    });
+    join_all(trickling).await;
     assert_eq!(deployment.count("wallet.hold_placed", customer.account_id).await, 0);
     is_served(&deployment).await;
 }

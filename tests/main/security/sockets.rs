@@ -1,6 +1,7 @@
 //! Requests no client would send: each is refused or cut off, none is taken for another, and none costs anything.
 
 use codexapi_aggregates::usage::Protocol;
+use futures::future::join_all;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
@@ -38,9 +39,9 @@ async fn deployment() -> Deployment {
     .await
 }
 
-/// The customer was asked for nothing, and a request as it should be still is served.
+/// The customer has paid nothing, and a request as it should be still is served.
 async fn cost_nothing(deployment: &Deployment, customer: &Customer) {
-    assert_eq!(deployment.count("wallet.hold_placed", customer.account_id).await, 0);
+    assert_eq!(deployment.ledger(customer.account_id).await.charges(), 0);
     assert_eq!(deployment.balance(customer.account_id).await, BALANCE);
     let told = json!({"input_tokens": 10, "output_tokens": 5});
     let good = Ask::new(Protocol::Responses, false, 64, &told).run(deployment, customer).await;
@@ -51,9 +52,10 @@ async fn cost_nothing(deployment: &Deployment, customer: &Customer) {
     wait_for("every connection has ended", async || (open.get() <= 1).then_some(())).await;
 }
 
-async fn each_becomes(cases: Vec<(&str, String, Becomes)>, deployment: &Deployment) {
-    for (name, request, becomes) in cases {
-        let heard = exchange(deployment, request.as_bytes()).await;
+/// Sends all at once, each on a connection of its own; none of it gets as far as a hold.
+async fn each_becomes(cases: Vec<(&str, String, Becomes)>, deployment: &Deployment, customer: &Customer) {
+    let heard = join_all(cases.iter().map(|(_, request, _)| exchange(deployment, request.as_bytes()))).await;
+    for ((name, _, becomes), heard) in cases.iter().zip(heard) {
         let statuses = heard.statuses();
         assert!(statuses.len() <= 1, "{name}: {statuses:?}");
         match becomes {
@@ -65,6 +67,7 @@ async fn each_becomes(cases: Vec<(&str, String, Becomes)>, deployment: &Deployme
             }
         }
     }
+    assert_eq!(deployment.count("wallet.hold_placed", customer.account_id).await, 0);
 }
 
 fn generation() -> String {
@@ -116,7 +119,7 @@ async fn a_malformed_head_is_refused() {
             Answered(&[401]),
         ),
     ];
-    each_becomes(cases, &deployment).await;
+    each_becomes(cases, &deployment, &customer).await;
     cost_nothing(&deployment, &customer).await;
 }
 
@@ -175,7 +178,7 @@ async fn a_body_of_doubtful_length_is_refused() {
             Answered(&[413]),
         ),
     ];
-    each_becomes(cases, &deployment).await;
+    each_becomes(cases, &deployment, &customer).await;
     cost_nothing(&deployment, &customer).await;
 }
 
