@@ -1,6 +1,5 @@
-//! What strangers may try: at the socket, with addresses, with what they hope to find written down.
+//! What strangers may try: at the socket, and with addresses.
 
-mod canary;
 mod egress;
 mod limits;
 mod sockets;
