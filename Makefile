@@ -2,7 +2,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test bench bench-quick fuzz audit schemas
+.PHONY: run test bench bench-quick soak fuzz audit schemas
 
 # Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
 run:
@@ -19,6 +19,10 @@ bench:
 # The same in a few minutes, written to the build folder.
 bench-quick:
 	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release --quick --out $(TARGET)/bench $(ARGS)
+
+# Twenty minutes of large prompts and clients that leave: memory must stay where it is. `make soak ARGS='--minutes 5'`
+soak:
+	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run soak --binaries $(TARGET)/release $(ARGS)
 
 # What reads the dialects, on inputs made to break it. `make fuzz SECONDS=600 ARGS=translate_stream`
 fuzz:

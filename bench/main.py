@@ -4,6 +4,7 @@ import argparse
 import json
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import charts
@@ -12,6 +13,10 @@ import report
 from contenders import ALL, REPOSITORY, Codexapi
 from measure import Cell, commits, measure
 from service import Process, temporary_folder
+
+# Generations of the long log: each is three events.
+GENERATIONS, QUICK_GENERATIONS = 350_000, 30_000
+LOG_TIMEOUT_SECONDS = 3_600
 
 MAIN = Cell(stream=False, prompt_kb=1, connections=64, seconds=60)
 
@@ -47,6 +52,8 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="three kinds of load, one round, a few minutes")
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn (3; quick: 1)")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these contenders alone, as: direct codexapi portkey")
+    parser.add_argument("--generations", type=int, metavar="N",
+                        help=f"in the long log ({GENERATIONS}; quick: {QUICK_GENERATIONS}); 0 leaves it out")
     parser.add_argument("--out", type=pathlib.Path, default=REPOSITORY / "bench", help="where the report goes")
     return parser.parse_args()
 
@@ -64,9 +71,15 @@ def main():
             result["rounds"].append({kind.name: turn(world, kind, cells(asked.quick), result, number) for kind in order})
     finally:
         world.stop()
+    generations = asked.generations if asked.generations is not None else QUICK_GENERATIONS if asked.quick else GENERATIONS
+    if generations:
+        result["log"] = long_log(asked.binaries, generations, 3 if asked.quick else 10)
     result["machine"]["loadAfter"] = machine.load()
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "report.json").write_text(json.dumps(result, indent=1) + "\n")
+    soaked = asked.out / "soak.json"
+    if soaked.exists():
+        result["soak"] = json.loads(soaked.read_text())
     (asked.out / "REPORT.md").write_text(report.markdown(result))
     charts.write(result, asked.out)
     print(f"written to {asked.out}")
@@ -94,6 +107,14 @@ def turn(world, kind, planned, result, number):
     finally:
         contender.stop()
     return rows
+
+
+def long_log(binaries, generations, seconds):
+    """What a log of so many generations costs; `codexapi-bench log` measures it."""
+    command = [binaries / "codexapi-bench", "log", "--binaries", binaries, "--generations", generations, "--seconds", seconds]
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, timeout=LOG_TIMEOUT_SECONDS,
+                          check=True)
+    return json.loads(done.stdout)
 
 
 def told(name, row):

@@ -17,6 +17,7 @@ class Cell:
     connections: int
     seconds: float
     wallets: int = 100
+    abort_every: int = 0
 
     @property
     def name(self):
@@ -39,6 +40,8 @@ def measure(world, contender, cell):
         "body": cell.body(), "stream": cell.stream, "connections": cell.connections,
         "warmupSecs": min(2.0, cell.seconds / 4), "secs": cell.seconds,
     }
+    if cell.abort_every:
+        plan["abortEvery"] = cell.abort_every
     own, servers = contender.pids(), contender.servers() if hasattr(contender, "servers") else []
     before = cpu_seconds(own), cpu_seconds(servers)
     done = subprocess.run(

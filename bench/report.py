@@ -22,6 +22,7 @@ def markdown(result):
         parts += [f"## {name[0].upper()}{name[1:]}", "", COLUMNS, "|---|" + "---:|" * 6]
         parts += [line(result, contender, name) for contender in contenders(result, name)]
         parts += ["", *stream_lines(result, name)]
+    parts += [*log_lines(result.get("log")), *soak_lines(result.get("soak"))]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -124,7 +125,67 @@ def targets(result):
     row("p99 at 64 connections", "below Portkey's p50" + (f", {p50:.0f} ms" if p50 else ""), p99 and f"{p99:.1f} ms")
     behind = value(result, "codexapi", many, lambda found: found["behindSeconds"])
     row("read models behind the log at the load's end", "< 1 s", None if behind is None else f"{behind:.2f} s")
+    log = result.get("log")
+    if log:
+        appends, rebuilds, loads = log["appends"], log["rebuilds"], log["loads"]
+        rates = {rate["tasks"]: rate["commandsPerSecond"] for rate in appends["hundredWallets"]}
+        row("wallet commands, 512 tasks, against raw rows", "≥ 0.6", ratio(rates[512], appends["rawRowsPerSecond"]))
+        row("rebuild of balances and usage against pure SQL", "≥ 0.35",
+            ratio(rebuilds["eventsPerSecond"], rebuilds["sqlEventsPerSecond"]))
+        row("append to caught-up read models, p99, at 1 000 generations/s", "< 100 ms",
+            f"{log['catchUp']['behindMicros']['p99'] / 1000:.0f} ms at {log['catchUp']['generationsPerSecond']}/s")
+        row(f"cold start on {rebuilds['events']:,} events", "< 1 s", f"{log['start']['againMillis'] / 1000:.2f} s")
+        row(f"cold load of a wallet of {loads['walletEvents']:,} events, p50", "< 20 ms",
+            f"{loads['withSnapshotMicros']['p50'] / 1000:.1f} ms")
+        slowest = log["pages"][0]
+        row(f"slowest page at {log['generations']:,} generations, p95", "< 50 ms",
+            f"{slowest['micros']['p95'] / 1000:.0f} ms, {slowest['path']}")
+    soak = result.get("soak")
+    if soak:
+        row(f"resident memory after {soak['generations']:,} generations", "< 100 MB", f"{soak['residentMb']['last']} MB")
+        row(f"its slope, {soak['minutes']} minutes' soak, second half", "about 0", f"{soak['slopeMbPerHour']} MB/hour")
     return lines
+
+
+def log_lines(log):
+    if not log:
+        return []
+    appends, rebuilds, sizes = log["appends"], log["rebuilds"], log["sizes"]
+    per_generation = sizes["eventBytes"] / max(sizes["events"], 1) * 3
+    lines = [
+        "## The log", "", f"{log['generations']:,} generations of {log['customers']:,} customers over thirty days, made "
+        f"through the log's own append path ({log['filling']['generationsPerSecond']:,} generations/s, one process); "
+        f"`verify` had nothing to say, in {log['verify']['seconds']:.0f} s.", "",
+        "| wallet commands/s through the append path | 1 task | 64 tasks | 512 tasks |", "|---|---:|---:|---:|",
+    ]
+    for name, rates in (("100 wallets", appends["hundredWallets"]), ("one wallet", appends["oneWallet"])):
+        lines.append(f"| {name} | " + " | ".join(f"{rate['commandsPerSecond']:,}" for rate in rates) + " |")
+    lines += [
+        f"| raw rows, 512 a statement | | | {appends['rawRowsPerSecond']:,} |", "",
+        "| rebuild | events/s | seconds |", "|---|---:|---:|",
+        f"| balances and usage | {rebuilds['eventsPerSecond']:,} | {rebuilds['seconds']:.1f} |",
+        f"| the same in pure SQL | {rebuilds['sqlEventsPerSecond']:,} | {rebuilds['sqlSeconds']:.1f} |",
+        f"| every read model | {rebuilds['allEventsPerSecond']:,} | {rebuilds['allSeconds']:.1f} |", "",
+        f"The log takes {per_generation:,.0f} bytes a generation, indexes included; the largest tables beside it: "
+        + ", ".join(f"{name} {size / 2**20:,.0f} MB" for name, size in sizes["tables"][:4]) + ".", "",
+        "| page | KB | p50 ms | p95 ms |", "|---|---:|---:|---:|",
+    ]
+    for page in log["pages"]:
+        micros = page["micros"]
+        lines.append(f"| `{page['path']}` | {page['bytes'] / 1024:.0f} | {micros['p50'] / 1000:.1f} | {micros['p95'] / 1000:.1f} |")
+    return [*lines, ""]
+
+
+def soak_lines(soak):
+    if not soak:
+        return []
+    memory = soak["residentMb"]
+    return [
+        "## Soak", "", f"`make soak`: {soak['minutes']} minutes of 80 KB prompts, whole and streamed in turn; "
+        f"{soak['requests']:,} answers read to their end, {soak['aborted']:,} left by their clients. Resident memory "
+        f"{memory['first']} MB at first, {memory['atHalf']} MB at half time, {memory['last']} MB at the end, never more "
+        f"than {memory['most']} MB; slope over the second half {soak['slopeMbPerHour']} MB an hour.", "",
+    ]
 
 
 def ratio(ours, theirs):

@@ -40,6 +40,9 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// How long Postgres has to answer a first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection that was used a moment ago is there still; one that was idle for longer is asked first.
+const ASKED_WHEN_IDLE: Duration = Duration::from_millis(500);
+
 /// Everything a request may need. Built once, shared by all.
 pub struct App {
     pub config: Config,
@@ -153,7 +156,18 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
     let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
     let first = first.with_context(|| format!("{FAILED}: no answer within {CONNECT_TIMEOUT:?}"))?;
     first.context(FAILED)?.close().await.context(FAILED)?;
-    PgPoolOptions::new().max_connections(settings.connections).connect_with(options).await.context(FAILED)
+    let pool = PgPoolOptions::new()
+        .max_connections(settings.connections)
+        .test_before_acquire(false)
+        .before_acquire(|connection, known| {
+            Box::pin(async move {
+                if known.idle_for >= ASKED_WHEN_IDLE {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        });
+    pool.connect_with(options).await.context(FAILED)
 }
 
 /// Brings schema and read models to what this build expects.

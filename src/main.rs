@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use codexapi::cli::{Cli, CliError};
 use codexapi::tls;
 
+/// Requests allocate much and live short, on all threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,

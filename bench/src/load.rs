@@ -41,6 +41,9 @@ struct Plan {
     connections: usize,
     warmup_secs: f64,
     secs: f64,
+    /// Each connection leaves so manieth of its requests once the answer begins; 0: none.
+    #[serde(default)]
+    abort_every: usize,
 }
 
 struct Target {
@@ -55,6 +58,7 @@ struct Measured {
     latencies: Vec<u32>,
     first_bytes: Vec<u32>,
     gaps: Vec<u32>,
+    aborted: usize,
     errors: Vec<String>,
 }
 
@@ -76,10 +80,12 @@ pub async fn run(input: impl Read) -> anyhow::Result<()> {
     }
     let mut all = Measured::default();
     while let Some(measured) = workers.join_next().await {
-        let Measured { latencies, first_bytes, gaps, errors } = measured.context("a connection panicked")?;
+        let Measured { latencies, first_bytes, gaps, aborted, errors } =
+            measured.context("a connection panicked")?;
         all.latencies.extend(latencies);
         all.first_bytes.extend(first_bytes);
         all.gaps.extend(gaps);
+        all.aborted += aborted;
         all.errors.extend(errors);
     }
     // Those that ended late took time of their own: the rate is over what all of it took.
@@ -90,6 +96,7 @@ pub async fn run(input: impl Read) -> anyhow::Result<()> {
         serde_json::json!({
             "requests": requests,
             "seconds": took.as_secs_f64(),
+            "aborted": all.aborted,
             "errors": all.errors.len(),
             "firstError": all.errors.first(),
             "latencyMicros": summary::of(all.latencies),
@@ -103,14 +110,17 @@ pub async fn run(input: impl Read) -> anyhow::Result<()> {
 async fn worker(target: &'static Target, number: usize, begins: Instant, ends: Instant) -> Measured {
     let mut measured = Measured::default();
     let mut connection = None;
-    let mut sent = number;
+    let (mut sent, mut asked_so_far) = (number, 0);
     while Instant::now() < ends && measured.errors.len() < MAX_ERRORS {
         let token = &target.plan.tokens[sent % target.plan.tokens.len()];
         sent += target.plan.connections;
         let counts = Instant::now() >= begins;
-        let asked = timeout(LONGEST_REQUEST, ask(target, &mut connection, token)).await;
+        asked_so_far += 1;
+        let leaves = target.plan.abort_every > 0 && asked_so_far % target.plan.abort_every == 0;
+        let asked = timeout(LONGEST_REQUEST, ask(target, &mut connection, token, leaves)).await;
         match asked.unwrap_or_else(|_| bail_late()) {
-            Ok(Answered { latency, first_byte, gaps }) if counts => {
+            Ok(None) => measured.aborted += 1,
+            Ok(Some(Answered { latency, first_byte, gaps })) if counts => {
                 measured.latencies.push(micros(latency));
                 if target.plan.stream {
                     measured.first_bytes.push(micros(first_byte));
@@ -128,7 +138,7 @@ async fn worker(target: &'static Target, number: usize, begins: Instant, ends: I
     measured
 }
 
-fn bail_late() -> anyhow::Result<Answered> {
+fn bail_late() -> anyhow::Result<Option<Answered>> {
     bail!("no whole answer within {LONGEST_REQUEST:?}")
 }
 
@@ -139,11 +149,13 @@ struct Answered {
     gaps: Vec<u32>,
 }
 
+/// `None` where the client `leaves` as soon as the answer begins.
 async fn ask(
     target: &Target,
     connection: &mut Option<SendRequest<Full<Bytes>>>,
     token: &str,
-) -> anyhow::Result<Answered> {
+    leaves: bool,
+) -> anyhow::Result<Option<Answered>> {
     let mut sender = match connection.take().filter(|sender| !sender.is_closed()) {
         Some(sender) => sender,
         None => connect(&target.address).await?,
@@ -152,6 +164,10 @@ async fn ask(
     let request = request(target, token)?;
     let started = Instant::now();
     let response = sender.send_request(request).await.context("sending")?;
+    if leaves {
+        // With the last sender the connection goes.
+        return Ok(None);
+    }
     let status = response.status();
     let mut body = response.into_body();
     let (mut read, mut first_byte, mut last, mut gaps) = (Vec::new(), None, started, Vec::new());
@@ -168,7 +184,7 @@ async fn ask(
     let latency = started.elapsed();
     *connection = Some(sender);
     check(target, status, &read)?;
-    Ok(Answered { latency, first_byte: first_byte.unwrap_or(latency), gaps })
+    Ok(Some(Answered { latency, first_byte: first_byte.unwrap_or(latency), gaps }))
 }
 
 fn check(target: &Target, status: StatusCode, body: &[u8]) -> anyhow::Result<()> {

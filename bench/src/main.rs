@@ -4,6 +4,7 @@
 mod answers;
 mod commits;
 mod load;
+mod log;
 mod summary;
 mod upstream;
 
@@ -38,6 +39,8 @@ enum Command {
         #[arg(long, default_value_t = 1_000)]
         count: u32,
     },
+    /// What a long log costs: appends, cold loads, rebuilds, a start, pages. Prints JSON; several minutes and GB
+    Log(log::LogArguments),
 }
 
 /// One thread: what measures should take as little as possible from what is measured.
@@ -47,5 +50,6 @@ async fn main() -> anyhow::Result<()> {
         Command::Upstream { listen } => upstream::serve(listen).await,
         Command::Load => load::run(std::io::stdin().lock()).await,
         Command::Commits { database_url, count } => commits::measure(&database_url, count).await,
+        Command::Log(arguments) => log::run(arguments).await,
     }
 }

@@ -11,6 +11,7 @@ pub struct Summary {
     pub mean: u64,
     pub p50: u64,
     pub p90: u64,
+    pub p95: u64,
     pub p99: u64,
     pub max: u64,
 }
@@ -22,7 +23,7 @@ pub fn of(mut micros: Vec<u32>) -> Option<Summary> {
     // The smallest that at least this share of all does not exceed.
     let at = |percent: usize| u64::from(micros[(micros.len() * percent).div_ceil(100).max(1) - 1]);
     let mean = micros.iter().map(|micro| u64::from(*micro)).sum::<u64>() / micros.len() as u64;
-    Some(Summary { count: micros.len(), mean, p50: at(50), p90: at(90), p99: at(99), max })
+    Some(Summary { count: micros.len(), mean, p50: at(50), p90: at(90), p95: at(95), p99: at(99), max })
 }
 
 /// Beyond an hour is an hour.

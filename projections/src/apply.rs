@@ -1,13 +1,18 @@
-//! One batch of events into one read model, exactly once.
+//! One batch of events into read models, exactly once.
 //!
-//! Everything happens in one transaction: the checkpoint is locked, events up to it are skipped
-//! (a redelivery), a batch that begins beyond it is refused as a hole, the rest is folded and
-//! written, and the checkpoint moves. So it does not matter who calls this, how often, or from
+//! Everything happens in one transaction: the checkpoints are locked, events up to each are skipped
+//! (a redelivery), a batch that begins beyond one is refused as a hole, the rest is folded and
+//! written, and the checkpoints move. So it does not matter who calls this, how often, or from
 //! where it got the events.
+//!
+//! That transaction does not wait for the disk: rows and checkpoint go together, so that what a
+//! crash of the server takes back is folded again.
 
-use sqlx::{PgConnection, PgPool};
+use std::collections::BTreeMap;
 
-use crate::{Entry, FoldError, ReadModel, WriteError, versions};
+use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+
+use crate::{Entry, FoldError, ReadModel, WriteError};
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,29 +56,129 @@ pub async fn apply(
     entries: &[Entry],
     previous_position: i64,
 ) -> Result<Applied, ApplyError> {
-    let mut transaction = pool.begin().await?;
-    // Shared, so that the two live versions of a swap are never taken for one another.
-    let active: Option<versions::Active> = sqlx::query_as(
-        "SELECT active_version AS version, revision FROM projection_versions WHERE projection = $1 FOR SHARE",
-    )
-    .bind(model.name)
-    .fetch_optional(&mut *transaction)
-    .await?;
-    let active = active.ok_or(ApplyError::NotInstalled { projection: model.name })?;
-    if active.revision != model.revision {
-        let (built, ours) = (active.revision, model.revision);
-        return Err(ApplyError::OtherRevision { projection: model.name, built, ours });
+    let mut transaction = begin(pool).await?;
+    let place = lock_places(&mut transaction, &[model]).await?[0];
+    if previous_position > place.checkpoint {
+        return Ok(Applied::Hole { checkpoint: place.checkpoint });
     }
-    let checkpoint = lock_checkpoint(&mut transaction, model, active.version).await?;
-    if previous_position > checkpoint {
-        return Ok(Applied::Hole { checkpoint });
-    }
-    let (position, stopped) = advance(&mut transaction, model, active.version, entries, checkpoint).await?;
+    let (position, stopped) =
+        advance(&mut transaction, model, place.version, entries, place.checkpoint).await?;
     transaction.commit().await?;
     match stopped {
         Some(error) => Err(error.into()),
         None => Ok(Applied::Upto { position }),
     }
+}
+
+/// The same into several read models, whose places are returned in their order. One that has a hole is
+/// left as it is, and is no error.
+///
+/// # Errors
+/// One of them cannot go on. Nothing is in the tables then, of any of them.
+pub async fn apply_together(
+    pool: &PgPool,
+    models: &[&'static ReadModel],
+    entries: &[Entry],
+    previous_position: i64,
+) -> Result<Vec<Applied>, ApplyError> {
+    let mut transaction = begin(pool).await?;
+    let places = lock_places(&mut transaction, models).await?;
+    let (mut applied, mut moved) = (Vec::with_capacity(models.len()), Vec::with_capacity(models.len()));
+    for (model, Place { version, checkpoint }) in models.iter().copied().zip(places) {
+        if previous_position > checkpoint {
+            applied.push(Applied::Hole { checkpoint });
+            continue;
+        }
+        let Folded { batch, position, stopped } = fold_newer(model, entries, checkpoint);
+        if let Some(error) = stopped {
+            return Err(error.into());
+        }
+        if position > checkpoint {
+            batch.write(&mut transaction, version).await?;
+            moved.push((model.name, version, position));
+        }
+        applied.push(Applied::Upto { position });
+    }
+    if !moved.is_empty() {
+        move_checkpoints(&mut transaction, &moved).await?;
+    }
+    transaction.commit().await?;
+    Ok(applied)
+}
+
+async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
+    pool.begin_with("BEGIN; SET LOCAL synchronous_commit = off").await
+}
+
+/// The version that is read, and how far it is folded.
+#[derive(Clone, Copy)]
+struct Place {
+    version: i32,
+    checkpoint: i64,
+}
+
+/// Locks where each of `models` stands until the transaction ends.
+async fn lock_places(
+    transaction: &mut Transaction<'_, Postgres>,
+    models: &[&'static ReadModel],
+) -> Result<Vec<Place>, ApplyError> {
+    let names: Vec<&str> = models.iter().map(|model| model.name).collect();
+    // Shared, so that the two live versions of a swap are never taken for one another.
+    let active: Vec<(String, i32, i32)> = sqlx::query_as(
+        "SELECT projection, active_version, revision FROM projection_versions WHERE projection = ANY($1)
+         ORDER BY projection FOR SHARE",
+    )
+    .bind(&names)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let active: BTreeMap<&str, (i32, i32)> =
+        active.iter().map(|(name, version, revision)| (name.as_str(), (*version, *revision))).collect();
+    let mut versions = Vec::with_capacity(models.len());
+    for model in models {
+        let projection = model.name;
+        let &(version, built) = active.get(projection).ok_or(ApplyError::NotInstalled { projection })?;
+        if built != model.revision {
+            return Err(ApplyError::OtherRevision { projection, built, ours: model.revision });
+        }
+        versions.push(version);
+    }
+    let checkpoints: Vec<(String, i64)> = sqlx::query_as(
+        "SELECT c.projection, c.position FROM projection_checkpoints c
+         JOIN unnest($1::text[], $2::int[]) AS m(projection, version) USING (projection, version)
+         ORDER BY c.projection FOR UPDATE OF c",
+    )
+    .bind(&names)
+    .bind(&versions)
+    .fetch_all(&mut **transaction)
+    .await?;
+    let checkpoints: BTreeMap<&str, i64> =
+        checkpoints.iter().map(|(name, position)| (name.as_str(), *position)).collect();
+    let place = |(model, version): (&&'static ReadModel, i32)| {
+        let checkpoint = checkpoints.get(model.name).copied();
+        let checkpoint = checkpoint.ok_or(ApplyError::NotInstalled { projection: model.name })?;
+        Ok(Place { version, checkpoint })
+    };
+    models.iter().zip(versions).map(place).collect()
+}
+
+/// What is newer than a checkpoint, folded.
+struct Folded {
+    batch: Box<dyn crate::Projection>,
+    position: i64,
+    /// By the event after `position`.
+    stopped: Option<FoldError>,
+}
+
+fn fold_newer(model: &'static ReadModel, entries: &[Entry], checkpoint: i64) -> Folded {
+    let mut folded = Folded { batch: (model.batch)(), position: checkpoint, stopped: None };
+    for entry in entries.iter().filter(|entry| entry.position() > checkpoint) {
+        if let Err(error) = fold(model, folded.batch.as_mut(), entry) {
+            folded.stopped = Some(error);
+            break;
+        }
+        folded.position = entry.position();
+    }
+    folded
 }
 
 /// Folds what is newer than `checkpoint` into a version whose checkpoint the caller has locked, and
@@ -85,16 +190,7 @@ pub async fn advance(
     entries: &[Entry],
     checkpoint: i64,
 ) -> Result<(i64, Option<FoldError>), WriteError> {
-    let newer = entries.iter().filter(|entry| entry.position() > checkpoint);
-    let mut batch = (model.batch)();
-    let (mut position, mut stopped) = (checkpoint, None);
-    for entry in newer {
-        if let Err(error) = fold(model, batch.as_mut(), entry) {
-            stopped = Some(error);
-            break;
-        }
-        position = entry.position();
-    }
+    let Folded { batch, position, stopped } = fold_newer(model, entries, checkpoint);
     if position > checkpoint {
         batch.write(&mut *connection, version).await?;
         move_checkpoint(connection, model, version, position).await?;
@@ -147,5 +243,20 @@ pub async fn move_checkpoint(
         .bind(position)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// The same for several, each as (read model, version, position).
+async fn move_checkpoints(connection: &mut PgConnection, moved: &[(&str, i32, i64)]) -> sqlx::Result<()> {
+    sqlx::query(
+        "UPDATE projection_checkpoints c SET position = m.position
+         FROM unnest($1::text[], $2::int[], $3::bigint[]) AS m(projection, version, position)
+         WHERE c.projection = m.projection AND c.version = m.version",
+    )
+    .bind(moved.iter().map(|(name, ..)| *name).collect::<Vec<_>>())
+    .bind(moved.iter().map(|(_, version, _)| *version).collect::<Vec<_>>())
+    .bind(moved.iter().map(|(.., position)| *position).collect::<Vec<_>>())
+    .execute(connection)
+    .await?;
     Ok(())
 }

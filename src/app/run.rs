@@ -25,6 +25,9 @@ const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 /// How long such a key is kept.
 const KEYS_KEPT_SECS: i64 = 30 * 86_400;
 
+/// What the read models' consumer is called in JetStream.
+const READ_MODELS_FEED: &str = "read_models";
+
 impl App {
     /// Answers requests and follows the log until `stop`, then finishes what is running. `ready` is
     /// told the address once requests are answered.
@@ -121,9 +124,7 @@ impl App {
         processes.spawn({
             let (app, stop) = (Arc::clone(self), stop.clone());
             async move {
-                let feed = |model: &'static codexapi_projections::ReadModel| {
-                    JetStreamFeed::new(app.pool.clone(), app.nats.clone(), model.name)
-                };
+                let feed = || JetStreamFeed::new(app.pool.clone(), app.nats.clone(), READ_MODELS_FEED);
                 app.projector.run(feed, stop).await;
             }
         });

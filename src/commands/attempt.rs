@@ -34,12 +34,12 @@ pub(super) async fn attempt<A: LiveAggregate, B: LiveAggregate, T, R>(
     key: Option<&IdempotencyKey>,
     decide: &impl Fn(&A, Option<&B>, Timestamp) -> Result<(Vec<A::Event>, Vec<B::Event>, T), R>,
 ) -> Result<(Committed<A::Event>, Committed<B::Event>, T), Interrupted<R>> {
-    let (first, second) = hold_streams::<A, B, R>(log, first_id, second_id, call.fresh).await?;
+    let (first, second) = hold_streams::<A, B, R>(log, first_id, second_id, call).await?;
     let now = [Some(&first), second.as_ref()]
         .into_iter()
         .flatten()
         .map(|held| held.live().last_recorded_at)
-        .fold(clock::now(), Timestamp::max);
+        .fold(call.at.unwrap_or_else(clock::now), Timestamp::max);
     let decided = decide(first.state(), second.as_ref().map(Held::state), now);
     let versions: Vec<_> = [Some(&first), second.as_ref()].into_iter().flatten().map(Held::version).collect();
     let (first_events, second_events, extra) = match decided {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::timeout;
 
-use super::{CommandError, LiveAggregate};
+use super::{Call, CommandError, LiveAggregate};
 use crate::event_log::{EventLog, Live, READ_TIMEOUT, Slot, StreamKey, load};
 
 /// A stream whose lock is held and whose state is loaded.
@@ -24,23 +24,40 @@ pub(super) async fn hold_streams<A: LiveAggregate, B: LiveAggregate, R>(
     log: &EventLog,
     first_id: &str,
     second_id: Option<&str>,
-    fresh: [bool; 2],
+    call: Call<'_>,
 ) -> Result<(Held, Option<Held>), CommandError<R>> {
+    let Call { fresh, single_use, .. } = call;
     let first_key = stream_key::<A>(first_id);
     let Some(second_id) = second_id else {
-        return Ok((hold::<A, R>(log, &first_key, fresh[0]).await?, None));
+        return Ok((hold_first::<A, R>(log, &first_key, fresh[0], single_use).await?, None));
     };
     let second_key = stream_key::<B>(second_id);
     assert_ne!(first_key, second_key, "a pair is of two streams");
     if first_key < second_key {
-        let first = hold::<A, R>(log, &first_key, fresh[0]).await?;
+        let first = hold_first::<A, R>(log, &first_key, fresh[0], single_use).await?;
         let second = hold::<B, R>(log, &second_key, fresh[1]).await?;
         Ok((first, Some(second)))
     } else {
         let second = hold::<B, R>(log, &second_key, fresh[1]).await?;
-        let first = hold::<A, R>(log, &first_key, fresh[0]).await?;
+        let first = hold_first::<A, R>(log, &first_key, fresh[0], single_use).await?;
         Ok((first, Some(second)))
     }
+}
+
+async fn hold_first<A: LiveAggregate, R>(
+    log: &EventLog,
+    key: &StreamKey,
+    fresh: bool,
+    single_use: bool,
+) -> Result<Held, CommandError<R>> {
+    if !(fresh && single_use) {
+        return hold::<A, R>(log, key, fresh).await;
+    }
+    // Known to nobody else, so that it is gone with the command.
+    let slot = Slot::unlisted(key.clone());
+    let mut live = slot.lock().await;
+    *live = Some(load::empty::<A>());
+    Ok(Held { slot, live })
 }
 
 pub(super) async fn hold<A: LiveAggregate, R>(

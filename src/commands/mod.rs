@@ -36,16 +36,31 @@ impl<A: Aggregate + Clone + Send + Sync + 'static> LiveAggregate for A {}
 pub struct Call<'a> {
     pub(crate) metadata: &'a Metadata,
     pub(crate) fresh: [bool; 2],
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) single_use: bool,
 }
 
 impl<'a> Call<'a> {
     pub fn new(metadata: &'a Metadata) -> Self {
-        Self { metadata, fresh: [false; 2] }
+        Self { metadata, fresh: [false; 2], at: None, single_use: false }
     }
 
     /// The (first) stream's id was just made, so that it cannot have events: saves looking for them.
     pub fn fresh_stream(mut self) -> Self {
         self.fresh[0] = true;
+        self
+    }
+
+    /// The first stream is fresh, and after this command nobody is expected to ask for it: it is not kept live.
+    pub fn single_use_stream(mut self) -> Self {
+        self.fresh[0] = true;
+        self.single_use = true;
+        self
+    }
+
+    /// When it happened, for what is brought in from elsewhere. A stream's time does not go back.
+    pub fn at(mut self, at: Timestamp) -> Self {
+        self.at = Some(at);
         self
     }
 
@@ -201,6 +216,7 @@ impl EventLog {
                 Err(Interrupted::KeyTaken) => return Err(RunError::KeyTaken),
                 Err(Interrupted::DecideAnew) => {
                     call.fresh = [false; 2];
+                    call.single_use = false;
                     tokio::time::sleep(pause_after(attempts)).await;
                 }
             }

@@ -63,6 +63,11 @@ impl Slot {
         }
     }
 
+    /// A slot that the cache does not know of; the stream's sequence alone guards it.
+    pub fn unlisted(key: StreamKey) -> Arc<Self> {
+        Arc::new(Self::new(key))
+    }
+
     /// The stream's lock; `None` inside means not loaded.
     pub async fn lock(&self) -> OwnedMutexGuard<Option<Live>> {
         Arc::clone(&self.live).lock_owned().await

@@ -70,7 +70,7 @@ pub struct Ending {
 impl Ending {
     fn call(&self) -> Call<'_> {
         let call = Call::new(&self.metadata);
-        if self.own_stream && self.payer != Payer::Operator { call.fresh_stream() } else { call }
+        if self.own_stream && self.payer != Payer::Operator { call.single_use_stream() } else { call }
     }
 }
 

@@ -4,7 +4,8 @@
 //! hole without reading the payload; the body is the event itself.
 
 use async_nats::HeaderMap;
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
+use bytes::Bytes;
 use codexapi_aggregates::event::{AnyEvent, DecodeError, Metadata, RecordedEvent};
 use codexapi_aggregates::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -62,7 +63,7 @@ pub fn encode(
     previous_position: i64,
     epoch: i64,
     expected_last_sequence: u64,
-) -> Result<PublishMessage, serde_json::Error> {
+) -> Result<(HeaderMap, Bytes), serde_json::Error> {
     let body = Body {
         aggregate_type: event.aggregate_type.as_str().into(),
         aggregate_id: event.aggregate_id.as_str().into(),
@@ -71,14 +72,14 @@ pub fn encode(
         payload: serde_json::from_str(&event.payload)?,
         metadata: serde_json::from_str(&event.metadata)?,
     };
-    Ok(PublishMessage::build()
-        .payload(serde_json::to_vec(&body)?.into())
-        .message_id(format!("{epoch}:{}", event.position))
-        .expected_last_sequence(expected_last_sequence)
-        .header(POSITION, event.position.to_string().as_str())
-        .header(PREVIOUS_POSITION, previous_position.to_string().as_str())
-        .header(EPOCH, epoch.to_string().as_str())
-        .header(EVENT_ID, event.event_id.to_string().as_str()))
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, format!("{epoch}:{}", event.position));
+    headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected_last_sequence.to_string());
+    headers.insert(POSITION, event.position.to_string());
+    headers.insert(PREVIOUS_POSITION, previous_position.to_string());
+    headers.insert(EPOCH, epoch.to_string());
+    headers.insert(EVENT_ID, event.event_id.to_string());
+    Ok((headers, serde_json::to_vec(&body)?.into()))
 }
 
 /// Where the message with these headers stands.

@@ -69,7 +69,7 @@ impl NatsNames {
 /// A shared connection; cheap to clone.
 #[derive(Clone)]
 pub struct Nats {
-    client: Client,
+    pub(crate) client: Client,
     pub names: NatsNames,
 }
 

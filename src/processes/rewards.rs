@@ -34,6 +34,9 @@ const BATCH: i64 = 200;
 /// How long it may take to hear of an event that another node appended.
 const POLL: Duration = Duration::from_secs(1);
 
+/// Looks are at least this far apart: most of what is appended is no payment's.
+const GATHER: Duration = Duration::from_millis(250);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -45,6 +48,13 @@ pub struct Rewards {
     pub referral_basis_points: u32,
 }
 
+/// Whether a look came to the log's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    More,
+    AtHead,
+}
+
 impl Rewards {
     /// Goes on until `stop`.
     pub async fn run(self, stop: CancellationToken) {
@@ -53,11 +63,13 @@ impl Rewards {
             let mut pause = FIRST_PAUSE;
             loop {
                 match self.step().await {
-                    Ok(true) => pause = FIRST_PAUSE,
-                    Ok(false) => {
+                    Ok(Looked::More) => pause = FIRST_PAUSE,
+                    Ok(Looked::AtHead) => {
                         pause = FIRST_PAUSE;
                         // Either way there may be something new.
-                        let _timed_out_or_told = tokio::time::timeout(POLL, appended.changed()).await;
+                        sleep(GATHER).await;
+                        let _timed_out_or_told =
+                            tokio::time::timeout(POLL - GATHER, appended.changed()).await;
                     }
                     Err(error) => {
                         tracing::warn!(error = format!("{error:#}"), "rewards wait; trying again");
@@ -70,15 +82,15 @@ impl Rewards {
         stop.run_until_cancelled(going_on).await;
     }
 
-    /// Answers what is new; whether there was anything.
+    /// Answers what is new; whether there is more.
     ///
     /// # Errors
     /// Something could not be answered; the cursor stands before it.
-    pub async fn step(&self) -> anyhow::Result<bool> {
+    pub async fn step(&self) -> anyhow::Result<Looked> {
         let cursor = self.cursor().await?;
         let head = read::head(&self.pool, SHARD).await?;
         if head <= cursor {
-            return Ok(false);
+            return Ok(Looked::AtHead);
         }
         let events = read::read_type_after(&self.pool, SHARD, "payment", cursor, head, BATCH).await?;
         let full = events.len() as i64 == BATCH;
@@ -91,7 +103,7 @@ impl Rewards {
                 .with_context(|| format!("the event at position {}", stored.position))?;
         }
         self.move_cursor(up_to).await?;
-        Ok(true)
+        Ok(if full { Looked::More } else { Looked::AtHead })
     }
 
     async fn cursor(&self) -> sqlx::Result<i64> {

@@ -1,9 +1,9 @@
-//! Where a read model hears of new events. A feed may be late, silent, or repeat itself; it must not
+//! Where the read models hear of new events. A feed may be late, silent, or repeat itself; it must not
 //! leave out events between the first and the last of a batch.
 
 use std::time::Duration;
 
-use codexapi_projections::{Entry, ReadModel, checkpoint};
+use codexapi_projections::{Entry, checkpoint};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -46,17 +46,16 @@ pub trait FeedBatch: Send + Sync {
 /// The log itself as a feed: for one node without NATS, and for tests.
 pub struct LogFeed {
     pool: PgPool,
-    model: &'static ReadModel,
     appended: watch::Receiver<i64>,
-    /// The last position handed out; the checkpoint to begin with.
+    /// The last position handed out; the least checkpoint to begin with.
     after: Option<i64>,
 }
 
 impl LogFeed {
-    pub fn new(pool: PgPool, model: &'static ReadModel, mut appended: watch::Receiver<i64>) -> Self {
+    pub fn new(pool: PgPool, mut appended: watch::Receiver<i64>) -> Self {
         // What is in the log already counts as news.
         appended.mark_changed();
-        Self { pool, model, appended, after: None }
+        Self { pool, appended, after: None }
     }
 }
 
@@ -70,7 +69,7 @@ impl Feed for LogFeed {
         }
         let previous_position = match self.after {
             Some(after) => after,
-            None => checkpoint::position(&self.pool, self.model.name).await?,
+            None => least_checkpoint(&self.pool).await?,
         };
         let stored = read::read_after(&self.pool, SHARD, previous_position, BATCH).await?;
         let Some(last) = stored.last() else { return Ok(None) };
@@ -80,6 +79,11 @@ impl Feed for LogFeed {
         }
         Ok(Some(LogBatch { previous_position, entries: entries(&stored) }))
     }
+}
+
+async fn least_checkpoint(pool: &PgPool) -> sqlx::Result<i64> {
+    let all = checkpoint::all(pool).await?;
+    Ok(all.iter().map(|checkpoint| checkpoint.position).min().unwrap_or(0))
 }
 
 /// A page of the log.

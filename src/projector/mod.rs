@@ -1,8 +1,6 @@
 //! Keeps every read model at the log's head.
 //!
-//! Each read model is followed by itself, with a feed of its own, so that one that cannot go on (an
-//! event it cannot fold, a rebuild that is due) holds up no other. The feed only says what is new,
-//! quickly; the log is what counts. So whatever does not fit (a hole, a silent feed, a wiped NATS)
+//! The feed only says what is new, quickly; the log is what counts. So whatever does not fit (a hole, a silent feed, a wiped NATS)
 //! ends in one answer: read the log from the checkpoint. No event is ever skipped.
 //!
 //! One node does this at a time, by a session advisory lock, and others stand by. That saves work
@@ -16,8 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use codexapi_projections::{READ_MODELS, ReadModel, checkpoint};
-use futures::future::join_all;
+use codexapi_projections::{ReadModel, checkpoint};
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -28,7 +25,7 @@ use crate::event_log::read::{self, SHARD};
 
 pub use feed::{Feed, FeedBatch, LogFeed};
 pub(crate) use feed::{entries, entry};
-use follow::Follower;
+use follow::Followers;
 
 /// Held by the node that projects.
 const PROJECTOR_LOCK: i64 = 7_263_542_003;
@@ -59,21 +56,21 @@ impl Lag {
 pub struct Projector {
     pool: PgPool,
     appended: watch::Receiver<i64>,
-    errors: Mutex<BTreeMap<&'static str, String>>,
+    errors: Errors,
 }
 
 impl Projector {
     /// `appended` changes whenever something was appended (`EventLog::appended`).
     pub fn new(pool: PgPool, appended: watch::Receiver<i64>) -> Self {
-        Self { pool, appended, errors: Mutex::default() }
+        Self { pool, appended, errors: Errors::default() }
     }
 
-    /// Runs until `stop`; `feed` makes each read model's feed.
-    pub async fn run<F: Feed>(&self, feed: impl Fn(&'static ReadModel) -> F, stop: CancellationToken) {
+    /// Runs until `stop`; `feed` makes the feed, anew for each time that this node leads.
+    pub async fn run<F: Feed>(&self, feed: impl Fn() -> F, stop: CancellationToken) {
         let leading = async {
             loop {
                 match SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await {
-                    Ok(Some(lock)) => self.lead(lock, &feed).await,
+                    Ok(Some(lock)) => self.lead(lock, feed()).await,
                     Ok(None) => {}
                     Err(error) => {
                         tracing::warn!(error = format!("{error:#}"), "cannot ask for the projector's lock");
@@ -90,9 +87,8 @@ impl Projector {
         // Checkpoints first: a head read before them could lie behind them.
         let checkpoints = checkpoint::all(&self.pool).await?;
         let head = read::head(&self.pool, SHARD).await?;
-        let errors = self.errors.lock().expect("no holder panics");
         let lag = |checkpoint: checkpoint::Checkpoint| Lag {
-            error: errors.get(checkpoint.projection.as_str()).cloned(),
+            error: self.errors.of(&checkpoint.projection),
             projection: checkpoint.projection,
             position: checkpoint.position,
             head,
@@ -102,9 +98,8 @@ impl Projector {
 
     /// Follows the log until the lock is lost. Whatever a batch was doing then is rolled back, or
     /// committed with its checkpoint.
-    async fn lead<F: Feed>(&self, mut lock: SessionLock, feed: impl Fn(&'static ReadModel) -> F) {
+    async fn lead<F: Feed>(&self, mut lock: SessionLock, feed: F) {
         tracing::info!("projecting the event log");
-        let followers = join_all(READ_MODELS.map(|model| self.follow(model, feed(model))));
         let lost = async {
             loop {
                 sleep(LOCK_EVERY).await;
@@ -114,37 +109,47 @@ impl Projector {
             }
         };
         tokio::select! {
-            _ = followers => {}
+            () = self.follow(feed) => {}
             error = lost => tracing::warn!(error = format!("{error:#}"), "no longer projecting"),
         }
     }
 
-    async fn follow<F: Feed>(&self, model: &'static ReadModel, feed: F) {
-        let mut follower = Follower::new(self.pool.clone(), model, self.appended.clone(), feed);
+    async fn follow<F: Feed>(&self, feed: F) {
+        let mut followers = Followers::new(self.pool.clone(), &self.errors, self.appended.clone(), feed);
         let mut pause = follow::FIRST_PAUSE;
         loop {
-            let result = follower.follow(|| self.clear_error(model)).await;
-            let Err(error) = result;
-            if follower.took_progress() {
+            let Err(error) = followers.follow().await;
+            if followers.took_progress() {
                 pause = follow::FIRST_PAUSE;
             }
-            self.note_error(model, format!("{error:#}"));
+            let error = format!("{error:#}");
+            followers.together().iter().for_each(|model| self.errors.note(model, error.clone()));
             sleep(pause).await;
             pause = follow::LONGEST_PAUSE.min(pause * 2);
         }
     }
+}
+
+/// Why read models stand still, by their names.
+#[derive(Default)]
+struct Errors(Mutex<BTreeMap<&'static str, String>>);
+
+impl Errors {
+    fn of(&self, projection: &str) -> Option<String> {
+        self.0.lock().expect("no holder panics").get(projection).cloned()
+    }
 
     /// Logs an error once, however often it recurs.
-    fn note_error(&self, model: &'static ReadModel, error: String) {
-        let mut errors = self.errors.lock().expect("no holder panics");
+    fn note(&self, model: &'static ReadModel, error: String) {
+        let mut errors = self.0.lock().expect("no holder panics");
         if errors.get(model.name) != Some(&error) {
             tracing::error!(projection = model.name, error, "a read model stands still; trying again");
             errors.insert(model.name, error);
         }
     }
 
-    fn clear_error(&self, model: &'static ReadModel) {
-        let mut errors = self.errors.lock().expect("no holder panics");
+    fn clear(&self, model: &'static ReadModel) {
+        let mut errors = self.0.lock().expect("no holder panics");
         if errors.remove(model.name).is_some() {
             tracing::info!(projection = model.name, "the read model moves on");
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::advisory_lock::SessionLock;
@@ -32,6 +33,9 @@ const RELAY_LOCK: i64 = 7_263_542_002;
 
 /// Events read and published at a time; also the most publishes without an answer.
 pub const PAGE: i64 = 2_000;
+
+/// Pages that are not full begin at least this far apart: what comes meanwhile shares a page.
+const PAGE_EVERY: Duration = Duration::from_millis(10);
 
 /// The floor under every way of being woken.
 pub const POLL: Duration = Duration::from_secs(1);
@@ -143,21 +147,29 @@ impl Relay {
         let mut cursor = stream::find_place(&self.pool, &self.nats, lock, trust).await?;
         self.report(cursor.position, cursor.position);
         self.enter(RelayState::Publishing, None);
+        // The checkpoint may lag behind the stream's last message, which is looked at on every start.
+        sqlx::query("SET synchronous_commit = off").execute(lock.connection()).await?;
         loop {
+            let page_due = Instant::now() + PAGE_EVERY;
             let page = read::read_after(&self.pool, SHARD, cursor.position, PAGE).await?;
-            if page.is_empty() {
+            let Some(last) = page.last() else {
                 self.report(cursor.position, cursor.position);
                 lock.confirm().await?;
                 self.wait_for_events().await;
                 continue;
-            }
-            let head = read::head(&self.pool, SHARD).await?;
+            };
+            let more = page.len() as i64 == PAGE;
+            let head = if more { read::head(&self.pool, SHARD).await? } else { last.position };
             self.report(head, cursor.position);
             cursor = publish::publish_page(&self.nats, cursor, &page).await?;
             crash_points::reached(crash_points::PUBLISHED);
             checkpoint::save(lock.connection(), &cursor).await?;
             self.report(head, cursor.position);
             *delay = RETRY_FLOOR;
+            if !more {
+                tokio::time::sleep_until(page_due).await;
+                self.wait_for_events().await;
+            }
         }
     }
 

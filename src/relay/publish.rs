@@ -1,6 +1,12 @@
-//! Publishing a page: many publishes under way, each fenced by the sequence it expects to follow.
+//! Publishing a page: each message fenced by the sequence it expects to follow, the last one acknowledged.
+//!
+//! An earlier one that JetStream did not take leaves the last one with a sequence it does not expect, so that
+//! one acknowledgement speaks for all.
 
-use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
+use anyhow::Context;
+use async_nats::HeaderMap;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use bytes::Bytes;
 
 use super::Checkpoint;
 use crate::event_log::read::StoredEvent;
@@ -29,32 +35,41 @@ pub(super) async fn publish_page(
     mut cursor: Checkpoint,
     page: &[StoredEvent],
 ) -> anyhow::Result<Checkpoint> {
-    let jetstream = nats.jetstream();
-    let mut under_way: Vec<(Checkpoint, PublishAckFuture)> = Vec::with_capacity(page.len());
-    for event in page {
-        let expected = u64::try_from(cursor.stream_sequence)?;
-        let publish = message::encode(event, cursor.position, cursor.epoch, expected)?;
+    let Some((last, before)) = page.split_last() else { return Ok(cursor) };
+    for event in before {
+        let (headers, body) = encode(event, &cursor)?;
         let subject = nats.names.subject(&event.event_type);
-        let ack = jetstream.send_publish(subject, publish).await.map_err(|error| lost(&cursor, error))?;
-        cursor = Checkpoint {
-            epoch: cursor.epoch,
-            position: event.position,
-            event_id: Some(event.event_id),
-            stream_sequence: cursor.stream_sequence + 1,
-        };
-        under_way.push((cursor, ack));
+        nats.client.publish_with_headers(subject, headers, body).await.context("publishing to NATS")?;
+        cursor = after(event, &cursor);
     }
-    for (place, ack) in under_way {
-        let ack = ack.await.map_err(|error| lost(&place, error))?;
-        let (position, sequence) = (place.position, ack.sequence);
-        if ack.duplicate {
-            return Err(LostPlace::Duplicate { position, sequence }.into());
-        }
-        if i64::try_from(sequence)? != place.stream_sequence {
-            return Err(LostPlace::Intruder { position, sequence }.into());
-        }
+    let (headers, body) = encode(last, &cursor)?;
+    cursor = after(last, &cursor);
+    let position = cursor.position;
+    let (jetstream, subject) = (nats.jetstream(), nats.names.subject(&last.event_type));
+    let sent = jetstream.publish_with_headers(subject, headers, body).await;
+    let ack = sent.map_err(|error| lost(&cursor, error))?.await.map_err(|error| lost(&cursor, error))?;
+    if ack.duplicate {
+        return Err(LostPlace::Duplicate { position, sequence: ack.sequence }.into());
+    }
+    if i64::try_from(ack.sequence)? != cursor.stream_sequence {
+        return Err(LostPlace::Intruder { position, sequence: ack.sequence }.into());
     }
     Ok(cursor)
+}
+
+fn encode(event: &StoredEvent, cursor: &Checkpoint) -> anyhow::Result<(HeaderMap, Bytes)> {
+    let expected = u64::try_from(cursor.stream_sequence)?;
+    Ok(message::encode(event, cursor.position, cursor.epoch, expected)?)
+}
+
+/// The place of `event`, which follows `cursor`.
+fn after(event: &StoredEvent, cursor: &Checkpoint) -> Checkpoint {
+    Checkpoint {
+        epoch: cursor.epoch,
+        position: event.position,
+        event_id: Some(event.event_id),
+        stream_sequence: cursor.stream_sequence + 1,
+    }
 }
 
 fn lost(place: &Checkpoint, error: PublishError) -> anyhow::Error {

@@ -384,7 +384,7 @@ async fn read_models_equal_the_log_though_nats_is_wiped_under_load_and_then_idle
     let relay = RunningRelay::start(pool, &nats, &business);
     let projector = Projector::new(pool.clone(), business.log.appended());
     let stop = CancellationToken::new();
-    let feeds = |model: &ReadModel| JetStreamFeed::new(pool.clone(), nats.clone(), model.name);
+    let feeds = || JetStreamFeed::new(pool.clone(), nats.clone(), "read_models");
     let scenario = async {
         let loaded = CancellationToken::new();
         let load = async {

@@ -1,7 +1,7 @@
 //! Payments as their streams tell of them, without a payment provider.
 
 use codexapi::clock;
-use codexapi::processes::rewards::Rewards;
+use codexapi::processes::rewards::{Looked, Rewards};
 use codexapi_aggregates::bonus::{self, Bonuses};
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
@@ -104,7 +104,7 @@ impl Shop {
     /// Has the process answer everything that has happened.
     pub(super) async fn reward(&self) {
         let rewards = self.rewards();
-        while rewards.step().await.expect("answered") {}
+        while rewards.step().await.expect("answered") == Looked::More {}
         self.settle_down().await;
     }
 }

@@ -66,7 +66,7 @@ impl Service {
         tokio::spawn({
             let (app, stop) = (Arc::clone(&app), stop.clone());
             async move {
-                let feed = |model| LogFeed::new(app.pool.clone(), model, app.log.appended());
+                let feed = || LogFeed::new(app.pool.clone(), app.log.appended());
                 app.projector.run(feed, stop).await;
             }
         });

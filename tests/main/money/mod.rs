@@ -109,7 +109,7 @@ impl Deployment {
         tokio::spawn({
             let (app, projecting) = (Arc::clone(&app), projecting.clone());
             async move {
-                let feed = |model| LogFeed::new(app.pool.clone(), model, app.log.appended());
+                let feed = || LogFeed::new(app.pool.clone(), app.log.appended());
                 app.projector.run(feed, projecting).await;
             }
         });

@@ -135,10 +135,7 @@ async fn read_models_equal_the_log_whatever_the_feed_loses() {
     let (appended, seen) = watch::channel(0);
     let projector = Projector::new(pool.clone(), seen.clone());
     let stop = CancellationToken::new();
-    let feed = |model: &'static ReadModel| BadFeed {
-        log: LogFeed::new(pool.clone(), model, seen.clone()),
-        turn: u32::from(model.name.len() as u8),
-    };
+    let feed = || BadFeed { log: LogFeed::new(pool.clone(), seen.clone()), turn: 0 };
     let writing = async {
         for (n, events) in full_history().chunks(60).enumerate() {
             append(&pool, events).await;
@@ -161,7 +158,7 @@ async fn a_second_projector_stands_by_and_takes_over() {
     let (_appended, seen) = watch::channel(0);
     let (first, second) =
         (Projector::new(pool.clone(), seen.clone()), Projector::new(pool.clone(), seen.clone()));
-    let feed = |model: &'static ReadModel| LogFeed::new(pool.clone(), model, seen.clone());
+    let feed = || LogFeed::new(pool.clone(), seen.clone());
     let (stop_first, stop_second) = (CancellationToken::new(), CancellationToken::new());
     let events = full_history();
     let (before, after) = events.split_at(events.len() / 2);
@@ -174,6 +171,47 @@ async fn a_second_projector_stands_by_and_takes_over() {
         stop_second.cancel();
     };
     tokio::join!(first.run(feed, stop_first.clone()), second.run(feed, stop_second.clone()), writing);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
+#[tokio::test]
+async fn a_read_model_that_cannot_go_on_holds_up_no_other_and_comes_back() {
+    let (_database, pool) = database().await;
+    let (_appended, seen) = watch::channel(0);
+    let projector = Projector::new(pool.clone(), seen.clone());
+    let stop = CancellationToken::new();
+    let feed = || LogFeed::new(pool.clone(), seen.clone());
+    let events = full_history();
+    let (before, after) = events.split_at(events.len() / 2);
+    let revised = async |by: i32| {
+        let statement = "UPDATE projection_versions SET revision = revision + $1 WHERE projection = 'accounts'";
+        sqlx::query(statement).bind(by).execute(&pool).await.expect("revised");
+    };
+    let scenario = async {
+        append(&pool, before).await;
+        wait_until_at_head(&projector).await;
+        // As though another build had made its tables.
+        revised(1).await;
+        append(&pool, after).await;
+        wait_for("all read models but one at the log's head", async || {
+            let lags = projector.lags().await.expect("lags");
+            let (stuck, others): (Vec<_>, Vec<_>) =
+                lags.into_iter().partition(|lag| lag.projection == "accounts");
+            let moved = others.iter().all(|lag| lag.positions() == 0 && lag.error.is_none());
+            let stands = stuck.iter().all(|lag| lag.positions() > 0 && lag.error.is_some());
+            (moved && stands && stuck.len() == 1).then_some(())
+        })
+        .await;
+        revised(-1).await;
+        wait_until_at_head(&projector).await;
+        wait_for("nothing stands still any more", async || {
+            let lags = projector.lags().await.expect("lags");
+            lags.iter().all(|lag| lag.error.is_none()).then_some(())
+        })
+        .await;
+        stop.cancel();
+    };
+    tokio::join!(projector.run(feed, stop.clone()), scenario);
     assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
@@ -236,7 +274,7 @@ async fn reads_never_fail_while_read_models_are_rebuilt_under_load() {
     let (_database, pool) = database().await;
     let (appended, seen) = watch::channel(0);
     let projector = Projector::new(pool.clone(), seen.clone());
-    let feed = |model: &'static ReadModel| LogFeed::new(pool.clone(), model, seen.clone());
+    let feed = || LogFeed::new(pool.clone(), seen.clone());
     let stop = CancellationToken::new();
     let done = AtomicBool::new(false);
     let reading = async {

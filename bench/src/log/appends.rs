@@ -1,0 +1,161 @@
+//! Wallet commands through the real append path, beside raw rows of the same content: same columns, hash and indexes,
+//! 512 rows a statement, and no logic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use codexapi::clock;
+use codexapi::event_log::chain::{CHAIN_START, ChainInput, chain_hash};
+use codexapi_aggregates::time::Timestamp;
+use serde::Serialize;
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::task::JoinSet;
+
+use super::business::Business;
+use super::service::World;
+use crate::summary::{self, Summary};
+
+const WALLETS: usize = 100;
+const TASKS: [usize; 3] = [1, 64, 512];
+const RAW_ROWS: usize = 512;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Appends {
+    hundred_wallets: Vec<Rate>,
+    one_wallet: Vec<Rate>,
+    raw_rows_per_second: u64,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Rate {
+    tasks: usize,
+    /// Each is one event.
+    commands_per_second: u64,
+    latency_micros: Option<Summary>,
+}
+
+pub async fn measure(world: &World, seconds: u64) -> anyhow::Result<Appends> {
+    let business = Arc::new(Business::open(world, WALLETS).await?);
+    let run = Duration::from_secs(seconds);
+    let (mut hundred_wallets, mut one_wallet) = (vec![], vec![]);
+    for tasks in TASKS {
+        hundred_wallets.push(commands(&business, WALLETS, tasks, run).await?);
+        one_wallet.push(commands(&business, 1, tasks, run).await?);
+    }
+    let raw_rows_per_second = raw(world, run).await?;
+    Ok(Appends { hundred_wallets, one_wallet, raw_rows_per_second })
+}
+
+async fn commands(
+    business: &Arc<Business>,
+    wallets: usize,
+    tasks: usize,
+    run: Duration,
+) -> anyhow::Result<Rate> {
+    let (numbers, started) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let mut running = JoinSet::new();
+    for task in 0..tasks {
+        let (business, numbers) = (Arc::clone(business), Arc::clone(&numbers));
+        running.spawn(async move {
+            let customer = &business.customers[task % wallets];
+            let mut latencies = vec![];
+            while started.elapsed() < run {
+                let asked = Instant::now();
+                business.hold_and_release(customer, numbers.fetch_add(1, Ordering::Relaxed)).await?;
+                latencies.push(summary::micros(asked.elapsed() / 2));
+            }
+            anyhow::Ok(latencies)
+        });
+    }
+    let mut latencies = vec![];
+    while let Some(done) = running.join_next().await {
+        latencies.extend(done??);
+    }
+    let commands_per_second = per_second(2 * latencies.len() as u64, started.elapsed());
+    Ok(Rate { tasks, commands_per_second, latency_micros: summary::of(latencies) })
+}
+
+pub fn per_second(count: u64, took: Duration) -> u64 {
+    (u128::from(count) * 1_000_000 / took.as_micros().max(1)) as u64
+}
+
+/// What a row holds, taken from events that were just appended.
+#[derive(sqlx::FromRow)]
+struct Row {
+    aggregate_type: String,
+    aggregate_id: String,
+    event_type: String,
+    event_version: String,
+    payload: String,
+    metadata: String,
+}
+
+const INSERT: &str = "INSERT INTO bench_events (event_id, aggregate_type, aggregate_id, sequence, event_type,
+        event_version, payload, metadata, hash, payload_digest, recorded_at)
+    SELECT e.event_id, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::jsonb,
+           e.metadata::jsonb, e.hash, sha256(convert_to(e.payload, 'UTF8')), now()
+    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         AS e(event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, hash)";
+
+async fn raw(world: &World, run: Duration) -> anyhow::Result<u64> {
+    let rows = last_rows(&world.pool).await?;
+    sqlx::query("CREATE TABLE bench_events (LIKE events INCLUDING ALL)").execute(&world.pool).await?;
+    let mut connection = PgConnection::connect_with(&world.pool.connect_options()).await?;
+    let (started, mut sequence, mut hash) = (Instant::now(), 0_i64, CHAIN_START);
+    while started.elapsed() < run {
+        let mut hashes = Vec::with_capacity(RAW_ROWS);
+        let mut ids = Vec::with_capacity(RAW_ROWS);
+        for (row, number) in rows.iter().zip(1..) {
+            let (event_id, recorded_at) = (clock::new_id(), Timestamp(number));
+            let Row { aggregate_type, aggregate_id, event_type, event_version, payload, metadata } = row;
+            let event = ChainInput {
+                aggregate_type,
+                aggregate_id,
+                sequence: sequence + number,
+                event_id,
+                event_type,
+                event_version,
+                recorded_at,
+                payload,
+                metadata,
+            };
+            hash = chain_hash(&hash, &event);
+            hashes.push(hash.to_vec());
+            ids.push(event_id);
+        }
+        let column = |of: fn(&Row) -> &str| rows.iter().map(of).collect::<Vec<_>>();
+        sqlx::query(INSERT)
+            .bind(ids)
+            .bind(column(|row| &row.aggregate_type))
+            .bind(column(|row| &row.aggregate_id))
+            .bind((1..=rows.len() as i64).map(|number| sequence + number).collect::<Vec<_>>())
+            .bind(column(|row| &row.event_type))
+            .bind(column(|row| &row.event_version))
+            .bind(column(|row| &row.payload))
+            .bind(column(|row| &row.metadata))
+            .bind(hashes)
+            .execute(&mut connection)
+            .await?;
+        sequence += rows.len() as i64;
+    }
+    let rate = per_second(sequence as u64, started.elapsed());
+    sqlx::query("DROP TABLE bench_events").execute(&world.pool).await?;
+    Ok(rate)
+}
+
+async fn last_rows(pool: &PgPool) -> anyhow::Result<Vec<Row>> {
+    let rows: Vec<Row> = sqlx::query_as(
+        "SELECT aggregate_type, aggregate_id, event_type, event_version, payload::text AS payload,
+                metadata::text AS metadata FROM events WHERE aggregate_type = 'wallet' ORDER BY position DESC LIMIT $1",
+    )
+    .bind(RAW_ROWS as i64)
+    .fetch_all(pool)
+    .await
+    .context("reading rows to copy")?;
+    ensure!(rows.len() == RAW_ROWS, "only {} wallet events", rows.len());
+    Ok(rows)
+}

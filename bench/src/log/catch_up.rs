@@ -1,0 +1,128 @@
+//! How long after its append a generation is in every read model, at a thousand generations a second.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use codexapi::clock;
+use codexapi_projections::checkpoint;
+use futures::TryStreamExt;
+use futures::stream::FuturesUnordered;
+use serde::Serialize;
+use sqlx::{Connection, PgConnection};
+
+use super::appends::per_second;
+use super::business::Business;
+use super::filling::whose;
+use super::service::World;
+use crate::summary::{self, Summary};
+
+const PER_SECOND: u64 = 1_000;
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Generations that may be under way; a machine that needs more cannot hold the rate.
+const MOST_AT_ONCE: usize = 512;
+
+/// For what the relay and the read models had to do before, and for what is left at the end.
+const SETTLED_WITHIN: Duration = Duration::from_secs(300);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CaughtUp {
+    generations_per_second: u64,
+    /// From the commit being answered until the slowest read model has it.
+    behind_micros: Option<Summary>,
+}
+
+const SLOWEST: &str = "SELECT min(c.position) FROM projection_versions v
+    JOIN projection_checkpoints c ON c.projection = v.projection AND c.version = v.active_version";
+
+pub async fn measure(world: &World, business: &Business, seconds: u64) -> anyhow::Result<CaughtUp> {
+    settled(world).await?;
+    let waiting = Arc::new(Mutex::new(VecDeque::new()));
+    let (appending, done) = (Arc::new(AtomicBool::new(true)), AtomicU64::new(0));
+    let looking = tokio::spawn(look(
+        PgConnection::connect_with(&world.pool.connect_options()).await?,
+        Arc::clone(&waiting),
+        Arc::clone(&appending),
+    ));
+    let started = Instant::now();
+    let mut running = FuturesUnordered::new();
+    for number in 0..PER_SECOND * seconds {
+        let due = started + Duration::from_micros(number * 1_000_000 / PER_SECOND);
+        tokio::time::sleep_until(due.into()).await;
+        while running.len() >= MOST_AT_ONCE {
+            running.try_next().await?;
+        }
+        let (waiting, done) = (&waiting, &done);
+        running.push(async move {
+            let position = business.generate(whose(business, number), number, clock::now()).await?;
+            waiting.lock().expect("no holder panics").push_back((position, Instant::now()));
+            done.fetch_add(1, Ordering::Relaxed);
+            anyhow::Ok(())
+        });
+        // What is ready meanwhile is taken, so that commits are answered as they come.
+        while let Some(Some(finished)) =
+            futures::FutureExt::now_or_never(running.try_next()).map(Result::transpose)
+        {
+            finished?;
+        }
+    }
+    while running.try_next().await?.is_some() {}
+    let rate = per_second(done.load(Ordering::Relaxed), started.elapsed());
+    appending.store(false, Ordering::Release);
+    let behind = looking.await??;
+    Ok(CaughtUp { generations_per_second: rate, behind_micros: summary::of(behind) })
+}
+
+/// Looks where the slowest read model is until everything appended is in it.
+async fn look(
+    mut connection: PgConnection,
+    waiting: Arc<Mutex<VecDeque<(i64, Instant)>>>,
+    appending: Arc<AtomicBool>,
+) -> anyhow::Result<Vec<u32>> {
+    let mut behind = vec![];
+    let mut given_up = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let slowest: i64 = sqlx::query_scalar(SLOWEST).fetch_one(&mut connection).await?;
+        let seen = Instant::now();
+        let more = appending.load(Ordering::Acquire);
+        let empty = {
+            let mut left = waiting.lock().expect("no holder panics");
+            left.retain(|(position, committed)| {
+                if *position > slowest {
+                    return true;
+                }
+                behind.push(summary::micros(seen - *committed));
+                false
+            });
+            left.is_empty()
+        };
+        if more {
+            given_up = seen + SETTLED_WITHIN;
+        } else if empty {
+            return Ok(behind);
+        }
+        ensure!(seen < given_up, "the read models do not catch up");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Waits until the relay has published the log and the read models have it, as in a service that has run for a while.
+async fn settled(world: &World) -> anyhow::Result<()> {
+    let head: i64 = sqlx::query_scalar("SELECT max(position) FROM events").fetch_one(&world.pool).await?;
+    let given_up = Instant::now() + SETTLED_WITHIN;
+    loop {
+        let relayed: i64 = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM relay_checkpoint")
+            .fetch_one(&world.pool)
+            .await?;
+        let checkpoints = checkpoint::all(&world.pool).await.context("reading checkpoints")?;
+        if relayed >= head && checkpoints.iter().all(|checkpoint| checkpoint.position >= head) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < given_up, "the relay is at {relayed} of {head}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
