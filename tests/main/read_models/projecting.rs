@@ -184,7 +184,8 @@ async fn a_read_model_that_cannot_go_on_holds_up_no_other_and_comes_back() {
     let events = full_history();
     let (before, after) = events.split_at(events.len() / 2);
     let revised = async |by: i32| {
-        let statement = "UPDATE projection_versions SET revision = revision + $1 WHERE projection = 'accounts'";
+        let statement =
+            "UPDATE projection_versions SET revision = revision + $1 WHERE projection = 'accounts'";
         sqlx::query(statement).bind(by).execute(&pool).await.expect("revised");
     };
     let scenario = async {
