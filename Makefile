@@ -2,7 +2,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test bench bench-quick soak fuzz audit schemas
+.PHONY: run test bench bench-quick soak prove fuzz audit schemas
 
 # Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
 run:
@@ -23,6 +23,10 @@ bench-quick:
 # Twenty minutes of large prompts and clients that leave: memory must stay where it is. `make soak ARGS='--minutes 5'`
 soak:
 	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run soak --binaries $(TARGET)/release $(ARGS)
+
+# Everything broken under load, and the money compared three ways. `make prove SECONDS=1800 ARGS='--seed 7 --nodes 2'`
+prove:
+	scripts/setup && cargo build --workspace --bins && $(TARGET)/debug/codexapi-prove --seconds $(or $(SECONDS),600) --out $(TARGET)/prove $(ARGS)
 
 # What reads the dialects, on inputs made to break it. `make fuzz SECONDS=600 ARGS=translate_stream`
 fuzz:

@@ -77,6 +77,11 @@ impl FakeStripe {
         Ok(())
     }
 
+    /// The process id while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.sibling.pid()
+    }
+
     /// An error with the end of the log if it has ended by itself.
     pub fn check_running(&mut self) -> anyhow::Result<()> {
         self.sibling.check_running()

@@ -112,6 +112,8 @@ impl Projector {
             () = self.follow(feed) => {}
             error = lost => tracing::warn!(error = format!("{error:#}"), "no longer projecting"),
         }
+        // Whoever projects now knows which read models stand; what stood here is old news.
+        self.errors.forget();
     }
 
     async fn follow<F: Feed>(&self, feed: F) {
@@ -146,6 +148,10 @@ impl Errors {
             tracing::error!(projection = model.name, error, "a read model stands still; trying again");
             errors.insert(model.name, error);
         }
+    }
+
+    fn forget(&self) {
+        self.0.lock().expect("no holder panics").clear();
     }
 
     fn clear(&self, model: &'static ReadModel) {

@@ -13,7 +13,7 @@ use codexapi::nats::{Nats, NatsConfig, NatsNames, message};
 use codexapi::projector::{Feed, FeedBatch, Projector};
 use codexapi::relay::{self, RelayProgress, RelayState};
 use codexapi::verify::{self, HoldTerms, VerifyOptions};
-use codexapi_projections::{Entry, ReadModel, versions};
+use codexapi_projections::{Entry, versions};
 use sqlx::{Connection, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::sync::watch;

@@ -10,9 +10,7 @@ use codexapi::event_log::read::{self, SHARD};
 use codexapi::projector::{Feed, FeedBatch, LogFeed, Projector};
 use codexapi::rebuild::{Progress, rebuild, rebuild_outdated};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
-use codexapi_projections::{
-    Entry, MAX_PAGE, READ_MODELS, ReadModel, balances, generations, movements, versions,
-};
+use codexapi_projections::{Entry, MAX_PAGE, READ_MODELS, balances, generations, movements, versions};
 use cqrs_es::DomainEvent;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -171,6 +169,44 @@ async fn a_second_projector_stands_by_and_takes_over() {
         stop_second.cancel();
     };
     tokio::join!(first.run(feed, stop_first.clone()), second.run(feed, stop_second.clone()), writing);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
+#[tokio::test]
+async fn who_no_longer_projects_says_of_no_read_model_that_it_stands() {
+    let (_database, pool) = database().await;
+    let (_appended, seen) = watch::channel(0);
+    let (first, second) =
+        (Projector::new(pool.clone(), seen.clone()), Projector::new(pool.clone(), seen.clone()));
+    let feed = || LogFeed::new(pool.clone(), seen.clone());
+    let stands = async |projector: &Projector| {
+        let lags = projector.lags().await.expect("lags");
+        lags.iter().any(|lag| lag.error.is_some())
+    };
+    let run_sql = async |sql: &str| drop(sqlx::query(sql).execute(&pool).await.expect("done"));
+    let (take_over, stop) = (CancellationToken::new(), CancellationToken::new());
+    let standing_by = async {
+        take_over.cancelled().await;
+        second.run(feed, stop.clone()).await;
+    };
+    let breaking = async {
+        // As though another build had made its tables.
+        run_sql("UPDATE projection_versions SET revision = revision + 1 WHERE projection = 'accounts'").await;
+        append(&pool, &full_history()).await;
+        wait_for("a read model that stands", async || stands(&first).await.then_some(())).await;
+        run_sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' \
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await;
+        wait_until_unlocked(&pool).await;
+        take_over.cancel();
+        run_sql("UPDATE projection_versions SET revision = revision - 1 WHERE projection = 'accounts'").await;
+        wait_until_at_head(&second).await;
+        wait_for("nothing stands", async || (!stands(&first).await).then_some(())).await;
+        stop.cancel();
+    };
+    tokio::join!(first.run(feed, stop.clone()), standing_by, breaking);
     assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
