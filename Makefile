@@ -2,7 +2,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: run test bench bench-quick soak prove fuzz schemas
+.PHONY: run test bench bench-quick soak prove fuzz audit schemas
 
 # Everything on this machine: Postgres, NATS, the upstream simulator, a demo customer. `make run ARGS='--listen …'`
 run:
@@ -31,6 +31,10 @@ prove:
 # What reads the dialects, on inputs made to break it. `make fuzz SECONDS=600 ARGS=translate_stream`
 fuzz:
 	scripts/setup --with-fuzzing && nice scripts/fuzz --seconds $(or $(SECONDS),60) $(ARGS)
+
+# Licences, banned crates and sources of what this is built from; known vulnerabilities where their list can be reached.
+audit:
+	scripts/setup --with-clients && scripts/audit
 
 # What is generated from the code and compared by tests: event schemas and the API document.
 schemas:

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -21,11 +20,15 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::clock;
 use crate::gateway::Traffic;
+use crate::listener::{self, Counted, Limits};
 use crate::nodes::CommandLabels;
 use crate::upstream::circuits::Standing;
 
 /// What Prometheus reads.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections of those who read metrics, at most.
+const SCRAPERS: u32 = 64;
 
 /// Every metric of this process.
 pub struct Metrics {
@@ -58,6 +61,8 @@ pub struct Metrics {
     pub reconciler_age: Gauge,
     /// Payments that the reconciler brought to where Stripe had them.
     pub reconciler_gaps: Gauge,
+    /// Clients' connections to this node.
+    pub connections: Counted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -117,6 +122,7 @@ impl Metrics {
             stripe_webhooks: Family::default(),
             reconciler_age: Gauge::default(),
             reconciler_gaps: Gauge::default(),
+            connections: Counted::default(),
         };
         let registry = &mut metrics.registry;
         registry.register("requests", "Requests answered", metrics.requests.clone());
@@ -196,18 +202,26 @@ impl Metrics {
             "Payments that this node's reconciler brought to where Stripe had them",
             metrics.reconciler_gaps.clone(),
         );
+        registry.register(
+            "client_connections",
+            "Clients' connections to this node",
+            metrics.connections.open.clone(),
+        );
+        registry.register(
+            "client_connections_turned_away",
+            "Connections closed at once, since their address had as many as it may",
+            metrics.connections.turned_away.clone(),
+        );
         registry.register("nats_connected", "1 while connected to NATS", metrics.nats_connected.clone());
         metrics
     }
 }
 
 /// Serves `/metrics`, and nothing else, until `stop`.
-pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    let router = Router::new().route("/metrics", get(scrape)).with_state(app);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-        .context("serving metrics")
+pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken) {
+    let router = Router::new().route("/metrics", get(scrape)).with_state(Arc::clone(&app));
+    let limits = Limits { connections: SCRAPERS, ..Limits::new(&app.config.connections, &app.config.http) };
+    listener::serve(listener, router, limits, Counted::default(), stop).await;
 }
 
 fn scrape_gateway(app: &App) {

@@ -36,9 +36,6 @@ pub(crate) async fn insert<R: Serialize>(
     rows: &[R],
     on_conflict: &str,
 ) -> Result<(), WriteError> {
-    if on_conflict.is_empty() {
-        return copy(connection, table, rows).await;
-    }
     let statement = format!(
         "INSERT INTO {table} AS old SELECT * FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}"
     );
@@ -48,8 +45,9 @@ pub(crate) async fn insert<R: Serialize>(
     Ok(())
 }
 
-/// The same where no row can be there already: several times as quick.
-async fn copy<R: Serialize>(
+/// The same, several times as quick, for tables where no row can be there already and no column is an SQL
+/// array (one of JSON may be).
+pub(crate) async fn copy<R: Serialize>(
     connection: &mut PgConnection,
     table: &str,
     rows: &[R],

@@ -12,8 +12,9 @@ use tokio_util::task::TaskTracker;
 use super::App;
 use crate::event_log::{idempotency, seal};
 use crate::feed::JetStreamFeed;
-use crate::nodes::listener::{self, Desk};
-use crate::nodes::members;
+use crate::listener::{self, Limits};
+use crate::nodes::listener::Desk;
+use crate::nodes::{self, members};
 use crate::processes::lease::Lease;
 use crate::processes::rewards::Rewards;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
@@ -44,6 +45,7 @@ impl App {
         stop: CancellationToken,
         ready: impl FnOnce(SocketAddr),
     ) -> anyhow::Result<()> {
+        listener::files::allow(self.config.connections.client_connections);
         let listener = bind("CODEXAPI_LISTEN", self.config.http.listen).await?;
         let metrics_listener = bind("CODEXAPI_METRICS_LISTEN", self.config.http.metrics_listen).await?;
         let address = listener.local_addr()?;
@@ -67,7 +69,7 @@ impl App {
         ready(address);
         let renew = Duration::from_secs(self.config.wallet.lease_renew_seconds.into());
         let outcome = tokio::select! {
-            answered = self.answer(listener, metrics_listener, stop.clone()) => answered,
+            () = self.answer(listener, metrics_listener, stop.clone()) => Ok(()),
             superseded = lease.keep(renew, background.clone()) => superseded.map_err(Into::into),
         };
         let finished = self.finish().await;
@@ -84,17 +86,13 @@ impl App {
         listener: TcpListener,
         metrics_listener: TcpListener,
         stop: CancellationToken,
-    ) -> anyhow::Result<()> {
-        let stopped = stop.clone().cancelled_owned();
-        let requests = async {
-            let router = http::router(Arc::clone(self));
-            axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
-                .with_graceful_shutdown(stopped)
-                .await
-                .context("answering requests")
-        };
+    ) {
+        let limits = Limits::new(&self.config.connections, &self.config.http);
+        let counted = self.metrics.connections.clone();
+        let requests =
+            listener::serve(listener, http::router(Arc::clone(self)), limits, counted, stop.clone());
         let both = async {
-            tokio::try_join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()))
+            tokio::join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()))
         };
         let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
         let too_late = async {
@@ -103,11 +101,8 @@ impl App {
             tokio::time::sleep(deadline).await;
         };
         tokio::select! {
-            ended = both => ended.map(drop),
-            () = too_late => {
-                tracing::warn!(?deadline, "some requests were cut off");
-                Ok(())
-            }
+            ((), ()) = both => {}
+            () = too_late => tracing::warn!(?deadline, "some requests were cut off"),
         }
     }
 
@@ -142,7 +137,7 @@ impl App {
     fn join_nodes(&self, listener: TcpListener, processes: &TaskTracker, stop: &CancellationToken) {
         let admission = self.gateway.admission().clone();
         let desk = Desk::new(self.homes.clone(), self.incarnation, self.node_key(), admission);
-        let taking = listener::serve(desk, listener, stop.clone());
+        let taking = nodes::listener::serve(desk, listener, stop.clone());
         processes.spawn(async move {
             if let Err(error) = taking.await {
                 tracing::error!(error = %format!("{error:#}"), "other nodes' commands are not taken any more");

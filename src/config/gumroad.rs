@@ -3,13 +3,15 @@
 use clap::Args;
 use codexapi_aggregates::money::MicroUsd;
 
+use super::addresses::keeps_secrets;
+
 #[derive(Clone, Debug, Args)]
 pub struct GumroadSettings {
     /// The product whose licence keys bring credit, as Gumroad's API calls it. Without it every sign-up waits for an
     /// operator
     #[arg(long, env = "CODEXAPI_GUMROAD_PRODUCT_ID", value_name = "ID")]
     pub gumroad_product_id: Option<String>,
-    /// Where Gumroad's API is, as https://host
+    /// Where Gumroad's API is, as https://host; http only on this machine
     #[arg(
         long,
         env = "CODEXAPI_GUMROAD_API_BASE",
@@ -45,10 +47,10 @@ fn base(text: &str) -> Result<String, String> {
     let url =
         reqwest::Url::parse(text).map_err(|_| "is no URL such as https://api.gumroad.com".to_owned())?;
     let is_plain = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    let is_web = matches!(url.scheme(), "https" | "http") && url.has_host();
+    let is_web = keeps_secrets(&url) && url.has_host();
     if is_web && is_plain && url.username().is_empty() && url.password().is_none() {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
-        Err("is no URL such as https://api.gumroad.com, without a path".into())
+        Err("is no https URL such as https://api.gumroad.com, without a path, nor an http one of this machine".into())
     }
 }

@@ -5,10 +5,12 @@
 //! name (providers, prices) are read and checked in the same step, so a `Config` that exists is a `Config` that
 //! works. Every value can also be given as a flag, except secrets: a command line is seen by everyone on the machine.
 
+mod addresses;
 pub mod bonuses;
 pub mod brand;
 pub mod catalog;
 pub mod company;
+mod connections;
 pub mod credentials;
 mod dollars;
 mod explain;
@@ -26,10 +28,12 @@ use std::ffi::OsString;
 use clap::builder::Resettable;
 use clap::{Args, Command, FromArgMatches};
 
+pub use addresses::{ProviderUrl, UrlRefusal};
 pub use bonuses::BonusSettings;
 pub use brand::BrandSettings;
 pub use catalog::{CatalogSettings, Disclosure};
 pub use company::CompanySettings;
+pub use connections::ConnectionSettings;
 pub use credentials::CredentialSettings;
 pub use explain::{SettingError, explain, secret_on_command_line};
 pub use gumroad::GumroadSettings;
@@ -47,6 +51,8 @@ pub struct Config {
     pub nats: NatsSettings,
     #[command(flatten, next_help_heading = "HTTP")]
     pub http: HttpSettings,
+    #[command(flatten, next_help_heading = "Clients' connections")]
+    pub connections: ConnectionSettings,
     #[command(flatten, next_help_heading = "What customers' tools are set up with")]
     pub brand: BrandSettings,
     #[command(flatten, next_help_heading = "This node")]

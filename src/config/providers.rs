@@ -11,6 +11,8 @@ use codexapi_aggregates::usage::Protocol;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::addresses::ProviderUrl;
+
 /// Where a signed-in Codex account is served.
 const SIGNED_IN_URL: &str = "https://chatgpt.com/backend-api/codex";
 
@@ -26,7 +28,7 @@ pub struct Provider {
     /// What it speaks; each protocol once.
     pub protocols: Vec<Protocol>,
     /// Without a trailing slash; `/v1/responses` and the like are added to it.
-    pub base_url: reqwest::Url,
+    pub base_url: ProviderUrl,
     pub account: ProviderAccount,
     /// It bills nothing for an answer with an error status, so that such a request may be tried again.
     pub errors_are_free: bool,
@@ -129,6 +131,9 @@ struct ProviderEntry {
     kind: Kind,
     protocol: Option<Spanned<OneOrMany>>,
     base_url: Option<Spanned<String>>,
+    /// It stands in the operator's own network: at a private address, which may be spoken to in the clear.
+    #[serde(default)]
+    own_network: bool,
     api_key_env: Option<Spanned<String>>,
     codex_home: Option<PathBuf>,
     #[serde(default)]
@@ -183,7 +188,7 @@ fn check(
     Ok(Provider { name, protocols, base_url, account, errors_are_free: entry.errors_are_free, models })
 }
 
-type Reached = (Vec<Protocol>, reqwest::Url, ProviderAccount);
+type Reached = (Vec<Protocol>, ProviderUrl, ProviderAccount);
 
 fn api(
     text: &str,
@@ -210,8 +215,8 @@ fn api(
         return Err(at_offset(text, protocol.span().start, problem));
     }
     let address = entry.base_url.as_ref().ok_or_else(|| lacks("has no base_url"))?;
-    let base_url = base_url(address.get_ref())
-        .ok_or_else(|| at(text, address, "should be an http or https URL without query or user"))?;
+    let base_url = ProviderUrl::parse(address.get_ref(), entry.own_network)
+        .map_err(|refusal| at(text, address, &refusal.to_string()))?;
     let key = entry.api_key_env.as_ref().map(|variable| {
         let key = secret(variable.get_ref());
         key.map(ProviderKey)
@@ -222,7 +227,7 @@ fn api(
 
 /// Off by default: the operator names a home and says that the account's terms allow it.
 fn signed_in(text: &str, entry: &ProviderEntry) -> Result<Reached, String> {
-    let wrong = |what| at(text, &entry.name, what);
+    let wrong = |what: &str| at(text, &entry.name, what);
     if entry.protocol.is_some() || entry.api_key_env.is_some() {
         return Err(wrong("is a codex_home: it speaks responses and has no api_key_env"));
     }
@@ -235,7 +240,8 @@ fn signed_in(text: &str, entry: &ProviderEntry) -> Result<Reached, String> {
     let codex_home =
         entry.codex_home.clone().ok_or_else(|| wrong("needs codex_home, the folder that holds auth.json"))?;
     let address = entry.base_url.as_ref().map_or(SIGNED_IN_URL, |address| address.get_ref());
-    let base_url = base_url(address).ok_or_else(|| wrong("should have an http or https base_url"))?;
+    let base_url = ProviderUrl::parse(address, entry.own_network)
+        .map_err(|refusal| wrong(&format!("has a base_url that {refusal}")))?;
     Ok((vec![Protocol::Responses], base_url, ProviderAccount::SignedIn { codex_home }))
 }
 
@@ -257,12 +263,6 @@ fn check_models(text: &str, entries: Vec<ModelEntry>) -> Result<Vec<ProviderMode
         models.push(ProviderModel { model, upstream, aliases });
     }
     Ok(models)
-}
-
-fn base_url(text: &str) -> Option<reqwest::Url> {
-    let url: reqwest::Url = text.trim_end_matches('/').parse().ok()?;
-    let plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
 }
 
 fn is_label(name: &str) -> bool {
@@ -318,6 +318,14 @@ aliases = ["gpt-5.5-high"]
             (
                 GOOD.replace("https://", "ftp://"),
                 "line 5: \"ftp://api.openai.com/\" should be an http or https",
+            ),
+            (
+                GOOD.replace("https://", "http://"),
+                "line 5: \"http://api.openai.com/\" would send the key in the clear",
+            ),
+            (
+                GOOD.replace("api.openai.com", "10.0.0.1"),
+                "line 5: \"https://10.0.0.1/\" is an address of a private network",
             ),
             (GOOD.replace("\"chat\"", "\"responses\""), "line 4: protocol names each of"),
             (GOOD.replace("\"chat\"", "\"completions\""), "line 4: completions is spoken by clients only"),

@@ -8,6 +8,7 @@ use codexapi_aggregates::auto_topup::AutoTopUpTerms;
 use codexapi_aggregates::subscription::SubscriptionSettings;
 
 use super::SettingError;
+use super::addresses::keeps_secrets;
 
 /// Where customers pay, and how we hear of it.
 #[derive(Clone, Debug, Args)]
@@ -171,9 +172,7 @@ fn is_secret(text: &str) -> bool {
 fn api_base(text: &str) -> Result<String, &'static str> {
     let url: reqwest::Url = text.parse().map_err(|_| "not a URL")?;
     let plain = url.username().is_empty() && url.query().is_none() && url.path() == "/";
-    let here = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    let safe = url.scheme() == "https" || (url.scheme() == "http" && here);
-    if plain && safe && url.has_host() {
+    if plain && keeps_secrets(&url) && url.has_host() {
         return Ok(url.origin().ascii_serialization());
     }
     Err("not an https:// address without a path, nor an http:// one of this machine")

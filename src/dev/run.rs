@@ -18,9 +18,9 @@ use super::banner::Banner;
 use super::secrets::DevSecrets;
 use super::{default_data_dir, demo};
 use crate::app::App;
-use crate::config::Config;
 use crate::config::catalog::CatalogSettings;
 use crate::config::providers::{Provider, ProviderAccount, ProviderModel, Providers};
+use crate::config::{Config, ProviderUrl};
 use crate::embedded::{
     EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
     FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port,
@@ -224,7 +224,7 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
 }
 
 fn simulated_providers(base_url: &str) -> anyhow::Result<Providers> {
-    let base_url: reqwest::Url = base_url.parse().context("the simulator's address")?;
+    let base_url: ProviderUrl = base_url.parse().context("the simulator's address")?;
     let provider = |(model, protocols): (&str, &[Protocol])| Provider {
         // A provider's name has no dots.
         name: format!("simulator-{}", model.replace('.', "-")),

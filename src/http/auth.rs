@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use sqlx::PgPool;
 
 use super::address::ClientAddress;
+use super::arrival::{self, Arrival};
 use super::envelope::RequestId;
 use super::error::Problem;
 use super::per_call;
@@ -270,8 +271,10 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
         Audience::Admin => ADMIN_TIMEOUT,
         _ => Duration::from_secs(guard.app.config.http.read_timeout_seconds),
     };
+    let arrival = request.extensions().get::<Arrival>().cloned();
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
+        Err(_) if arrival.is_some_and(|body| !body.is_complete()) => arrival::too_slow().into_response(),
         Err(_) => Problem::unavailable(anyhow!("no answer within {limit:?}")).into_response(),
     }
 }

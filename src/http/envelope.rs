@@ -9,6 +9,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
+use http::header::{ALLOW, CONNECTION};
 use http::{HeaderName, HeaderValue};
 use tracing::Instrument;
 
@@ -55,7 +56,7 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
         log_cause(&problem);
         let headers = std::mem::take(response.headers_mut());
         response = problem.response(spoken, &id.0);
-        keep_allow(&headers, &mut response);
+        keep(&headers, &mut response);
     }
     add_id(&mut response, spoken, &id);
 
@@ -87,10 +88,12 @@ fn log_cause(problem: &Problem) {
     }
 }
 
-/// A 405 says which methods there are.
-fn keep_allow(from: &http::HeaderMap, to: &mut Response) {
-    if let Some(allow) = from.get(http::header::ALLOW) {
-        to.headers_mut().insert(http::header::ALLOW, allow.clone());
+/// A 405 says which methods there are; and a connection whose body nobody reads to its end is closed.
+fn keep(from: &http::HeaderMap, to: &mut Response) {
+    for name in [ALLOW, CONNECTION] {
+        if let Some(value) = from.get(&name) {
+            to.headers_mut().insert(name, value.clone());
+        }
     }
 }
 

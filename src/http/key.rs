@@ -45,7 +45,7 @@ pub struct CallingKey {
     /// The token's first characters.
     prefix: String,
     created_at: DateTime<Utc>,
-    limits: LimitsOfKey,
+    limits: LimitsOfCaller,
     remaining: LeftOfKey,
     usage: KeyUsage,
 }
@@ -53,7 +53,7 @@ pub struct CallingKey {
 /// What the key may use; what is absent is not limited. Amounts in micro-USD, and in dollars for people.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct LimitsOfKey {
+struct LimitsOfCaller {
     requests_per_minute: Option<u32>,
     /// Input and output together.
     tokens_per_minute: Option<u64>,
@@ -168,9 +168,9 @@ impl KeyQuery {
     }
 }
 
-fn limits(limits: KeyLimits) -> LimitsOfKey {
+fn limits(limits: KeyLimits) -> LimitsOfCaller {
     let (daily, monthly) = (limits.daily_budget_micro, limits.monthly_budget_micro);
-    LimitsOfKey {
+    LimitsOfCaller {
         requests_per_minute: limits.requests_per_minute,
         tokens_per_minute: limits.tokens_per_minute,
         parallel_requests: limits.parallel_requests,

@@ -1,12 +1,14 @@
 //! Every URL of the service, who may call it, and what answers: the whole map, on one screen.
 //!
 //! A route cannot be added without saying whom it is for, and everything but `Public` is closed without credentials.
-//! Around all of it: a request id, one log line, panics caught, errors told in the caller's dialect.
+//! Around all of it: a request id, one log line, panics caught, errors told in the caller's dialect, and no request
+//! that could be read in two ways or does not come to its end.
 
 pub mod account;
 pub mod address;
 pub mod admin;
 pub mod api_docs;
+pub mod arrival;
 pub mod auth;
 pub mod billing;
 pub mod catch_up;
@@ -27,12 +29,14 @@ pub mod pricing;
 pub mod query;
 pub mod setup;
 pub mod sign_ups;
+pub mod sound;
 pub mod stripe_webhook;
 pub mod system;
 pub mod toolbox;
 pub mod unread;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -231,6 +235,7 @@ fn customers_routes() -> Vec<Route> {
 /// The whole service as one router.
 pub fn router(app: Arc<App>) -> Router {
     let body_limit = usize::try_from(app.config.http.body_limit_bytes).unwrap_or(usize::MAX);
+    let patience = Duration::from_secs(app.config.connections.client_body_seconds.into());
     routes()
         .into_iter()
         .fold(Router::new(), |router, route| {
@@ -241,6 +246,8 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(body_limit))
         .layer(CatchPanicLayer::custom(error::caught_panic))
+        .layer(from_fn_with_state(patience, arrival::expect))
+        .layer(from_fn(sound::check))
         .layer(from_fn(unread::discard))
         .layer(from_fn_with_state(Arc::clone(&app), envelope::wrap))
         .with_state(app)

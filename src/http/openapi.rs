@@ -1,5 +1,7 @@
 //! The description of this API, made from the code that answers.
 
+mod errors;
+
 use std::collections::BTreeSet;
 
 use axum::Json;
@@ -8,6 +10,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use self::errors::Errors;
 use super::admin::{
     billing as selling, billing_settings, gumroad as gumroad_signups, keys, maintenance, manage_models,
     model_health, model_provider, model_usage, models as all_models, payments as all_payments,
@@ -159,7 +162,7 @@ use super::{
         (name = "operator money", description = "What customers paid and what came of it; what wants a person's eye, and what is decided."),
         (name = "operator accounts", description = "What customers and their keys may do.")
     ),
-    modifiers(&Credentials, &BothPrefixes, &TagGroups)
+    modifiers(&Credentials, &BothPrefixes, &TagGroups, &Errors)
 )]
 pub struct ApiDocument;
 

@@ -69,7 +69,7 @@ struct EntitlementOffer {
 #[utoipa::path(
     get, path = "/api/v1/plans", operation_id = "list_plans", tag = "billing",
     params(("offer" = Option<String>, Query, description = "`exit_intent`, for those about to leave")),
-    responses((status = 200, body = Plans), (status = 400, body = ErrorBody))
+    responses((status = 200, body = Plans), (status = 400, body = ErrorBody)), security(())
 )]
 pub async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Json<Plans>, Problem> {
     let params = QueryParams::of(&uri, &["offer"])?;

@@ -1,12 +1,14 @@
 //! Providers: transport only. Which provider, what it costs and what its answer means is decided elsewhere.
 //!
-//! Redirects are never followed: a provider that could send a request elsewhere could send its key elsewhere.
+//! Redirects are never followed: a provider that could send a request elsewhere could send its key elsewhere. For the
+//! same reason each is connected to within its reach alone.
 
 pub mod circuits;
 mod provider;
 mod signed_in;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use http::HeaderMap;
 pub use provider::{Provider, Target};
 
 use crate::config::providers::{ProviderAccount, Providers as Configured};
+use crate::egress::{Reach, Resolver};
 
 /// Seconds for name look-up, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,7 +32,7 @@ const IDLE_CONNECTION_AGE: Duration = Duration::from_secs(50);
 pub struct Providers {
     by_name: HashMap<String, Arc<Provider>>,
     catalog: Catalog,
-    client: reqwest::Client,
+    clients: HashMap<Reach, reqwest::Client>,
 }
 
 /// Why a provider gave no response at all.
@@ -52,17 +55,15 @@ impl Providers {
     /// # Errors
     /// When a provider's key cannot be sent, or the TLS set-up fails.
     pub fn new(configured: &Configured) -> anyhow::Result<Self> {
-        let client = crate::tls::http_client_builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_CONNECTION_AGE)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()?;
+        let mut clients = HashMap::new();
+        for reach in configured.iter().map(|provider| provider.base_url.reach()) {
+            if let Entry::Vacant(none) = clients.entry(reach) {
+                none.insert(client(reach)?);
+            }
+        }
         let named =
             configured.iter().map(|provider| Ok((provider.name.clone(), Arc::new(Provider::new(provider)?))));
-        Ok(Self { by_name: named.collect::<anyhow::Result<_>>()?, catalog: catalog(configured), client })
+        Ok(Self { by_name: named.collect::<anyhow::Result<_>>()?, catalog: catalog(configured), clients })
     }
 
     /// What is configured, for routing.
@@ -91,7 +92,8 @@ impl Providers {
             return Err(SendError::NoCredentials { provider: provider(), source });
         }
         let url = target.provider.url(target.protocol, query);
-        let request = self.client.post(url).headers(headers).body(body).send();
+        let client = &self.clients[&target.provider.reach()];
+        let request = client.post(url).headers(headers).body(body).send();
         match tokio::time::timeout(within, request).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(source)) if source.is_connect() => {
@@ -103,6 +105,18 @@ impl Providers {
             Err(_) => Err(SendError::TimedOut { provider: provider(), within }),
         }
     }
+}
+
+fn client(reach: Reach) -> reqwest::Result<reqwest::Client> {
+    crate::tls::http_client_builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .dns_resolver(Resolver(reach))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_CONNECTION_AGE)
+        .tcp_nodelay(true)
+        .no_proxy()
+        .build()
 }
 
 fn catalog(configured: &Configured) -> Catalog {

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::circuits::CircuitKey;
 use super::signed_in::SignedIn;
 use crate::config::providers::{self, ProviderAccount};
+use crate::egress::Reach;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -21,6 +22,7 @@ pub struct Provider {
     name: String,
     /// Without a trailing slash.
     base_url: String,
+    reach: Reach,
     account: Account,
     errors_are_free: bool,
 }
@@ -64,7 +66,8 @@ impl Provider {
         };
         Ok(Self {
             name: settings.name.clone(),
-            base_url: settings.base_url.as_str().trim_end_matches('/').to_owned(),
+            base_url: settings.base_url.as_str().to_owned(),
+            reach: settings.base_url.reach(),
             account,
             errors_are_free: settings.errors_are_free,
         })
@@ -82,6 +85,10 @@ impl Provider {
     /// A signed-in account is served as streams only.
     pub fn only_streams(&self) -> bool {
         matches!(self.account, Account::SignedIn(_))
+    }
+
+    pub(super) fn reach(&self) -> Reach {
+        self.reach
     }
 
     pub(super) fn url(&self, protocol: Protocol, query: Option<&str>) -> String {

@@ -13,6 +13,7 @@ mod payments;
 mod read_models;
 mod relay;
 mod routing;
+mod security;
 mod stored;
 mod verify;
 mod verify_credit;

@@ -281,7 +281,7 @@ pub struct FairUseSet {
     post, path = "/admin/api/billing/fup-settings", operation_id = "set_fair_use", tag = "operator billing",
     request_body = SetFairUse,
     responses((status = 200, body = FairUseSet), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn set_fair_use(

@@ -32,14 +32,14 @@ pub struct BillingSettings {
     per_call_micro: i64,
     per_call_usd: String,
     /// How client families are billed from the wallet, each; and under plans, where that was set.
-    policies: Vec<PolicyView>,
+    policies: Vec<BillingPolicyView>,
     /// What serving is reckoned to cost, per million tokens.
     serving_costs: Vec<ServingCostView>,
 }
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct PolicyView {
+struct BillingPolicyView {
     family: &'static str,
     plan: Option<String>,
     /// `full`: all input is billed; `delta`: input its conversation was not billed for before.
@@ -198,13 +198,13 @@ impl Changes {
 
 async fn settings(app: &App) -> Result<BillingSettings, Problem> {
     let seen = |book: &PriceBook| {
-        let by_wallet = ClientFamily::ALL.map(|family| PolicyView {
+        let by_wallet = ClientFamily::ALL.map(|family| BillingPolicyView {
             family: family.name(),
             plan: None,
             policy: book.billing_policy(family, None),
         });
         let by_plan = book.billing_policies().filter_map(|(family, plan, policy)| {
-            Some(PolicyView { family: family.name(), plan: Some(plan?.to_owned()), policy })
+            Some(BillingPolicyView { family: family.name(), plan: Some(plan?.to_owned()), policy })
         });
         BillingSettings {
             per_call_micro: book.per_call_micro().0,

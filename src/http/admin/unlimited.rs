@@ -46,7 +46,7 @@ pub async fn read_promo(State(app): State<Arc<App>>, _: NoQuery) -> Result<Json<
     post, path = "/admin/api/billing/unlimited-promo", operation_id = "set_unlimited_promo", tag = "operator billing",
     request_body = SetFairUse,
     responses((status = 200, body = FairUseSet), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
-        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody)),
+        (status = 403, body = ErrorBody), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)),
     security(("bearer" = []), ("apiKey" = []))
 )]
 pub async fn set_promo(

@@ -130,7 +130,7 @@ pub struct WalletTransactions {
     balance_usd: String,
     held_micro: i64,
     debt_micro: i64,
-    transactions: Vec<Transaction>,
+    transactions: Vec<WalletTransaction>,
     /// Pass it as `before` for the next page; absent on the last.
     next_before: Option<i64>,
 }
@@ -138,7 +138,7 @@ pub struct WalletTransactions {
 /// A movement, with what only operators see of it.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Transaction {
+struct WalletTransaction {
     #[serde(flatten)]
     line: MovementLine,
     /// What of the usage a plan paid for, and what nothing paid for.
@@ -174,7 +174,7 @@ pub async fn transactions(
     let page = movements::page(&app.pool, account.0, before, limit).await?;
     let ids: Vec<Uuid> = page.rows.iter().filter_map(|row| row.adjustment_id.or(row.grant_id)).collect();
     let mut notes = notes::by_movements(&app.pool, &ids).await.map_err(Problem::unavailable)?;
-    let transaction = |row: &movements::Movement| Transaction {
+    let transaction = |row: &movements::Movement| WalletTransaction {
         line: MovementLine::from(row),
         covered_by_plan_micro: row.covered_micro.0,
         shortfall_micro: row.shortfall_micro.0,

@@ -15,7 +15,6 @@ mod overrun;
 mod wire;
 mod withholding;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use codexapi::config::Config;
 use codexapi::config::prices::PriceList;
 use codexapi::config::providers::{Provider, ProviderAccount, ProviderModel, Providers};
 use codexapi::embedded::{Simulator, SimulatorOptions};
+use codexapi::listener::{self, Limits};
 use codexapi::projector::LogFeed;
 use codexapi::verify::{self, HoldTerms, VerifyOptions};
 use codexapi::{clock, http as service};
@@ -197,11 +197,11 @@ impl Deployment {
 
 /// Serves on a port of its own until `stop`; the address.
 pub async fn serve(app: &Arc<App>, stop: CancellationToken) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("an address"));
-    let router = service::router(Arc::clone(app)).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    tokio::spawn(async move { served.await.expect("serving") });
+    let bound = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", bound.local_addr().expect("an address"));
+    let limits = Limits::new(&app.config.connections, &app.config.http);
+    let counted = app.metrics.connections.clone();
+    tokio::spawn(listener::serve(bound, service::router(Arc::clone(app)), limits, counted, stop));
     url
 }
 

@@ -1,0 +1,6 @@
+//! What strangers may try: at the socket, and with addresses.
+
+mod egress;
+mod limits;
+mod sockets;
+mod wire;
