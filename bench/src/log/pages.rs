@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use codexapi::clock;
 use serde::Serialize;
 
 use super::business::Business;
@@ -55,7 +56,9 @@ pub struct Page {
 
 pub async fn measure(world: &World, business: &Business) -> anyhow::Result<Vec<Page>> {
     let http = codexapi::tls::http_client_builder().timeout(TIMEOUT).build()?;
-    let from = chrono::Utc::now().date_naive() - chrono::Days::new(30);
+    let now =
+        chrono::DateTime::from_timestamp_micros(clock::now().0).context("a time beyond the calendar")?;
+    let from = now.date_naive() - chrono::Days::new(30);
     let user = business.customers[0].account_id.to_string();
     let mut pages = vec![];
     for (reader, path) in PAGES {

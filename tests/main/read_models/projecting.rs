@@ -183,7 +183,9 @@ async fn who_no_longer_projects_says_of_no_read_model_that_it_stands() {
         let lags = projector.lags().await.expect("lags");
         lags.iter().any(|lag| lag.error.is_some())
     };
-    let run_sql = async |sql: &str| drop(sqlx::query(sql).execute(&pool).await.expect("done"));
+    let run_sql = async |sql: &str| {
+        sqlx::query(sql).execute(&pool).await.expect("done");
+    };
     let (take_over, stop) = (CancellationToken::new(), CancellationToken::new());
     let standing_by = async {
         take_over.cancelled().await;

@@ -1,5 +1,6 @@
 //! What strangers may try: at the socket, and with addresses.
 
+mod canary;
 mod egress;
 mod limits;
 mod sockets;
