@@ -31,7 +31,7 @@ const PAGES: [(Reader, &str); 22] = [
     (Reader::Operator, "/admin-api/v1/model-usage?from={from}"),
     (Reader::Operator, "/admin-api/v1/model-usage?from={from}&timezone=Asia/Kathmandu"),
     (Reader::Operator, "/admin-api/v1/serving-usage?family=claude&from={from}"),
-    (Reader::Operator, "/admin-api/v1/serving-usage?family=codex&from={from}"),
+    (Reader::Operator, "/admin-api/v1/serving-usage?family=gpt&from={from}"),
     (Reader::Operator, "/admin-api/v1/queue"),
     (Reader::Operator, "/admin-api/v1/payments"),
     (Reader::Operator, "/admin-api/v1/models"),
