@@ -4,7 +4,7 @@
 //! hole without reading the payload; the body is the event itself.
 
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::header::{NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use bytes::Bytes;
 use codexapi_aggregates::event::{AnyEvent, DecodeError, Metadata, RecordedEvent};
 use codexapi_aggregates::time::Timestamp;
@@ -57,12 +57,14 @@ struct Body<'a> {
 }
 
 /// The message for `event`, whose predecessor in the log is at `previous_position`; the stream
-/// refuses it unless its last sequence is `expected_last_sequence`.
+/// refuses it unless its last sequence is `expected_last_sequence`, and, where it `follows_ours`, unless its last
+/// message is the predecessor's.
 pub fn encode(
     event: &StoredEvent,
     previous_position: i64,
     epoch: i64,
     expected_last_sequence: u64,
+    follows_ours: bool,
 ) -> Result<(HeaderMap, Bytes), serde_json::Error> {
     let body = Body {
         aggregate_type: event.aggregate_type.as_str().into(),
@@ -73,13 +75,20 @@ pub fn encode(
         metadata: serde_json::from_str(&event.metadata)?,
     };
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, format!("{epoch}:{}", event.position));
+    headers.insert(NATS_MESSAGE_ID, message_id(epoch, event.position));
+    if follows_ours {
+        headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, message_id(epoch, previous_position));
+    }
     headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected_last_sequence.to_string());
     headers.insert(POSITION, event.position.to_string());
     headers.insert(PREVIOUS_POSITION, previous_position.to_string());
     headers.insert(EPOCH, epoch.to_string());
     headers.insert(EVENT_ID, event.event_id.to_string());
     Ok((headers, serde_json::to_vec(&body)?.into()))
+}
+
+fn message_id(epoch: i64, position: i64) -> String {
+    format!("{epoch}:{position}")
 }
 
 /// Where the message with these headers stands.

@@ -1,7 +1,8 @@
-//! Publishing a page: each message fenced by the sequence it expects to follow, the last one acknowledged.
+//! Publishing a page: each message fenced by what it follows, the last one acknowledged.
 //!
-//! An earlier one that JetStream did not take leaves the last one with a sequence it does not expect, so that
-//! one acknowledgement speaks for all.
+//! The first names the sequence it follows, which the server knows after a restart, too. Each further one also
+//! names the message before it: a stranger's message in the place of one of ours would have its sequence. So where
+//! one is not taken none after it is, and one acknowledgement speaks for all.
 
 use anyhow::Context;
 use async_nats::HeaderMap;
@@ -36,13 +37,13 @@ pub(super) async fn publish_page(
     page: &[StoredEvent],
 ) -> anyhow::Result<Checkpoint> {
     let Some((last, before)) = page.split_last() else { return Ok(cursor) };
-    for event in before {
-        let (headers, body) = encode(event, &cursor)?;
+    for (event, number) in before.iter().zip(0..) {
+        let (headers, body) = encode(event, &cursor, number > 0)?;
         let subject = nats.names.subject(&event.event_type);
         nats.client.publish_with_headers(subject, headers, body).await.context("publishing to NATS")?;
         cursor = after(event, &cursor);
     }
-    let (headers, body) = encode(last, &cursor)?;
+    let (headers, body) = encode(last, &cursor, !before.is_empty())?;
     cursor = after(last, &cursor);
     let position = cursor.position;
     let (jetstream, subject) = (nats.jetstream(), nats.names.subject(&last.event_type));
@@ -57,9 +58,13 @@ pub(super) async fn publish_page(
     Ok(cursor)
 }
 
-fn encode(event: &StoredEvent, cursor: &Checkpoint) -> anyhow::Result<(HeaderMap, Bytes)> {
+fn encode(
+    event: &StoredEvent,
+    cursor: &Checkpoint,
+    follows_ours: bool,
+) -> anyhow::Result<(HeaderMap, Bytes)> {
     let expected = u64::try_from(cursor.stream_sequence)?;
-    Ok(message::encode(event, cursor.position, cursor.epoch, expected)?)
+    Ok(message::encode(event, cursor.position, cursor.epoch, expected, follows_ours)?)
 }
 
 /// The place of `event`, which follows `cursor`.
@@ -75,16 +80,13 @@ fn after(event: &StoredEvent, cursor: &Checkpoint) -> Checkpoint {
 fn lost(place: &Checkpoint, error: PublishError) -> anyhow::Error {
     match error.kind() {
         PublishErrorKind::StreamNotFound => LostPlace::StreamMissing.into(),
-        PublishErrorKind::WrongLastSequence => {
+        PublishErrorKind::WrongLastSequence | PublishErrorKind::WrongLastMessageId => {
             LostPlace::WrongLastSequence { expected: place.stream_sequence - 1 }.into()
         }
         PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
             LostPlace::OutcomeUnknown { position: place.position }.into()
         }
-        PublishErrorKind::WrongLastMessageId
-        | PublishErrorKind::MaxAckPending
-        | PublishErrorKind::MaxPayloadExceeded
-        | PublishErrorKind::Other => {
+        PublishErrorKind::MaxAckPending | PublishErrorKind::MaxPayloadExceeded | PublishErrorKind::Other => {
             anyhow::Error::new(error).context(format!("publishing position {}", place.position))
         }
     }
