@@ -78,6 +78,7 @@ impl Plan {
             Fault::PausePostgres { ms: size.fault_ms },
             Fault::KillNode { node: other, ms },
             Fault::Cut { node, line: Line::Clients, ms },
+            Fault::Hang { node, line: Line::Nodes, ms },
         ]
     }
 }

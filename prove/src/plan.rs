@@ -217,9 +217,12 @@ pub enum Line {
     Nats,
     Provider,
     Stripe,
+    /// Other nodes, which ask it for what is at home here.
+    Nodes,
 }
 
-pub const LINES: [Line; 5] = [Line::Clients, Line::Postgres, Line::Nats, Line::Provider, Line::Stripe];
+pub const LINES: [Line; 6] =
+    [Line::Clients, Line::Postgres, Line::Nats, Line::Provider, Line::Stripe, Line::Nodes];
 
 impl Fault {
     /// How long until it is mended.

@@ -148,7 +148,7 @@ pub struct Node {
     pub service: Mutex<Service>,
     /// Through its line.
     pub base_url: String,
-    links: [(Line, Link); 5],
+    links: [(Line, Link); 6],
     /// Straight to it.
     direct_url: String,
 }
@@ -355,7 +355,7 @@ async fn node(
     targets: &Targets,
     more: &[(String, String)],
 ) -> anyhow::Result<Node> {
-    let port = free_port()?;
+    let (port, node_port) = (free_port()?, free_port()?);
     let to = |line: Line, port: u16| async move { anyhow::Ok((line, Link::to(port).await?)) };
     let links = [
         to(Line::Clients, port).await?,
@@ -363,8 +363,9 @@ async fn node(
         to(Line::Nats, targets.nats).await?,
         to(Line::Provider, targets.provider).await?,
         to(Line::Stripe, targets.stripe).await?,
+        to(Line::Nodes, node_port).await?,
     ];
-    let [clients, postgres, nats, provider, stripe] = links.each_ref().map(|(_, link)| link.port());
+    let [clients, postgres, nats, provider, stripe, nodes] = links.each_ref().map(|(_, link)| link.port());
     let data_dir = folder.join(format!("node-{number}"));
     std::fs::create_dir_all(&data_dir).context("a node's folder")?;
     let providers = data_dir.join("providers.toml");
@@ -377,6 +378,8 @@ async fn node(
         ("CODEXAPI_LISTEN", format!("127.0.0.1:{port}")),
         ("CODEXAPI_METRICS_LISTEN", format!("127.0.0.1:{}", free_port()?)),
         ("CODEXAPI_NODE_NAME", format!("prove-{number}")),
+        ("CODEXAPI_NODE_LISTEN", format!("127.0.0.1:{node_port}")),
+        ("CODEXAPI_NODE_ADDRESS", format!("127.0.0.1:{nodes}")),
         ("CODEXAPI_TOKEN_DIGEST_KEY", digest_key()),
         ("CODEXAPI_PROVIDERS_FILE", providers.display().to_string()),
         ("CODEXAPI_STATIC_ADMIN_TOKENS", ADMIN_TOKEN.to_owned()),

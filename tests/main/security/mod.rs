@@ -1,6 +1,5 @@
 //! What strangers may try: at the socket, and with addresses.
 
-mod canary;
 mod egress;
 mod limits;
 mod sockets;
