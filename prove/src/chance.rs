@@ -231,7 +231,7 @@ mod tests {
         for nodes in [1, 3] {
             let plan = Plan::of_each_fault(1, Size { nodes, ..SIZE });
             plan.check().expect("nodes, customers and order are right");
-            assert_eq!(plan.faults().count(), 12);
+            assert_eq!(plan.faults().count(), 13);
         }
     }
 }
