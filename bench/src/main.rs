@@ -12,6 +12,10 @@ use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
 
+/// The service's: the append path is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures gateways; see bench/README.md.
 #[derive(Parser)]
 #[command(name = "codexapi-bench", version)]

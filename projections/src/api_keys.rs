@@ -83,14 +83,20 @@ impl PresentedKey {
 /// The key whose token has this digest: an active one, else a revoked one, so that the caller can
 /// tell "revoked" from "unknown". One statement, because every request waits for it.
 pub async fn by_digest(pool: &PgPool, digest: &str) -> Result<Option<PresentedKey>, ReadError> {
+    let found = by_digests(pool, &[digest]).await?;
+    Ok(found.into_iter().next())
+}
+
+/// The same for several at once, in no order; those that are unknown are missing.
+pub async fn by_digests(pool: &PgPool, digests: &[&str]) -> Result<Vec<PresentedKey>, ReadError> {
     let select = rows::select(
-        "SELECT jsonb_build_object('key', to_jsonb(k), 'suspended_at', a.suspended_at, \
+        "SELECT DISTINCT ON (k.digest) jsonb_build_object('key', to_jsonb(k), 'suspended_at', a.suspended_at, \
          'suspension_reason', a.suspension_reason, 'networks', array(SELECT n.cidr::text FROM key_networks n \
          WHERE n.key_id = k.key_id ORDER BY n.cidr)) \
          FROM api_keys k LEFT JOIN accounts a ON a.account_id = k.account_id \
-         WHERE k.digest = $1 ORDER BY k.revoked_at IS NOT NULL, k.position LIMIT 1",
+         WHERE k.digest = ANY($1) ORDER BY k.digest, k.revoked_at IS NOT NULL, k.position",
     );
-    rows::fetch_optional(pool, TABLE.name, select.bind(digest)).await
+    rows::fetch_all(pool, TABLE.name, select.bind(digests)).await
 }
 
 /// One key of one customer.

@@ -21,6 +21,7 @@ pub mod expiring_grants;
 pub mod generations;
 pub mod gumroad_signups;
 pub mod margin;
+pub mod model_usage;
 pub mod movements;
 pub mod open_holds;
 pub mod page;

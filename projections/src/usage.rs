@@ -37,7 +37,7 @@ pub(crate) const TABLE: Table = Table {
 };
 
 /// The columns that add up.
-const SUMS: [&str; 13] = [
+pub(crate) const SUMS: [&str; 13] = [
     "requests",
     "input_tokens",
     "cached_input_tokens",
@@ -81,6 +81,21 @@ impl UsageSums {
     /// Input tokens that were billed.
     pub fn billed_input_tokens(&self) -> i64 {
         self.cumulative_input_tokens - self.already_billed_tokens
+    }
+
+    pub(crate) fn add(&mut self, generation: &Generation) {
+        self.requests += 1;
+        self.input_tokens += generation.input_tokens;
+        self.cached_input_tokens += generation.cached_input_tokens;
+        self.cache_write_tokens += generation.cache_write_5m_tokens + generation.cache_write_1h_tokens;
+        self.cumulative_input_tokens += generation.cumulative_input_tokens;
+        self.already_billed_tokens += generation.already_billed_tokens;
+        self.output_tokens += generation.output_tokens;
+        self.reasoning_tokens += generation.reasoning_tokens;
+        self.charged_micro += generation.charged_micro;
+        self.covered_micro += generation.covered_micro;
+        self.shortfall_micro += generation.shortfall_micro;
+        self.insured_micro += generation.insured_micro;
     }
 }
 
@@ -161,57 +176,6 @@ pub async fn of_key_since(
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
 }
 
-/// What one model was used for by all customers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelUsage {
-    pub billed_model: String,
-    #[serde(flatten)]
-    pub sums: UsageSums,
-}
-
-/// All customers' usage by billed model, from the first to the last day given in `zone`, both included, in
-/// order; models without usage have no row. At most `MAX_DAYS` days.
-pub async fn by_model(
-    pool: &PgPool,
-    zone: Tz,
-    from: NaiveDate,
-    to: NaiveDate,
-) -> Result<Vec<ModelUsage>, ReadError> {
-    let statement = format!(
-        "SELECT to_jsonb(m) FROM (SELECT billed_model, {} FROM usage_quarters \
-         WHERE {IN_RANGE} GROUP BY 1 ORDER BY 1) m",
-        summed()
-    );
-    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
-    rows::fetch_all(pool, TABLE.name, select).await
-}
-
-/// One day's usage of one model by all customers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ModelUsageDay {
-    pub day: NaiveDate,
-    pub billed_model: String,
-    #[serde(flatten)]
-    pub sums: UsageSums,
-}
-
-/// All customers' usage by day in `zone` and billed model, from the first to the last day given, both included, in
-/// order. At most `MAX_DAYS` days.
-pub async fn daily_by_model(
-    pool: &PgPool,
-    zone: Tz,
-    from: NaiveDate,
-    to: NaiveDate,
-) -> Result<Vec<ModelUsageDay>, ReadError> {
-    let statement = format!(
-        "SELECT to_jsonb(d) FROM (SELECT {DAY} AS day, billed_model, {} FROM usage_quarters \
-         WHERE {IN_RANGE} GROUP BY 1, 2 ORDER BY 1, 2) d",
-        summed()
-    );
-    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
-    rows::fetch_all(pool, TABLE.name, select).await
-}
-
 /// What one customer used.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CustomerUsage {
@@ -256,7 +220,7 @@ pub(crate) fn first_day(from: NaiveDate, to: NaiveDate) -> NaiveDate {
 }
 
 /// Sums of `bigint` are `numeric` to Postgres; an amount past the range of an i64 is an error.
-fn summed() -> String {
+pub(crate) fn summed() -> String {
     SUMS.map(|column| format!("coalesce(sum({column}), 0)::bigint AS {column}")).join(", ")
 }
 
@@ -284,24 +248,15 @@ struct QuarterRow {
 
 impl UsageQuarters {
     pub(crate) fn settled(&mut self, generation: &Generation) {
-        let Some(sums) = self.quarter_of(generation) else { return };
-        sums.requests += 1;
-        sums.input_tokens += generation.input_tokens;
-        sums.cached_input_tokens += generation.cached_input_tokens;
-        sums.cache_write_tokens += generation.cache_write_5m_tokens + generation.cache_write_1h_tokens;
-        sums.cumulative_input_tokens += generation.cumulative_input_tokens;
-        sums.already_billed_tokens += generation.already_billed_tokens;
-        sums.output_tokens += generation.output_tokens;
-        sums.reasoning_tokens += generation.reasoning_tokens;
-        sums.charged_micro += generation.charged_micro;
-        sums.covered_micro += generation.covered_micro;
-        sums.shortfall_micro += generation.shortfall_micro;
-        sums.insured_micro += generation.insured_micro;
+        if let Some(sums) = self.quarter_of(generation) {
+            sums.add(generation);
+        }
     }
 
     pub(crate) fn reversed(&mut self, generation: &Generation) {
-        let Some(sums) = self.quarter_of(generation) else { return };
-        sums.reversed_micro += generation.reversed_micro;
+        if let Some(sums) = self.quarter_of(generation) {
+            sums.reversed_micro += generation.reversed_micro;
+        }
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {

@@ -155,6 +155,7 @@ impl App {
             pool.clone(),
             self.nats.clone(),
             log.appended(),
+            log.recent(),
             self.relay.clone(),
             stop.clone(),
         ));

@@ -13,7 +13,8 @@ use super::attempt::Interrupted;
 use super::hold::Held;
 use super::{CommandError, Committed, LiveAggregate};
 use crate::clock;
-use crate::event_log::chain::{ChainInput, canonical, chain_hash};
+use crate::event_log::canonical::canonical;
+use crate::event_log::chain::{ChainInput, chain_hash};
 use crate::event_log::{
     Append, COMMAND_EVENTS, EventLog, IdempotencyKey, Live, NewEvent, NewKey, Outcome, Slot, Snapshot,
     WrittenRange,

@@ -18,6 +18,7 @@ use super::cache::Cache;
 use super::conflict::{self, Failure};
 use super::idempotency::NewKey;
 use super::queue::{Append, BATCH_EVENTS, NewEvent};
+use super::recent::Recent;
 
 /// How long the writer tries to reach Postgres before its batch is told that it is away.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -40,10 +41,16 @@ pub(super) struct Writer {
     options: PgConnectOptions,
     pub(super) cache: Arc<Cache>,
     node: String,
-    appended: watch::Sender<i64>,
+    told: Told,
     connection: Option<Session>,
     /// Server processes that may still be at work on a batch whose connection was lost.
     pub(super) orphans: Vec<Backend>,
+}
+
+/// Who hears of what was committed.
+pub(super) struct Told {
+    pub appended: watch::Sender<i64>,
+    pub recent: Arc<Recent>,
 }
 
 /// A server process, told apart from a later one of the same number.
@@ -64,7 +71,7 @@ impl Writer {
         pool: &PgPool,
         cache: Arc<Cache>,
         node: NodeIncarnation,
-        appended: watch::Sender<i64>,
+        told: Told,
         queued: mpsc::Receiver<Append>,
     ) {
         // An append is acknowledged to a customer, so it must be on disk, whatever the server's default is.
@@ -73,7 +80,7 @@ impl Writer {
             .application_name("codexapi event log")
             .options([("synchronous_commit", "on"), ("statement_timeout", STATEMENT_TIMEOUT_MS)]);
         let node = node.to_string();
-        let writer = Self { options, cache, node, appended, connection: None, orphans: vec![] };
+        let writer = Self { options, cache, node, told, connection: None, orphans: vec![] };
         tokio::spawn(writer.run(queued));
     }
 
@@ -128,9 +135,17 @@ impl Writer {
         }
     }
 
+    /// Lets others in this process have what was committed, in order.
+    pub fn committed(&self, events: Vec<(i64, NewEvent)>) {
+        let Some((last, _)) = events.last() else { return };
+        let last = *last;
+        self.told.recent.push(events);
+        self.announce(last);
+    }
+
     /// Lets others in this process know how far the log is.
     pub fn announce(&self, position: i64) {
-        self.appended.send_if_modified(|appended| {
+        self.told.appended.send_if_modified(|appended| {
             let moved = position > *appended;
             *appended = position.max(*appended);
             moved

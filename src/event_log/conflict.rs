@@ -138,16 +138,17 @@ async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec
 fn answer_committed(writer: &Writer, batch: Vec<Append>, positions: &[i64]) {
     let events: usize = batch.iter().map(|append| append.events.len()).sum();
     assert_eq!(events, positions.len(), "append_events() returns a position for every event");
-    if let Some(last) = positions.last() {
-        writer.announce(*last);
+    let mut positions = positions.iter().copied();
+    let (mut placed, mut answered) = (Vec::with_capacity(events), Vec::with_capacity(batch.len()));
+    for mut append in batch {
+        let before = placed.len();
+        let events = std::mem::take(&mut append.events);
+        placed.extend(positions.by_ref().take(events.len()).zip(events));
+        let position = placed[before..].last().map_or(0, |(position, _)| *position);
+        answered.push((append, position));
     }
-    let mut after = 0;
-    for append in batch {
-        let position = match append.events.len() {
-            0 => 0,
-            events => positions[after + events - 1],
-        };
-        after += append.events.len();
+    writer.committed(placed);
+    for (append, position) in answered {
         append.answer(Outcome::Committed { position });
     }
 }

@@ -6,6 +6,7 @@
 
 mod append;
 mod cache;
+pub mod canonical;
 pub mod chain;
 mod conflict;
 pub mod idempotency;
@@ -13,6 +14,7 @@ pub(crate) mod load;
 mod lookup;
 mod queue;
 pub mod read;
+mod recent;
 pub mod seal;
 mod snapshot;
 mod tail;
@@ -34,7 +36,9 @@ pub(crate) use idempotency::{NewKey, WrittenRange};
 pub(crate) use queue::{Append, NewEvent, Outcome};
 pub use queue::{BATCH_EVENTS, COMMAND_EVENTS, QUEUE_CAPACITY};
 pub use read::{SHARD, Shard, StoredEvent};
+pub use recent::Recent;
 pub(crate) use snapshot::Snapshot;
+use append::Told;
 use tail::Tail;
 pub use tail::WrittenElsewhere;
 
@@ -81,6 +85,7 @@ pub(crate) struct Inner {
     pub key_turns: idempotency::KeyTurns,
     pub unanswered: TaskTracker,
     appended: watch::Sender<i64>,
+    recent: Arc<Recent>,
     written_elsewhere: broadcast::Sender<WrittenElsewhere>,
     _stop_tasks: DropGuard,
 }
@@ -95,7 +100,9 @@ impl EventLog {
         let (queue, queued) = mpsc::channel(QUEUE_CAPACITY);
         let appended = watch::Sender::new(head);
         let stop = CancellationToken::new();
-        append::Writer::spawn(&pool, Arc::clone(&cache), options.node, appended.clone(), queued);
+        let recent = Arc::<Recent>::default();
+        let told = Told { appended: appended.clone(), recent: Arc::clone(&recent) };
+        append::Writer::spawn(&pool, Arc::clone(&cache), options.node, told, queued);
         let written_elsewhere = broadcast::Sender::new(WRITTEN_ELSEWHERE_KEPT);
         let tail = Tail {
             pool: pool.clone(),
@@ -117,6 +124,7 @@ impl EventLog {
                 key_turns: idempotency::KeyTurns::default(),
                 unanswered: TaskTracker::new(),
                 appended,
+                recent,
                 written_elsewhere,
                 _stop_tasks: stop.drop_guard(),
             }),
@@ -126,6 +134,11 @@ impl EventLog {
     /// The highest committed position this process knows of; changes wake whoever follows the log.
     pub fn appended(&self) -> watch::Receiver<i64> {
         self.inner.appended.subscribe()
+    }
+
+    /// What this process has committed last, for who follows the log.
+    pub fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.inner.recent)
     }
 
     /// Streams as other processes are heard to have written them; what nobody takes in time is dropped.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::cache::{Slot, StreamKey};
 use super::idempotency::NewKey;
+use super::read::StoredEvent;
 
 /// Commands that may wait for the writer; beyond it a command is refused as overloaded.
 pub const QUEUE_CAPACITY: usize = 10_000;
@@ -41,6 +42,25 @@ pub(crate) struct NewEvent {
     pub metadata: Arc<str>,
     pub hash: [u8; 32],
     pub recorded_at: Timestamp,
+}
+
+impl NewEvent {
+    /// The event as it stands in its row.
+    pub(super) fn stored_at(self, position: i64) -> StoredEvent {
+        StoredEvent {
+            position,
+            event_id: self.event_id,
+            aggregate_type: self.stream.aggregate_type.into_owned(),
+            aggregate_id: self.stream.aggregate_id.as_ref().into(),
+            sequence: self.sequence,
+            event_type: self.event_type,
+            event_version: self.event_version,
+            payload: self.payload,
+            metadata: self.metadata.as_ref().into(),
+            hash: self.hash.to_vec(),
+            recorded_at: self.recorded_at,
+        }
+    }
 }
 
 /// How a queued command ended.

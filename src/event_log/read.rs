@@ -10,7 +10,8 @@ use sqlx::postgres::PgRow;
 use sqlx::{FromRow, PgExecutor, Row};
 use uuid::Uuid;
 
-use super::chain::{ChainInput, NotCanonical, canonical_text, chain_hash};
+use super::canonical::{NotCanonical, canonical_text};
+use super::chain::{ChainInput, chain_hash};
 
 /// One part of the log with its own order. There is one so far; readers name it all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -151,7 +151,7 @@ impl Gateway {
             already_billed_tokens: self.already_billed(&generation).await?,
             policies: offer.policies,
             cash_debt_micro: self.cash_debt(payer).await?,
-            cached_tokens: self.recently_sent(&generation.usage_stream, input_tokens),
+            cached_tokens: self.recently_sent(&generation),
             max_output_tokens,
             quote: generation.quote.clone(),
             attempt: generation.attempt(),
@@ -262,10 +262,14 @@ impl Gateway {
     }
 
     /// What this conversation sent in the last minutes, which the provider probably still has cached.
-    fn recently_sent(&self, usage_stream: &str, input_tokens: u64) -> u64 {
+    fn recently_sent(&self, generation: &Generation) -> u64 {
+        let Generation { usage_stream, input_tokens, own_stream, .. } = generation;
+        if *own_stream {
+            return 0;
+        }
         let before = self.recent_inputs.get(usage_stream).unwrap_or(0);
-        self.recent_inputs.insert(usage_stream.to_owned(), input_tokens);
-        before.min(input_tokens)
+        self.recent_inputs.insert(usage_stream.clone(), *input_tokens);
+        before.min(*input_tokens)
     }
 }
 

@@ -1,47 +1,36 @@
 //! Who is calling: from `Authorization: Bearer` or `x-api-key` to a principal, and whether that one may.
 //!
-//! A token is found by its keyed digest: in the operator's static tokens, then in a small cache, then in the `api_keys`
-//! read model. What was looked up is believed for a quarter of a second from when the look-up began; on that rests when
-//! a revocation or a limit is in force (`accounts::wait_until_in_force`). Unknown tokens are not cached: a key must work
-//! the moment it is issued, and strangers must not fill the cache.
+//! A token is found by its keyed digest: in the operator's static tokens, then among the issued keys
+//! (`known_keys.rs`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use codexapi_aggregates::account::KeyKind;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId};
-use codexapi_projections::api_keys::{self, PresentedKey};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use ipnet::IpNet;
 use sqlx::PgPool;
 
 use super::address::ClientAddress;
 use super::arrival::{self, Arrival};
 use super::envelope::RequestId;
 use super::error::Problem;
+use super::known_keys::KnownKeys;
 use super::per_call;
-use crate::accounts::BELIEVED_FOR;
 use crate::app::App;
 use crate::clock;
 use crate::config::CredentialSettings;
 use crate::gateway::{KeyAccess, KeyRefusal};
 use crate::secrets::{Token, TokenDigest, TokenDigestKey};
 
-/// Keys remembered at most.
-const CACHE_CAPACITY: u64 = 50_000;
-
 /// How long an operator's request may take: the longest waits for providers that are being checked.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(150);
-
-/// How long a look-up may take before the caller gets a 503.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whom a route is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,15 +139,7 @@ pub enum AuthError {
 pub struct Authenticator {
     digest_key: TokenDigestKey,
     static_tokens: HashMap<TokenDigest, Identity>,
-    cache: moka::future::Cache<TokenDigest, LookedUp>,
-    pool: PgPool,
-}
-
-/// What a look-up has found.
-#[derive(Clone)]
-struct LookedUp {
-    identity: Identity,
-    began: Instant,
+    known: KnownKeys,
 }
 
 impl Authenticator {
@@ -174,12 +155,8 @@ impl Authenticator {
         });
         Self {
             static_tokens: operators.chain(admins).collect(),
-            cache: moka::future::Cache::builder()
-                .max_capacity(CACHE_CAPACITY)
-                .time_to_live(BELIEVED_FOR)
-                .build(),
             digest_key,
-            pool,
+            known: KnownKeys::new(pool),
         }
     }
 
@@ -202,33 +179,13 @@ impl Authenticator {
         if let Some(identity) = self.static_tokens.get(&digest) {
             return Ok(identity.clone());
         }
-        let arrived = Instant::now();
-        loop {
-            // Parallel requests of one token share one look-up: a storm must not queue for connections.
-            let found = self.cache.try_get_with(digest, self.look_up(&digest)).await;
-            let found = found.map_err(|error| AuthError::shared(&error))?;
-            if arrived < found.began + BELIEVED_FOR {
-                return Ok(found.identity);
-            }
-            // It took long and others had begun it; the next one begins after this request has come.
-            self.cache.invalidate(&digest).await;
-        }
-    }
-
-    async fn look_up(&self, digest: &TokenDigest) -> Result<LookedUp, AuthError> {
-        let began = Instant::now();
-        let text = digest.to_string();
-        let found = tokio::time::timeout(LOOKUP_TIMEOUT, api_keys::by_digest(&self.pool, &text))
-            .await
-            .map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?
-            .map_err(|error| AuthError::Unavailable(error.into()))?;
-        Ok(LookedUp { identity: identity(found.ok_or(AuthError::Unknown)?)?, began })
+        self.known.find(digest).await
     }
 }
 
 impl AuthError {
     /// The same refusal for each of those who shared one look-up.
-    fn shared(error: &Self) -> Self {
+    pub(super) fn shared(error: &Self) -> Self {
         match error {
             Self::Missing => Self::Missing,
             Self::NotBearer => Self::NotBearer,
@@ -326,30 +283,6 @@ fn decide(
         // "Revoked" says more than "unknown".
         (Err(AuthError::Unknown), Err(error)) | (Err(error), Err(_)) => Err(error),
     }
-}
-
-fn identity(presented: PresentedKey) -> Result<Identity, AuthError> {
-    let account_suspended = presented.is_suspended();
-    let networks = presented.networks.iter().map(|network| network.parse::<IpNet>());
-    let networks =
-        networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
-    let key = presented.key;
-    if !key.is_active() {
-        return Err(AuthError::Revoked);
-    }
-    let key_id = KeyId(key.key_id);
-    let access = Arc::new(KeyAccess { limits: key.limits, networks, account_suspended });
-    let principal = match (key.kind, key.account_id) {
-        (KeyKind::SystemToken | KeyKind::Api, Some(account)) => {
-            Principal::Customer { account_id: AccountId(account), key_id }
-        }
-        (KeyKind::SystemToken | KeyKind::Api, None) => {
-            return Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")));
-        }
-        (KeyKind::Operator, _) => Principal::Operator { key_id, name: key.prefix },
-        (KeyKind::Admin, _) => Principal::Admin { key_id, name: key.prefix },
-    };
-    Ok(Identity { principal, access })
 }
 
 /// A token from the configuration has no limits of its own.

@@ -16,7 +16,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesUnordered;
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Errors;
 use super::feed::{BATCH, Feed, FeedBatch, entries};
@@ -37,7 +37,7 @@ const FAILURES_UNSAID: u32 = 2;
 const GATHER: Duration = Duration::from_millis(50);
 
 /// Batches begin at least this far apart: what comes meanwhile shares a transaction.
-const BATCH_EVERY: Duration = Duration::from_millis(20);
+const BATCH_EVERY: Duration = Duration::from_millis(40);
 
 type GoingAlone<'a> = FuturesUnordered<BoxFuture<'a, &'static ReadModel>>;
 
@@ -162,17 +162,20 @@ impl<'a, F: Feed> Followers<'a, F> {
 
     /// Follows the log for a while in the feed's stead.
     async fn poll_log(&mut self) -> anyhow::Result<()> {
-        let until = Instant::now() + LOOK_EVERY;
-        while let Ok(Ok(())) = timeout_at(until, self.appended.changed()).await {
-            sleep(GATHER).await;
-            self.catch_up().await?;
+        let mut until = pin!(sleep(LOOK_EVERY));
+        loop {
+            let Self { appended, alone, together, .. } = self;
+            tokio::select! {
+                // Another node may have written unheard.
+                () = &mut until => return self.catch_up().await,
+                Some(model) = alone.next() => together.push(model),
+                // The writer here may be gone; then only the time is waited for.
+                Ok(()) = appended.changed() => {
+                    sleep(GATHER).await;
+                    self.catch_up().await?;
+                }
+            }
         }
-        // Nothing more was heard of: another node may have written, or the writer here is gone.
-        while let Ok(Some(model)) = timeout_at(until, self.alone.next()).await {
-            self.together.push(model);
-        }
-        sleep_until(until).await;
-        self.catch_up().await
     }
 
     /// Reads the log if read models are still behind where the log ended a while ago: then the

@@ -12,6 +12,7 @@ mod checkpoint;
 mod publish;
 mod stream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::advisory_lock::SessionLock;
 use crate::crash_points;
 use crate::event_log::read::{self, SHARD};
+use crate::event_log::{Recent, StoredEvent};
 use crate::nats::Nats;
 pub use checkpoint::{Checkpoint, current_epoch};
 use publish::LostPlace;
@@ -35,10 +37,10 @@ const RELAY_LOCK: i64 = 7_263_542_002;
 const LEADER_SILENT: Duration = Duration::from_secs(15);
 
 /// Events read and published at a time; also the most publishes without an answer.
-pub const PAGE: i64 = 2_000;
+pub const PAGE: usize = 2_000;
 
 /// Pages that are not full begin at least this far apart: what comes meanwhile shares a page.
-const PAGE_EVERY: Duration = Duration::from_millis(10);
+const PAGE_EVERY: Duration = Duration::from_millis(20);
 
 /// The floor under every way of being woken.
 pub const POLL: Duration = Duration::from_secs(1);
@@ -78,16 +80,17 @@ impl RelayProgress {
 }
 
 /// Runs until `shutdown`, whatever happens to Postgres and NATS meanwhile. `appended` is
-/// `EventLog::appended()`, which hears of this process's and of other nodes' appends; `progress` is
-/// kept up to date.
+/// `EventLog::appended()`, which hears of this process's and of other nodes' appends, and `recent` what this
+/// process has appended last; `progress` is kept up to date.
 pub async fn run(
     pool: PgPool,
     nats: Nats,
     appended: watch::Receiver<i64>,
+    recent: Arc<Recent>,
     progress: watch::Sender<RelayProgress>,
     shutdown: CancellationToken,
 ) {
-    let mut relay = Relay { pool, nats, appended, progress };
+    let mut relay = Relay { pool, nats, appended, recent, progress };
     let mut delay = RETRY_FLOOR;
     while !shutdown.is_cancelled() {
         let attempt = shutdown.run_until_cancelled(relay.lead(&mut delay)).await;
@@ -104,6 +107,7 @@ struct Relay {
     pool: PgPool,
     nats: Nats,
     appended: watch::Receiver<i64>,
+    recent: Arc<Recent>,
     progress: watch::Sender<RelayProgress>,
 }
 
@@ -154,14 +158,14 @@ impl Relay {
         sqlx::query("SET synchronous_commit = off").execute(lock.connection()).await?;
         loop {
             let page_due = Instant::now() + PAGE_EVERY;
-            let page = read::read_after(&self.pool, SHARD, cursor.position, PAGE).await?;
+            let page = self.page_after(cursor.position).await?;
             let Some(last) = page.last() else {
                 self.report(cursor.position, cursor.position);
                 lock.confirm().await?;
                 self.wait_for_events().await;
                 continue;
             };
-            let more = page.len() as i64 == PAGE;
+            let more = page.len() == PAGE;
             let head = if more { read::head(&self.pool, SHARD).await? } else { last.position };
             self.report(head, cursor.position);
             cursor = publish::publish_page(&self.nats, cursor, &page).await?;
@@ -171,9 +175,21 @@ impl Relay {
             *delay = RETRY_FLOOR;
             if !more {
                 tokio::time::sleep_until(page_due).await;
-                self.wait_for_events().await;
+                // Of what was heard of together, another node's part may still be to be read.
+                if *self.appended.borrow_and_update() <= cursor.position {
+                    self.wait_for_events().await;
+                }
             }
         }
+    }
+
+    /// What follows `position` in the log: most of the time, what this process has just written.
+    async fn page_after(&self, position: i64) -> sqlx::Result<Vec<StoredEvent>> {
+        let recent = self.recent.take_after(position, PAGE);
+        if !recent.is_empty() {
+            return Ok(recent);
+        }
+        read::read_after(&self.pool, SHARD, position, PAGE as i64).await
     }
 
     /// Returns when something was appended, and after `POLL` at the latest.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::Difference;
 use super::chains::AuditedEvent;
 use super::difference::EventName;
-use crate::event_log::chain::canonical_text;
+use crate::event_log::canonical::canonical_text;
 use crate::event_log::read::StoredEvent;
 
 /// An event whose hash or position is not what it should be.

@@ -122,7 +122,9 @@ impl RunningRelay {
         let (progress, seen) = watch::channel(RelayProgress::default());
         let shutdown = CancellationToken::new();
         let appended = business.log.appended();
-        let task = tokio::spawn(relay::run(pool.clone(), nats.clone(), appended, progress, shutdown.clone()));
+        let recent = business.log.recent();
+        let run = relay::run(pool.clone(), nats.clone(), appended, recent, progress, shutdown.clone());
+        let task = tokio::spawn(run);
         Self { seen, shutdown, task }
     }
 

@@ -319,7 +319,7 @@ pub async fn chain_anew(pool: &PgPool, aggregate_type: &str, aggregate_id: &str)
     let mut previous = codexapi::event_log::chain::CHAIN_START;
     for event in read::read_stream(pool, aggregate_type, aggregate_id, 0, 1_000).await.expect("read") {
         previous = event.expected_hash(&previous).expect("canonical");
-        let payload = codexapi::event_log::chain::canonical_text(&event.payload).expect("canonical");
+        let payload = codexapi::event_log::canonical::canonical_text(&event.payload).expect("canonical");
         let (hash, digest) = (hex::encode(previous), hex::encode(Sha256::digest(payload.as_bytes())));
         let position = event.position;
         tamper(

@@ -28,16 +28,18 @@ use uuid::Uuid;
 use crate::margin::MarginQuarters;
 use crate::provider_days::ProviderDays;
 use crate::rows::{self, time};
+use crate::model_usage::ModelQuarters;
 use crate::usage::UsageQuarters;
 use crate::{
-    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, page, provider_days, usage,
+    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, model_usage, page, provider_days,
+    usage,
 };
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "generations",
-    revision: 3,
+    revision: 4,
     aggregates: &["usage"],
-    tables: &[TABLE, usage::TABLE, margin::TABLE, provider_days::TABLE],
+    tables: &[TABLE, usage::TABLE, model_usage::TABLE, margin::TABLE, provider_days::TABLE],
     batch: || Box::<Generations>::default(),
 };
 
@@ -219,6 +221,7 @@ struct Generations {
     /// Reversals, of generations of this batch or of earlier ones.
     reversed: BTreeMap<Uuid, Reversal>,
     usage: UsageQuarters,
+    models: ModelQuarters,
     margin: MarginQuarters,
     provider_days: ProviderDays,
 }
@@ -238,6 +241,7 @@ impl Projection for Generations {
             UsageEvent::GenerationSettled(settled) => {
                 let generation = row::generation(event, settled)?;
                 self.usage.settled(&generation);
+                self.models.settled(&generation);
                 self.margin.settled(&generation);
                 self.provider_days.settled(&generation);
                 self.settled.push(generation);
@@ -268,9 +272,11 @@ impl Projection for Generations {
             rows::copy(&mut *connection, &TABLE.version(version), &self.settled).await?;
             for generation in self.mark_reversed(&mut *connection, version).await? {
                 self.usage.reversed(&generation);
+                self.models.reversed(&generation);
                 self.margin.reversed(&generation);
             }
             self.usage.write(&mut *connection, version).await?;
+            self.models.write(&mut *connection, version).await?;
             self.margin.write(&mut *connection, version).await?;
             self.provider_days.write(connection, version).await
         }

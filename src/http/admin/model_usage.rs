@@ -11,7 +11,8 @@ use axum::extract::State;
 use chrono::{DateTime, Datelike, Days, NaiveDate};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_projections::margin::{self, MarginSums};
-use codexapi_projections::usage::{self, MAX_DAYS, UsageSums};
+use codexapi_projections::model_usage;
+use codexapi_projections::usage::{MAX_DAYS, UsageSums};
 use http::{HeaderMap, Uri};
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
@@ -124,7 +125,7 @@ pub async fn read(
     let today = today.with_timezone(&zone).date_naive();
     let (from, to) = range(params.day("from")?, params.day("to")?, today)?;
     let (used, margins) = tokio::try_join!(
-        usage::by_model(&app.pool, zone, from, to),
+        model_usage::by_model(&app.pool, zone, from, to),
         margin::by_model(&app.pool, zone, from, to)
     )?;
     let mut models: BTreeMap<String, (UsageSums, MarginSums)> = BTreeMap::new();

@@ -17,7 +17,8 @@ use codexapi_aggregates::routing::ModelFamily;
 use codexapi_projections::ReadError;
 use codexapi_projections::generations::{self, Generation};
 use codexapi_projections::margin::{self, MarginDay};
-use codexapi_projections::usage::{self, CustomerUsage, ModelUsageDay, UsageSums};
+use codexapi_projections::model_usage::{self, ModelUsageDay};
+use codexapi_projections::usage::{self, CustomerUsage, UsageSums};
 use http::{HeaderMap, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -174,7 +175,7 @@ pub async fn gather(
     limit: u32,
 ) -> Result<ServingUsage, ReadError> {
     let (used, margins) =
-        tokio::try_join!(usage::daily_by_model(pool, zone, from, to), margin::daily(pool, zone, from, to))?;
+        tokio::try_join!(model_usage::daily_by_model(pool, zone, from, to), margin::daily(pool, zone, from, to))?;
     let mut families = Vec::new();
     for (family, cost) in costs {
         let is_of = |model: &str| ModelFamily::of(model) == Some(family);

@@ -1,0 +1,171 @@
+//! Keys as they were looked up in the `api_keys` read model, kept fresh while they are in use.
+//!
+//! What was looked up is believed for `BELIEVED_FOR` from when the look-up began; on that rests when a revocation or a
+//! limit is in force (`accounts::wait_until_in_force`). Keys in steady use are looked up again before that time is
+//! over, all of them in one query, so that their requests do not wait for it. Unknown tokens are not kept: a key must
+//! work the moment it is issued, and strangers must not fill the cache.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use codexapi_aggregates::account::KeyKind;
+use codexapi_aggregates::ids::{AccountId, KeyId};
+use codexapi_projections::ReadError;
+use codexapi_projections::api_keys::{self, PresentedKey};
+use ipnet::IpNet;
+use sqlx::PgPool;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::auth::{AuthError, Identity, Principal};
+use crate::accounts::BELIEVED_FOR;
+use crate::gateway::KeyAccess;
+use crate::secrets::TokenDigest;
+
+/// Keys remembered at most.
+const CAPACITY: u64 = 50_000;
+
+/// How long a look-up may take before the caller gets a 503.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Leaves a refresh a hundred milliseconds before its keys are not believed any more.
+const REFRESH_EVERY: Duration = Duration::from_millis(150);
+
+/// Keys refreshed at a time; those beyond it are looked up when they are asked for.
+const REFRESHED_AT_ONCE: usize = 1_000;
+
+/// Refreshes of a key for which nobody has asked meanwhile.
+const IDLE_REFRESHES: u8 = 2;
+
+type Cache = moka::future::Cache<TokenDigest, LookedUp>;
+
+/// Finds identities by the digest of their token.
+pub(super) struct KnownKeys {
+    cache: Cache,
+    pool: PgPool,
+    _stop_refreshing: DropGuard,
+}
+
+#[derive(Clone)]
+struct LookedUp {
+    identity: Identity,
+    began: Instant,
+    /// Somebody has asked for it since the last refresh.
+    asked: Arc<AtomicBool>,
+    idle_refreshes: u8,
+}
+
+impl LookedUp {
+    fn new(identity: Identity, began: Instant) -> Self {
+        Self { identity, began, asked: Arc::default(), idle_refreshes: 0 }
+    }
+}
+
+impl KnownKeys {
+    /// Starts the refreshing, which ends with the value.
+    pub fn new(pool: PgPool) -> Self {
+        let cache = Cache::builder().max_capacity(CAPACITY).time_to_live(BELIEVED_FOR).build();
+        let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(keep_fresh(cache.clone(), pool.clone())));
+        Self { cache, pool, _stop_refreshing: stop.drop_guard() }
+    }
+
+    /// # Errors
+    /// `Unknown`, `Revoked`, or `Unavailable` where Postgres is away.
+    pub async fn find(&self, digest: TokenDigest) -> Result<Identity, AuthError> {
+        let arrived = Instant::now();
+        loop {
+            // Parallel requests of one token share one look-up: a storm must not queue for connections.
+            let found = self.cache.try_get_with(digest, self.look_up(&digest)).await;
+            let found = found.map_err(|error| AuthError::shared(&error))?;
+            if arrived < found.began + BELIEVED_FOR {
+                found.asked.store(true, Ordering::Relaxed);
+                return Ok(found.identity);
+            }
+            // It took long and others had begun it; the next one begins after this request has come.
+            self.cache.invalidate(&digest).await;
+        }
+    }
+
+    async fn look_up(&self, digest: &TokenDigest) -> Result<LookedUp, AuthError> {
+        let (began, text) = (Instant::now(), digest.to_string());
+        let found = within_time(api_keys::by_digest(&self.pool, &text)).await?;
+        Ok(LookedUp::new(identity(found.ok_or(AuthError::Unknown)?)?, began))
+    }
+}
+
+async fn keep_fresh(cache: Cache, pool: PgPool) {
+    loop {
+        tokio::time::sleep(REFRESH_EVERY).await;
+        let in_use = in_use(&cache);
+        if in_use.is_empty() {
+            continue;
+        }
+        if let Err(error) = refresh(&cache, &pool, in_use).await {
+            // They are not believed much longer; then each request hears for itself what is wrong.
+            tracing::debug!(error = %format!("{error:#}"), "keys in use could not be refreshed");
+        }
+    }
+}
+
+/// Keys to be refreshed, with what is known of them.
+fn in_use(cache: &Cache) -> HashMap<String, (TokenDigest, LookedUp)> {
+    let known = cache.iter().filter_map(|(digest, mut found)| {
+        let asked = found.asked.swap(false, Ordering::Relaxed);
+        found.idle_refreshes = if asked { 0 } else { found.idle_refreshes + 1 };
+        (found.idle_refreshes <= IDLE_REFRESHES).then(|| (digest.to_string(), (*digest, found)))
+    });
+    known.take(REFRESHED_AT_ONCE).collect()
+}
+
+async fn refresh(
+    cache: &Cache,
+    pool: &PgPool,
+    mut in_use: HashMap<String, (TokenDigest, LookedUp)>,
+) -> Result<(), AuthError> {
+    let began = Instant::now();
+    let digests: Vec<&str> = in_use.keys().map(String::as_str).collect();
+    for key in within_time(api_keys::by_digests(pool, &digests)).await? {
+        let Some((digest, known)) = in_use.remove(&key.key.digest) else { continue };
+        match identity(key) {
+            Ok(identity) => cache.insert(digest, LookedUp { identity, began, ..known }).await,
+            Err(_) => cache.invalidate(&digest).await,
+        }
+    }
+    for (digest, _) in in_use.into_values() {
+        cache.invalidate(&digest).await;
+    }
+    Ok(())
+}
+
+async fn within_time<T>(look_up: impl Future<Output = Result<T, ReadError>>) -> Result<T, AuthError> {
+    let found = tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await;
+    let found = found.map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?;
+    found.map_err(|error| AuthError::Unavailable(error.into()))
+}
+
+fn identity(presented: PresentedKey) -> Result<Identity, AuthError> {
+    let account_suspended = presented.is_suspended();
+    let networks = presented.networks.iter().map(|network| network.parse::<IpNet>());
+    let networks =
+        networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
+    let key = presented.key;
+    if !key.is_active() {
+        return Err(AuthError::Revoked);
+    }
+    let key_id = KeyId(key.key_id);
+    let access = Arc::new(KeyAccess { limits: key.limits, networks, account_suspended });
+    let principal = match (key.kind, key.account_id) {
+        (KeyKind::SystemToken | KeyKind::Api, Some(account)) => {
+            Principal::Customer { account_id: AccountId(account), key_id }
+        }
+        (KeyKind::SystemToken | KeyKind::Api, None) => {
+            return Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")));
+        }
+        (KeyKind::Operator, _) => Principal::Operator { key_id, name: key.prefix },
+        (KeyKind::Admin, _) => Principal::Admin { key_id, name: key.prefix },
+    };
+    Ok(Identity { principal, access })
+}
