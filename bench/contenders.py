@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 import urllib.error
-import urllib.error
 import urllib.request
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -28,6 +27,8 @@ CREDIT_USD = "100000"
 READY_TIMEOUT_SECONDS = 120
 COMMAND_TIMEOUT_SECONDS = 120
 CATCH_UP_TIMEOUT_SECONDS = 120
+# Every event of the turn, hashed and rated anew.
+VERIFY_TIMEOUT_SECONDS = 1_800
 
 
 class Direct:
@@ -90,10 +91,10 @@ class Codexapi:
         self.command("admin", "customer", "credit", created["account"], CREDIT_USD, "--key", name)
         return created["systemToken"]
 
-    def command(self, *arguments):
+    def command(self, *arguments, timeout=COMMAND_TIMEOUT_SECONDS):
         done = subprocess.run(
             [self.world.binaries / "codexapi", *arguments], env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_SECONDS,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
         )
         if done.returncode != 0:
             raise AssertionError(f"codexapi {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -107,7 +108,7 @@ class Codexapi:
 
     def verify(self):
         """The last word: every balance and every read model is what the log says."""
-        self.command("verify")
+        self.command("verify", timeout=VERIFY_TIMEOUT_SECONDS)
 
     def catch_up_seconds(self):
         """How far the slowest read model is behind: how long until it has what is in the log now. Errors: never."""

@@ -441,7 +441,11 @@ mod tests {
     #[test]
     fn every_shape_is_what_serde_json_makes_of_it() {
         let inner = vec![Shape::Unit, Shape::Newtype(None), Shape::Newtype(Some(-7)), Shape::Tuple(9, 'é')];
-        let value = (Shape::Struct { z: inner, y: HashMap::from([(10, true), (9, false)]), a: () }, 18_u128, -18_i128);
+        let value = (
+            Shape::Struct { z: inner, y: HashMap::from([(10, true), (9, false)]), a: () },
+            18_u128,
+            -18_i128,
+        );
         let same = serde_json::to_value(&value).unwrap();
         assert_eq!(canonical(&value).unwrap(), canonical(&same).unwrap());
         let written = r#"[{"Struct":{"a":null,"y":{"10":true,"9":false},"z":["Unit",{"Newtype":null},{"Newtype":-7},{"Tuple":[9,"é"]}]}},18,-18]"#;

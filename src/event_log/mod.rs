@@ -30,6 +30,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use append::Told;
 pub(crate) use cache::{Live, Progress, Slot, StreamKey};
 pub use idempotency::IdempotencyKey;
 pub(crate) use idempotency::{NewKey, WrittenRange};
@@ -38,7 +39,6 @@ pub use queue::{BATCH_EVENTS, COMMAND_EVENTS, QUEUE_CAPACITY};
 pub use read::{SHARD, Shard, StoredEvent};
 pub use recent::Recent;
 pub(crate) use snapshot::Snapshot;
-use append::Told;
 use tail::Tail;
 pub use tail::WrittenElsewhere;
 

@@ -153,11 +153,7 @@ impl Authenticator {
             let (digest, key_id) = static_key(token, &digest_key);
             (digest, unlimited(Principal::Admin { key_id, name: format!("static-admin-{}", place + 1) }))
         });
-        Self {
-            static_tokens: operators.chain(admins).collect(),
-            digest_key,
-            known: KnownKeys::new(pool),
-        }
+        Self { static_tokens: operators.chain(admins).collect(), digest_key, known: KnownKeys::new(pool) }
     }
 
     /// Who is calling. Of two tokens the one that is ours counts.

@@ -82,7 +82,8 @@ pub async fn measure(world: &World, business: &Business) -> anyhow::Result<Vec<P
                 since = Instant::now();
                 body.extend_from_slice(&chunk);
             }
-            times.push(summary::micros(if path.starts_with(EXPORT) { longest_wait } else { started.elapsed() }));
+            let took = if path.starts_with(EXPORT) { longest_wait } else { started.elapsed() };
+            times.push(summary::micros(took));
             bytes = bytes.max(body.len());
             ensure!(status.is_success(), "{path}: {status}: {}", String::from_utf8_lossy(&body));
         }

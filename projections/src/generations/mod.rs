@@ -26,13 +26,13 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::margin::MarginQuarters;
+use crate::model_usage::ModelQuarters;
 use crate::provider_days::ProviderDays;
 use crate::rows::{self, time};
-use crate::model_usage::ModelQuarters;
 use crate::usage::UsageQuarters;
 use crate::{
-    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, model_usage, page, provider_days,
-    usage,
+    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, model_usage, page,
+    provider_days, usage,
 };
 
 pub static READ_MODEL: ReadModel = ReadModel {

@@ -174,8 +174,10 @@ pub async fn gather(
     to: NaiveDate,
     limit: u32,
 ) -> Result<ServingUsage, ReadError> {
-    let (used, margins) =
-        tokio::try_join!(model_usage::daily_by_model(pool, zone, from, to), margin::daily(pool, zone, from, to))?;
+    let (used, margins) = tokio::try_join!(
+        model_usage::daily_by_model(pool, zone, from, to),
+        margin::daily(pool, zone, from, to)
+    )?;
     let mut families = Vec::new();
     for (family, cost) in costs {
         let is_of = |model: &str| ModelFamily::of(model) == Some(family);
