@@ -1,7 +1,7 @@
 //! Real money, and what is given beyond what is paid for, over HTTP.
 
 mod codes;
-mod fake_gumroad;
+pub mod fake_gumroad;
 mod gumroad;
 mod paying;
 mod referral;

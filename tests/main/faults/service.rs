@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -92,13 +92,21 @@ impl World {
 
     /// The same with `more` settings.
     pub async fn start_with(pool: PgPool, more: &[(&'static str, &str)]) -> Self {
+        Self::start_at(pool, more, |simulator| PROVIDERS.replace("{simulator}", simulator)).await
+    }
+
+    /// The same with the providers that `providers` writes down, given the simulator's address.
+    pub async fn start_at(
+        pool: PgPool,
+        more: &[(&'static str, &str)],
+        providers: impl FnOnce(&str) -> String,
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let nats = EmbeddedNats::start(EmbeddedNatsOptions::new(folder.path().join("nats")));
         let simulator = Simulator::start(SimulatorOptions::new(folder.path().join("simulator")));
         let (nats, simulator) = (nats.await.expect("NATS"), simulator.await.expect("the simulator"));
-        let providers = folder.path().join("providers.toml");
-        let toml = PROVIDERS.replace("{simulator}", simulator.base_url());
-        std::fs::write(&providers, toml).expect("a file");
+        let file = folder.path().join("providers.toml");
+        std::fs::write(&file, providers(simulator.base_url())).expect("a file");
         let listen = format!("127.0.0.1:{}", free_port().expect("a free port"));
         let mut settings = vec![
             ("DATABASE_URL", pool.connect_options().to_url_lossy().to_string()),
@@ -107,7 +115,7 @@ impl World {
             ("CODEXAPI_METRICS_LISTEN", format!("127.0.0.1:{}", free_port().expect("a free port"))),
             ("CODEXAPI_NODE_NAME", "fault-test".to_owned()),
             ("CODEXAPI_TOKEN_DIGEST_KEY", "5a".repeat(32)),
-            ("CODEXAPI_PROVIDERS_FILE", providers.display().to_string()),
+            ("CODEXAPI_PROVIDERS_FILE", file.display().to_string()),
             ("CODEXAPI_DATABASE_CONNECTIONS", "16".to_owned()),
             ("CODEXAPI_LEASE_RENEW_SECONDS", "1".to_owned()),
             ("CODEXAPI_LEASE_LAPSE_SECONDS", "2".to_owned()),
@@ -290,12 +298,23 @@ impl World {
     }
 
     /// What was set, or set last.
-    fn setting(&self, name: &str) -> &str {
+    pub fn setting(&self, name: &str) -> &str {
         let set = self.settings.iter().rev().find(|(setting, _)| *setting == name);
         &set.unwrap_or_else(|| panic!("{name} is not set")).1
     }
 
-    fn service_log(&self) -> PathBuf {
+    /// Where this world keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The service's, as everybody on the machine can read it.
+    pub fn command_line(&self) -> Vec<u8> {
+        let id = self.service.as_ref().and_then(Child::id).expect("a running service");
+        std::fs::read(format!("/proc/{id}/cmdline")).expect("readable")
+    }
+
+    pub fn service_log(&self) -> PathBuf {
         self.folder.path().join("service.log")
     }
 }

@@ -2,5 +2,6 @@
 
 mod egress;
 mod limits;
+mod secrets;
 mod sockets;
 mod wire;
