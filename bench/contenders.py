@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(REPOSITORY / "tests" / "clients"))
+sys.path.append(str(REPOSITORY / "tests" / "clients"))
 
 from processes import tree  # noqa: E402
 from service import Process, temporary_folder  # noqa: E402
