@@ -10,13 +10,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::pull::Config as PullConfig;
+use async_nats::jetstream::consumer::pull::{self, Config as PullConfig};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::stream::{ConsumerError, ConsumerErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 use codexapi_projections::Entry;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::nats::message::{self, MessageError, Place};
 use crate::nats::{Nats, REQUEST_TIMEOUT};
@@ -35,11 +36,14 @@ const ACK_WAIT: Duration = Duration::from_secs(30);
 /// A consumer that nobody has asked for so long is forgotten; it is made anew when needed.
 const FORGET_AFTER: Duration = Duration::from_secs(3 * 24 * 3_600);
 
-/// How long after the end of its patience a consumer may take to say that nothing came.
-const ANSWER_MARGIN: Duration = Duration::from_secs(1);
+/// A consumer that is there says so this often while nothing comes; twice as long a silence, and it is gone.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 
-/// How long the rest of a batch may take once its first message is there.
-const REST_WITHIN: Duration = Duration::from_millis(500);
+/// How long JetStream goes on delivering before it is asked again.
+const DELIVERS_FOR: Duration = Duration::from_secs(30);
+
+/// Messages that come together are waited for this long after each other.
+const TOGETHER_WITHIN: Duration = Duration::from_millis(2);
 
 /// Consecutive events, as JetStream delivered them.
 pub struct JetStreamBatch {
@@ -75,7 +79,8 @@ pub struct JetStreamFeed {
     jetstream: jetstream::Context,
     durable: String,
     ack_wait: Duration,
-    consumer: Option<PullConsumer>,
+    /// What JetStream delivers, unasked once it has begun.
+    delivering: Option<pull::Stream>,
     /// Read from the relay's checkpoint again whenever a message has another.
     epoch: Option<i64>,
     /// Delivered, but behind a hole: the next batch begins with them.
@@ -86,8 +91,17 @@ impl JetStreamFeed {
     /// `durable` names the consumer: the projection's name.
     pub fn new(pool: PgPool, nats: Nats, durable: &str) -> Self {
         let jetstream = nats.jetstream();
-        let (consumer, epoch, waiting) = (None, None, VecDeque::new());
-        Self { pool, nats, jetstream, durable: durable.into(), ack_wait: ACK_WAIT, consumer, epoch, waiting }
+        let (delivering, epoch, waiting) = (None, None, VecDeque::new());
+        Self {
+            pool,
+            nats,
+            jetstream,
+            durable: durable.into(),
+            ack_wait: ACK_WAIT,
+            delivering,
+            epoch,
+            waiting,
+        }
     }
 
     /// Delivers again what was not acknowledged within `ack_wait`; counts for consumers made from now on.
@@ -98,19 +112,11 @@ impl JetStreamFeed {
     /// Takes what JetStream has, dropping what an older epoch left behind.
     async fn deliver(&mut self, patience: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
-        let consumer = self.consumer().await?;
-        // Only the first message is waited for; the rest is whatever is there.
-        let first = consumer.batch().max_messages(1).expires(patience).messages();
-        let first = within(REQUEST_TIMEOUT, first).await?;
-        let Collected { mut messages, ended } = collect(first, patience + ANSWER_MARGIN).await?;
-        // A consumer that is there says when the time is over; one that a wipe has taken says nothing.
-        anyhow::ensure!(ended, "the consumer does not answer");
-        if messages.is_empty() {
-            return Ok(());
+        if self.delivering.is_none() {
+            self.delivering = Some(within(REQUEST_TIMEOUT, self.open()).await?);
         }
-        let rest = consumer.fetch().max_messages(BATCH - 1).messages();
-        let rest = within(REQUEST_TIMEOUT, rest).await?;
-        messages.extend(collect(rest, REST_WITHIN).await?.messages);
+        let delivering = self.delivering.as_mut().context("deliveries that were just begun")?;
+        let messages = taken_together(delivering, patience).await?;
         for message in messages {
             let place = place_of(&message)?;
             if self.is_current(place.epoch).await? {
@@ -149,15 +155,12 @@ impl JetStreamFeed {
         Some(taken)
     }
 
-    /// The durable consumer, made where it is missing. A new one begins where the relay is: what came
-    /// before is read from the log, which is quicker.
-    async fn consumer(&mut self) -> anyhow::Result<PullConsumer> {
-        if let Some(consumer) = &self.consumer {
-            return Ok(consumer.clone());
-        }
+    /// Begins the deliveries of the durable consumer, made where it is missing. A new one begins where the relay is:
+    /// what came before is read from the log, which is quicker.
+    async fn open(&self) -> anyhow::Result<pull::Stream> {
         let stream = self.nats.names.stream();
         let found = self.jetstream.get_consumer_from_stream(&self.durable, &stream).await;
-        let consumer = match found {
+        let consumer: PullConsumer = match found {
             Ok(consumer) => consumer,
             Err(error) if is_missing(&error) => {
                 let made = self.jetstream.create_consumer_on_stream(self.config(), &stream).await;
@@ -165,8 +168,8 @@ impl JetStreamFeed {
             }
             Err(error) => return Err(error).context("looking for the consumer"),
         };
-        self.consumer = Some(consumer.clone());
-        Ok(consumer)
+        let deliveries = consumer.stream().max_messages_per_batch(BATCH).expires(DELIVERS_FOR);
+        deliveries.heartbeat(SIGN_OF_LIFE).messages().await.context("asking JetStream for deliveries")
     }
 
     fn config(&self) -> PullConfig {
@@ -189,14 +192,14 @@ impl Feed for JetStreamFeed {
         if self.waiting.is_empty() {
             let outcome = self.deliver(patience).await;
             if outcome.is_err() {
-                self.consumer = None;
+                self.delivering = None;
             }
             outcome?;
         }
         let Some(consecutive) = self.take_consecutive() else { return Ok(None) };
         let last = consecutive.last().expect("at least one").place;
         if !relay::has_event(&self.pool, last.position, last.event_id).await? {
-            self.consumer = None;
+            self.delivering = None;
             self.waiting.clear();
             anyhow::bail!("position {} in JetStream is not this log's", last.position);
         }
@@ -236,33 +239,24 @@ fn entry_of(place: Place, payload: &[u8]) -> Result<Entry, MessageError> {
     }
 }
 
-struct Collected {
-    messages: Vec<jetstream::Message>,
-    /// JetStream has said that this was all.
-    ended: bool,
-}
-
-/// What arrives within `limit`.
-async fn collect(
-    mut arriving: impl Stream<Item = Result<jetstream::Message, async_nats::Error>> + Unpin,
-    limit: Duration,
-) -> anyhow::Result<Collected> {
-    let deadline = tokio::time::Instant::now() + limit;
+/// The next messages: the first within `patience`, and those that come with it.
+async fn taken_together(
+    delivering: &mut pull::Stream,
+    patience: Duration,
+) -> anyhow::Result<Vec<jetstream::Message>> {
     let mut messages = Vec::new();
-    loop {
-        match tokio::time::timeout_at(deadline, arriving.next()).await {
-            Ok(Some(Ok(message))) => messages.push(message),
-            Ok(Some(Err(error))) => return Err(anyhow::anyhow!(error)).context("a batch from JetStream"),
-            Ok(None) => return Ok(Collected { messages, ended: true }),
-            Err(_elapsed) => return Ok(Collected { messages, ended: false }),
+    let mut wait = patience;
+    while messages.len() < BATCH {
+        match timeout(wait, delivering.next()).await {
+            Ok(Some(message)) => messages.push(message.context("a delivery of JetStream")?),
+            Ok(None) => anyhow::bail!("JetStream has ended its deliveries"),
+            Err(_elapsed) => break,
         }
+        wait = TOGETHER_WITHIN;
     }
+    Ok(messages)
 }
 
-async fn within<T, E>(limit: Duration, asking: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
-where
-    E: std::error::Error + Send + Sync + 'static,
-{
-    let answer = tokio::time::timeout(limit, asking).await.context("JetStream does not answer")?;
-    answer.context("asking JetStream for a batch")
+async fn within<T>(limit: Duration, asking: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    timeout(limit, asking).await.context("JetStream does not answer")?
 }

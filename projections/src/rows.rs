@@ -8,11 +8,10 @@ use codexapi_aggregates::event::RecordedEvent;
 use codexapi_aggregates::time::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{FoldError, WriteError};
+use crate::{FoldError, WriteError, copy};
 
 /// Rows per statement; bounds the text of one statement to a few megabytes.
 const ROWS_PER_STATEMENT: usize = 2_000;
@@ -46,59 +45,25 @@ pub(crate) async fn insert<R: Serialize>(
 }
 
 /// The same, several times as quick, for tables where no row can be there already and no column is an SQL
-/// array (one of JSON may be).
+/// array (one of JSON may be). Each row has to name every column: an absent field would be an absent column.
 pub(crate) async fn copy<R: Serialize>(
     connection: &mut PgConnection,
     table: &str,
     rows: &[R],
 ) -> Result<(), WriteError> {
-    let mut fields = match rows.first() {
-        Some(row) => serde_json::to_value(row)?,
-        None => return Ok(()),
-    };
-    // An absent field would be an absent column: each row has to name them all.
-    let columns: Vec<String> =
-        fields.as_object_mut().into_iter().flat_map(|row| row.keys().cloned()).collect();
+    let Some(first) = rows.first() else { return Ok(()) };
+    let columns = copy::columns(first)?;
     let statement = format!("COPY {table} ({}) FROM STDIN", columns.join(", "));
     let mut copying = connection.copy_in_raw(&statement).await?;
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let mut text = String::new();
         for row in rows {
-            let row = serde_json::to_value(row)?;
-            for (place, column) in columns.iter().enumerate() {
-                if place > 0 {
-                    text.push('\t');
-                }
-                push_field(&mut text, &row[column]);
-            }
-            text.push('\n');
+            copy::push_line(&mut text, row, &columns)?;
         }
         copying.send(text.into_bytes()).await?;
     }
     copying.finish().await?;
     Ok(())
-}
-
-/// A value as COPY's text format has it.
-fn push_field(text: &mut String, value: &Value) {
-    match value {
-        Value::Null => text.push_str("\\N"),
-        Value::String(string) => push_escaped(text, string),
-        Value::Array(_) | Value::Object(_) => push_escaped(text, &value.to_string()),
-        Value::Bool(_) | Value::Number(_) => text.push_str(&value.to_string()),
-    }
-}
-
-fn push_escaped(text: &mut String, string: &str) {
-    for character in string.chars() {
-        match character {
-            '\\' => text.push_str("\\\\"),
-            '\t' => text.push_str("\\t"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            other => text.push(other),
-        }
-    }
 }
 
 /// For tables of what is open: inserts what a batch opened and deletes what it closed, by `key`.

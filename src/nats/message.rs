@@ -4,7 +4,9 @@
 //! hole without reading the payload; the body is the event itself.
 
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::header::{
+    HeaderName, NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID,
+};
 use bytes::Bytes;
 use codexapi_aggregates::event::{AnyEvent, DecodeError, Metadata, RecordedEvent};
 use codexapi_aggregates::time::Timestamp;
@@ -14,10 +16,10 @@ use uuid::Uuid;
 
 use crate::event_log::read::StoredEvent;
 
-const POSITION: &str = "Codexapi-Position";
-const PREVIOUS_POSITION: &str = "Codexapi-Previous-Position";
-const EPOCH: &str = "Codexapi-Epoch";
-const EVENT_ID: &str = "Codexapi-Event-Id";
+static POSITION: HeaderName = HeaderName::from_static("Codexapi-Position");
+static PREVIOUS_POSITION: HeaderName = HeaderName::from_static("Codexapi-Previous-Position");
+static EPOCH: HeaderName = HeaderName::from_static("Codexapi-Epoch");
+static EVENT_ID: HeaderName = HeaderName::from_static("Codexapi-Event-Id");
 
 /// Where a message stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub struct Place {
 #[derive(Debug, thiserror::Error)]
 pub enum MessageError {
     #[error("header {0} is missing or not what this version writes")]
-    Header(&'static str),
+    Header(&'static HeaderName),
     #[error("body: {0}")]
     Body(#[from] serde_json::Error),
     #[error("it has no headers")]
@@ -53,7 +55,8 @@ struct Body<'a> {
     recorded_at: Timestamp,
     #[serde(borrow)]
     payload: &'a RawValue,
-    metadata: Metadata,
+    #[serde(borrow)]
+    metadata: &'a RawValue,
 }
 
 /// The message for `event`, whose predecessor in the log is at `previous_position`; the stream
@@ -80,10 +83,10 @@ pub fn encode(
         headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, message_id(epoch, previous_position));
     }
     headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected_last_sequence.to_string());
-    headers.insert(POSITION, event.position.to_string());
-    headers.insert(PREVIOUS_POSITION, previous_position.to_string());
-    headers.insert(EPOCH, epoch.to_string());
-    headers.insert(EVENT_ID, event.event_id.to_string());
+    headers.insert(POSITION.clone(), event.position.to_string());
+    headers.insert(PREVIOUS_POSITION.clone(), previous_position.to_string());
+    headers.insert(EPOCH.clone(), epoch.to_string());
+    headers.insert(EVENT_ID.clone(), event.event_id.to_string());
     Ok((headers, serde_json::to_vec(&body)?.into()))
 }
 
@@ -94,16 +97,17 @@ fn message_id(epoch: i64, position: i64) -> String {
 /// Where the message with these headers stands.
 pub fn place(headers: &HeaderMap) -> Result<Place, MessageError> {
     Ok(Place {
-        position: header(headers, POSITION)?,
-        previous_position: header(headers, PREVIOUS_POSITION)?,
-        epoch: header(headers, EPOCH)?,
-        event_id: header(headers, EVENT_ID)?,
+        position: header(headers, &POSITION)?,
+        previous_position: header(headers, &PREVIOUS_POSITION)?,
+        epoch: header(headers, &EPOCH)?,
+        event_id: header(headers, &EVENT_ID)?,
     })
 }
 
 /// The event in a message's body.
 pub fn decode(place: Place, payload: &[u8]) -> Result<RecordedEvent, MessageError> {
     let body: Body<'_> = serde_json::from_slice(payload)?;
+    let metadata: Metadata = serde_json::from_str(body.metadata.get())?;
     let unreadable =
         |source| MessageError::Event { aggregate_type: body.aggregate_type.clone().into_owned(), source };
     let event = AnyEvent::decode(&body.aggregate_type, body.payload.get().as_bytes()).map_err(unreadable)?;
@@ -113,11 +117,11 @@ pub fn decode(place: Place, payload: &[u8]) -> Result<RecordedEvent, MessageErro
         aggregate_id: body.aggregate_id.clone().into_owned(),
         sequence: body.sequence,
         recorded_at: body.recorded_at,
-        metadata: body.metadata,
+        metadata,
         event,
     })
 }
 
-fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &'static str) -> Result<T, MessageError> {
-    headers.get(name).and_then(|value| value.as_str().parse().ok()).ok_or(MessageError::Header(name))
+fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &'static HeaderName) -> Result<T, MessageError> {
+    headers.get(name.clone()).and_then(|value| value.as_str().parse().ok()).ok_or(MessageError::Header(name))
 }

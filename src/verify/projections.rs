@@ -1,8 +1,11 @@
 //! Read tables against a fresh fold of the log.
 //!
 //! Each read model is folded from the log's start to its own checkpoint into temporary tables, by
-//! the very code that folds it live, and compared both ways in the snapshot. Temporary tables go
-//! unlogged and vanish with the snapshot's transaction.
+//! the very code that folds it live, and compared both ways in the snapshot; those that stand at one
+//! checkpoint share one reading of the log. Temporary tables go unlogged and vanish with the snapshot's
+//! transaction.
+
+use std::collections::BTreeMap;
 
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_projections::{READ_MODELS, ReadModel, Table, apply, versions::Active};
@@ -24,30 +27,49 @@ pub(super) async fn check(
     options: &VerifyOptions,
     report: &mut Report,
 ) -> Result<(), Stop> {
+    let connection = &mut snapshot.connection;
+    let mut level: BTreeMap<i64, Vec<Standing>> = BTreeMap::new();
     for model in READ_MODELS {
-        let connection = &mut snapshot.connection;
-        let Some((active, position)) = live(connection, model).await? else {
-            return Err(stopped(model, "it is not installed").into());
-        };
-        if active.revision != model.revision {
-            let reason = format!(
-                "it was built at revision {}, this build folds revision {}: rebuild it",
-                active.revision, model.revision
-            );
-            return Err(stopped(model, reason).into());
-        }
-        fold_anew(connection, model, position, options).await?;
-        let mut rows = 0;
-        for table in model.tables {
-            rows += compare(connection, model, table, active.version, position).await?;
-            if table.name == "usage_quarters" {
-                charges_add_up(connection, table, active.version, position).await?;
+        let standing = standing(connection, model).await?;
+        level.entry(standing.position).or_default().push(standing);
+    }
+    for (position, standing) in level {
+        fold_anew(connection, &standing, position, options).await?;
+        for Standing { model, version, .. } in standing {
+            let mut rows = 0;
+            for table in model.tables {
+                rows += compare(connection, model, table, version, position).await?;
+                if table.name == "usage_quarters" {
+                    charges_add_up(connection, table, version, position).await?;
+                }
             }
+            drop_fresh(connection, model).await?;
+            report.projections.push(CheckedProjection { projection: model.name.into(), position, rows });
         }
-        drop_fresh(connection, model).await?;
-        report.projections.push(CheckedProjection { projection: model.name.into(), position, rows });
     }
     Ok(())
+}
+
+/// A read model as it is read.
+struct Standing {
+    model: &'static ReadModel,
+    version: i32,
+    /// Its checkpoint.
+    position: i64,
+}
+
+async fn standing(connection: &mut PgConnection, model: &'static ReadModel) -> Result<Standing, Stop> {
+    let Some((active, position)) = live(connection, model).await? else {
+        return Err(stopped(model, "it is not installed").into());
+    };
+    if active.revision != model.revision {
+        let reason = format!(
+            "it was built at revision {}, this build folds revision {}: rebuild it",
+            active.revision, model.revision
+        );
+        return Err(stopped(model, reason).into());
+    }
+    Ok(Standing { model, version: active.version, position })
 }
 
 fn stopped(model: &ReadModel, reason: impl Into<String>) -> Difference {
@@ -68,13 +90,14 @@ async fn live(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<
     Ok(found.map(|(version, revision, position)| (Active { version, revision }, position)))
 }
 
+/// Folds those that stand at `up_to` in one reading of the log.
 async fn fold_anew(
     connection: &mut PgConnection,
-    model: &'static ReadModel,
+    standing: &[Standing],
     up_to: i64,
     options: &VerifyOptions,
 ) -> Result<(), Stop> {
-    for table in model.tables {
+    for table in standing.iter().flat_map(|standing| standing.model.tables) {
         let statement = format!("CREATE TEMPORARY TABLE {} ({})", table.version(FRESH), table.columns);
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
@@ -82,17 +105,20 @@ async fn fold_anew(
     let mut position = 0;
     while position < up_to {
         let page = read::read_after(&mut *connection, SHARD, position, PAGE).await?;
-        let mut batch = (model.batch)();
         let within = page.iter().take_while(|stored| stored.position <= up_to);
-        for stored in within {
-            apply::fold(model, batch.as_mut(), &projector::entry(stored))
-                .map_err(|error| stopped(model, error.to_string()))?;
+        let entries: Vec<_> = within.map(projector::entry).collect();
+        for Standing { model, .. } in standing {
+            let failed = |error: String| stopped(model, error);
+            let mut batch = (model.batch)();
+            for entry in &entries {
+                apply::fold(model, batch.as_mut(), entry).map_err(|error| failed(error.to_string()))?;
+            }
+            batch.write(&mut *connection, FRESH).await.map_err(|error| failed(error.to_string()))?;
         }
-        batch.write(&mut *connection, FRESH).await.map_err(|error| stopped(model, error.to_string()))?;
         let Some(last) = page.last() else { break };
         position = last.position;
         let done = u64::try_from(position.min(up_to)).unwrap_or(0);
-        (options.progress)(Progress { step: model.name, done, of });
+        (options.progress)(Progress { step: "read models", done, of });
     }
     Ok(())
 }

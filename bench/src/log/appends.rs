@@ -26,6 +26,8 @@ const RAW_ROWS: usize = 512;
 pub struct Appends {
     hundred_wallets: Vec<Rate>,
     one_wallet: Vec<Rate>,
+    /// Half of the wallets and of the tasks on each: every wallet at its home.
+    two_nodes: Vec<Rate>,
     raw_rows_per_second: u64,
 }
 
@@ -46,8 +48,26 @@ pub async fn measure(world: &World, seconds: u64) -> anyhow::Result<Appends> {
         hundred_wallets.push(commands(&business, WALLETS, tasks, run).await?);
         one_wallet.push(commands(&business, 1, tasks, run).await?);
     }
+    let two_nodes = two_nodes(world, run).await?;
     let raw_rows_per_second = raw(world, run).await?;
-    Ok(Appends { hundred_wallets, one_wallet, raw_rows_per_second })
+    Ok(Appends { hundred_wallets, one_wallet, two_nodes, raw_rows_per_second })
+}
+
+/// Two logs, each with its own writer and cache, over one Postgres.
+async fn two_nodes(world: &World, run: Duration) -> anyhow::Result<Vec<Rate>> {
+    let (first, second) =
+        (Business::open(world, WALLETS / 2).await?, Business::open(world, WALLETS / 2).await?);
+    let (first, second) = (Arc::new(first), Arc::new(second));
+    let mut rates = vec![];
+    for tasks in TASKS.into_iter().skip(1) {
+        let both = tokio::try_join!(
+            commands(&first, WALLETS / 2, tasks / 2, run),
+            commands(&second, WALLETS / 2, tasks / 2, run)
+        )?;
+        let commands_per_second = both.0.commands_per_second + both.1.commands_per_second;
+        rates.push(Rate { tasks, commands_per_second, latency_micros: None });
+    }
+    Ok(rates)
 }
 
 async fn commands(
