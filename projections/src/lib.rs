@@ -16,6 +16,7 @@ pub mod balances;
 pub mod cash_balances;
 pub mod cash_movements;
 pub mod checkpoint;
+pub mod customer_usage;
 pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;

@@ -33,7 +33,7 @@ pub(crate) const TABLE: Table = Table {
         charged_micro bigint NOT NULL, reversed_micro bigint NOT NULL, covered_micro bigint NOT NULL, \
         shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
         PRIMARY KEY (account_id, quarter, key_id, billed_model, model, family)",
-    indexes: &[],
+    indexes: &["(billed_model, quarter)"],
 };
 
 /// The columns that add up.
@@ -174,34 +174,6 @@ pub async fn of_key_since(
     );
     let select = rows::select(&statement).bind(account).bind(since).bind(key);
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
-}
-
-/// What one customer used.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CustomerUsage {
-    pub account_id: Uuid,
-    #[serde(flatten)]
-    pub sums: UsageSums,
-}
-
-/// The `limit` customers who were charged most for `models`, from the first to the last day given in `zone`, both
-/// included; dearest first. At most `MAX_DAYS` days.
-pub async fn top_customers(
-    pool: &PgPool,
-    zone: Tz,
-    from: NaiveDate,
-    to: NaiveDate,
-    models: &[String],
-    limit: u32,
-) -> Result<Vec<CustomerUsage>, ReadError> {
-    let statement = format!(
-        "SELECT to_jsonb(c) FROM (SELECT account_id, {} FROM usage_quarters \
-         WHERE {IN_RANGE} AND billed_model = ANY($4) GROUP BY 1 \
-         ORDER BY sum(charged_micro - reversed_micro) DESC, account_id LIMIT $5) c",
-        summed()
-    );
-    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
-    rows::fetch_all(pool, TABLE.name, select.bind(models).bind(i64::from(limit))).await
 }
 
 /// The day a quarter-hour lies in, in zone `$1`.

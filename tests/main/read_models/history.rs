@@ -37,6 +37,9 @@ pub const ACCOUNTS: u8 = 3;
 /// Kinds of steps.
 pub const KINDS: u8 = 17;
 
+/// Models that generations are billed as.
+pub const MODELS: [&str; 2] = ["gpt-5.5", "claude-opus-4-8"];
+
 /// One thing that happens; which numbers count depends on `kind`.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
@@ -377,7 +380,7 @@ impl History {
             hold.account,
             WalletEvent::UsageCharged {
                 generation_id: GenerationId(Uuid::from_u128(hold.generation)),
-                model: "gpt-5.5".into(),
+                model: model(step).into(),
                 output_tokens: 10,
                 cost_micro: MicroUsd(hold.amount),
                 charged_micro: MicroUsd(charged),
@@ -579,6 +582,10 @@ impl History {
     }
 }
 
+fn model(step: Step) -> &'static str {
+    MODELS[usize::from(step.amount.is_multiple_of(5))]
+}
+
 fn attempt(provider: &str) -> Attempt {
     Attempt { number: 1, provider: provider.into(), upstream_model: "m".into() }
 }
@@ -592,9 +599,9 @@ fn settled(generation: u128, payer: Payer, step: Step, at: Timestamp) -> Generat
         key_id: KeyId(Uuid::from_u128(7)),
         family: ClientFamily::ALL[usize::from(step.amount % 4)],
         protocol: Protocol::Responses,
-        model: "gpt-5.5".into(),
-        billed_model: "gpt-5.5".into(),
-        served_model: "gpt-5.5-0101".into(),
+        model: model(step).into(),
+        billed_model: model(step).into(),
+        served_model: format!("{}-0101", model(step)),
         provider: provider.into(),
         // Few enough that some come twice.
         provider_response_id: Some(format!("resp-{}", step.amount % 40)),

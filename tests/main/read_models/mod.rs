@@ -5,6 +5,7 @@ mod history;
 mod paying;
 mod projecting;
 mod queries;
+mod top_customers;
 mod zones;
 
 use codexapi_aggregates::event::RecordedEvent;
