@@ -1,18 +1,16 @@
 //! Usage by UTC day × billed model × customer: what tells the operator who uses most, however many quarter-hours a
 //! range has. It is part of `generations`.
 
-use std::collections::BTreeMap;
-
 use chrono::NaiveDate;
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::generations::Generation;
-use crate::rows::{self, replacing_and_adding};
-use crate::usage::{DAY, SUMS, UsageSums, first_day, summed};
-use crate::{ReadError, Table, WriteError};
+use crate::rows;
+use crate::usage::{DAY, Part, SUMS, UsageSums, first_day, summed};
+use crate::{ReadError, Table};
 
 pub(crate) const TABLE: Table = Table {
     name: "customer_days",
@@ -77,50 +75,19 @@ pub async fn top_customers(
     rows::fetch_all(pool, TABLE.name, select.bind(models).bind(i64::from(limit))).await
 }
 
-/// The days a batch touches, and what it adds to each.
-#[derive(Default)]
-pub(crate) struct CustomerDays(BTreeMap<DayKey, UsageSums>);
-
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct DayKey {
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct CustomerDay {
     billed_model: String,
     day: NaiveDate,
     account_id: Uuid,
 }
 
-#[derive(Serialize)]
-struct DayRow {
-    #[serde(flatten)]
-    key: DayKey,
-    #[serde(flatten)]
-    sums: UsageSums,
-}
+impl Part for CustomerDay {
+    const TABLE: Table = TABLE;
+    const COLUMNS: &str = "billed_model, day, account_id";
 
-impl CustomerDays {
-    pub(crate) fn settled(&mut self, generation: &Generation) {
-        if let Some(sums) = self.day_of(generation) {
-            sums.add(generation);
-        }
-    }
-
-    pub(crate) fn reversed(&mut self, generation: &Generation) {
-        if let Some(sums) = self.day_of(generation) {
-            sums.reversed_micro += generation.reversed_micro;
-        }
-    }
-
-    pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        let days: Vec<DayRow> = self.0.into_iter().map(|(key, sums)| DayRow { key, sums }).collect();
-        let on_conflict = replacing_and_adding("billed_model, day, account_id", &[], &SUMS);
-        rows::insert(connection, &TABLE.version(version), &days, &on_conflict).await
-    }
-
-    fn day_of(&mut self, generation: &Generation) -> Option<&mut UsageSums> {
-        let key = DayKey {
-            billed_model: generation.billed_model.clone(),
-            day: generation.settled_at.date_naive(),
-            account_id: generation.account_id?,
-        };
-        Some(self.0.entry(key).or_default())
+    fn of(generation: &Generation, account_id: Uuid) -> Self {
+        let day = generation.settled_at.date_naive();
+        Self { billed_model: generation.billed_model.clone(), day, account_id }
     }
 }

@@ -25,12 +25,12 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::customer_usage::CustomerDays;
+use crate::customer_usage::CustomerDay;
 use crate::margin::MarginQuarters;
-use crate::model_usage::ModelQuarters;
+use crate::model_usage::ModelQuarter;
 use crate::provider_days::ProviderDays;
 use crate::rows::{self, time};
-use crate::usage::UsageQuarters;
+use crate::usage::{Quarter, Usage};
 use crate::{
     FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, customer_usage, margin,
     model_usage, page, provider_days, usage,
@@ -228,9 +228,9 @@ struct Generations {
     settled: Vec<Generation>,
     /// Reversals, of generations of this batch or of earlier ones.
     reversed: BTreeMap<Uuid, Reversal>,
-    usage: UsageQuarters,
-    models: ModelQuarters,
-    customers: CustomerDays,
+    usage: Usage<Quarter>,
+    models: Usage<ModelQuarter>,
+    customers: Usage<CustomerDay>,
     margin: MarginQuarters,
     provider_days: ProviderDays,
 }
