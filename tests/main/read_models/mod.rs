@@ -2,7 +2,6 @@
 
 mod folding;
 mod history;
-mod paying;
 mod projecting;
 mod queries;
 mod top_customers;
