@@ -85,8 +85,8 @@ impl Part for ModelQuarter {
     const TABLE: Table = TABLE;
     const COLUMNS: &str = "quarter, billed_model";
 
-    fn of(generation: &Generation, _: Uuid) -> Self {
+    fn of(generation: &Generation, _: Uuid) -> impl IntoIterator<Item = Self> {
         let quarter = quarter_of(generation.settled_at);
-        Self { quarter, billed_model: generation.billed_model.clone() }
+        [Self { quarter, billed_model: generation.billed_model.clone() }]
     }
 }

@@ -201,7 +201,8 @@ pub(crate) trait Part: Ord + Serialize {
     const TABLE: Table;
     const COLUMNS: &str;
 
-    fn of(generation: &Generation, account_id: Uuid) -> Self;
+    /// The rows that a customer's generation counts in.
+    fn of(generation: &Generation, account_id: Uuid) -> impl IntoIterator<Item = Self>;
 }
 
 /// The rows of such a table that a batch touches, and what it adds to each.
@@ -215,15 +216,11 @@ impl<P> Default for Usage<P> {
 
 impl<P: Part> Usage<P> {
     pub(crate) fn settled(&mut self, generation: &Generation) {
-        if let Some(sums) = self.sums_of(generation) {
-            sums.add(generation);
-        }
+        self.each(generation, |sums| sums.add(generation));
     }
 
     pub(crate) fn reversed(&mut self, generation: &Generation) {
-        if let Some(sums) = self.sums_of(generation) {
-            sums.reversed_micro += generation.reversed_micro;
-        }
+        self.each(generation, |sums| sums.reversed_micro += generation.reversed_micro);
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
@@ -231,9 +228,11 @@ impl<P: Part> Usage<P> {
     }
 
     /// Customers only: what operator principals use is the operator's cost, not anyone's usage.
-    fn sums_of(&mut self, generation: &Generation) -> Option<&mut UsageSums> {
-        let part = P::of(generation, generation.account_id?);
-        Some(self.0.entry(part).or_default())
+    fn each(&mut self, generation: &Generation, add: impl Fn(&mut UsageSums)) {
+        let Some(account_id) = generation.account_id else { return };
+        for part in P::of(generation, account_id) {
+            add(self.0.entry(part).or_default());
+        }
     }
 }
 
@@ -251,15 +250,15 @@ impl Part for Quarter {
     const TABLE: Table = TABLE;
     const COLUMNS: &str = "account_id, quarter, key_id, billed_model, model, family";
 
-    fn of(generation: &Generation, account_id: Uuid) -> Self {
-        Self {
+    fn of(generation: &Generation, account_id: Uuid) -> impl IntoIterator<Item = Self> {
+        [Self {
             account_id,
             quarter: quarter_of(generation.settled_at),
             key_id: generation.key_id,
             billed_model: generation.billed_model.clone(),
             model: generation.model.clone(),
             family: generation.family,
-        }
+        }]
     }
 }
 

@@ -394,7 +394,7 @@ async fn a_charge_without_its_settlement_is_named() {
 #[tokio::test]
 async fn an_edited_read_table_is_named_with_its_row() {
     let (database, _business) = trading().await;
-    for edited in ["usage_quarters", "customer_days"] {
+    for edited in ["usage_quarters", "customer_spans"] {
         let add = |tokens: i32| format!("UPDATE {edited}_1 SET output_tokens = output_tokens + {tokens}");
         tamper(&database.pool, &add(1)).await;
         let found = difference(&database.pool).await;

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::customer_usage::CustomerDay;
+use crate::customer_usage::CustomerSpan;
 use crate::margin::MarginQuarters;
 use crate::model_usage::ModelQuarter;
 use crate::provider_days::ProviderDays;
@@ -230,7 +230,7 @@ struct Generations {
     reversed: BTreeMap<Uuid, Reversal>,
     usage: Usage<Quarter>,
     models: Usage<ModelQuarter>,
-    customers: Usage<CustomerDay>,
+    customers: Usage<CustomerSpan>,
     margin: MarginQuarters,
     provider_days: ProviderDays,
 }

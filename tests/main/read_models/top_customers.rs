@@ -97,7 +97,7 @@ fn counted(events: &[RecordedEvent], question: &Question) -> Vec<(Uuid, Counted)
 async fn the_customers_who_were_charged_most_are_the_events_own_in_every_zone_and_range() {
     let (_database, pool) = database().await;
     let handle = tokio::runtime::Handle::current();
-    let model = read_model("customer_days").expect("a read model");
+    let model = read_model("customer_spans").expect("a read model");
     let check = move || {
         let mut runner =
             TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
