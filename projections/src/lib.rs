@@ -17,6 +17,7 @@ pub mod cash_balances;
 pub mod cash_movements;
 pub mod checkpoint;
 mod copy;
+pub mod customer_usage;
 pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;

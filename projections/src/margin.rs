@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 
 use crate::generations::Generation;
-use crate::rows::{self, replacing_and_adding};
+use crate::rows;
 use crate::usage::{DAY, IN_RANGE, first_day, quarter_of};
 use crate::{ReadError, Table, WriteError};
 
@@ -128,19 +128,11 @@ pub async fn by_model(
 #[derive(Default)]
 pub(crate) struct MarginQuarters(BTreeMap<QuarterKey, MarginSums>);
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct QuarterKey {
     quarter: DateTime<Utc>,
     billed_model: String,
     provider: String,
-}
-
-#[derive(Serialize)]
-struct QuarterRow {
-    #[serde(flatten)]
-    key: QuarterKey,
-    #[serde(flatten)]
-    sums: MarginSums,
 }
 
 impl MarginQuarters {
@@ -165,10 +157,7 @@ impl MarginQuarters {
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        let quarters: Vec<QuarterRow> =
-            self.0.into_iter().map(|(key, sums)| QuarterRow { key, sums }).collect();
-        let on_conflict = replacing_and_adding("quarter, billed_model, provider", &[], &SUMS);
-        rows::insert(connection, &TABLE.version(version), &quarters, &on_conflict).await
+        rows::add(connection, &TABLE.version(version), self.0, "quarter, billed_model, provider", &SUMS).await
     }
 
     fn add_cost(&mut self, generation: &Generation, provider: &str, cost: MicroUsd) {

@@ -1,17 +1,16 @@
 //! Usage by UTC quarter-hour × billed model, of all customers together: what operators' reports sum, a few rows an hour
 //! however many customers there are.
 
-use std::collections::BTreeMap;
-
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
+use uuid::Uuid;
 
 use crate::generations::Generation;
-use crate::rows::{self, replacing_and_adding};
-use crate::usage::{DAY, IN_RANGE, SUMS, UsageSums, first_day, quarter_of, summed};
-use crate::{ReadError, Table, WriteError};
+use crate::rows;
+use crate::usage::{DAY, IN_RANGE, Part, UsageSums, first_day, quarter_of, summed};
+use crate::{ReadError, Table};
 
 pub(crate) const TABLE: Table = Table {
     name: "model_quarters",
@@ -76,42 +75,18 @@ pub async fn daily_by_model(
     rows::fetch_all(pool, TABLE.name, select).await
 }
 
-/// The quarter-hours a batch touches, and what it adds to each.
-#[derive(Default)]
-pub(crate) struct ModelQuarters(BTreeMap<(DateTime<Utc>, String), UsageSums>);
-
-#[derive(Serialize)]
-struct Row {
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct ModelQuarter {
     quarter: DateTime<Utc>,
     billed_model: String,
-    #[serde(flatten)]
-    sums: UsageSums,
 }
 
-impl ModelQuarters {
-    pub(crate) fn settled(&mut self, generation: &Generation) {
-        if let Some(sums) = self.quarter_of(generation) {
-            sums.add(generation);
-        }
-    }
+impl Part for ModelQuarter {
+    const TABLE: Table = TABLE;
+    const COLUMNS: &str = "quarter, billed_model";
 
-    pub(crate) fn reversed(&mut self, generation: &Generation) {
-        if let Some(sums) = self.quarter_of(generation) {
-            sums.reversed_micro += generation.reversed_micro;
-        }
-    }
-
-    pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        let row = |((quarter, billed_model), sums)| Row { quarter, billed_model, sums };
-        let quarters: Vec<Row> = self.0.into_iter().map(row).collect();
-        let on_conflict = replacing_and_adding("quarter, billed_model", &[], &SUMS);
-        rows::insert(connection, &TABLE.version(version), &quarters, &on_conflict).await
-    }
-
-    /// Customers only, as in `usage_quarters`.
-    fn quarter_of(&mut self, generation: &Generation) -> Option<&mut UsageSums> {
-        generation.account_id?;
-        let key = (quarter_of(generation.settled_at), generation.billed_model.clone());
-        Some(self.0.entry(key).or_default())
+    fn of(generation: &Generation, _: Uuid) -> impl IntoIterator<Item = Self> {
+        let quarter = quarter_of(generation.settled_at);
+        [Self { quarter, billed_model: generation.billed_model.clone() }]
     }
 }

@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::generations::Generation;
-use crate::rows::{self, replacing_and_adding};
+use crate::rows;
 use crate::{ReadError, Table, WriteError};
 
 pub(crate) const TABLE: Table = Table {
@@ -126,19 +126,11 @@ fn bound<'q>(select: rows::Select<'q>, invoiced: &Invoiced) -> rows::Select<'q> 
 #[derive(Default)]
 pub(crate) struct ProviderDays(BTreeMap<DayKey, ProviderSums>);
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
 struct DayKey {
     provider: String,
     day: NaiveDate,
     upstream_model: String,
-}
-
-#[derive(Serialize)]
-struct DayRow {
-    #[serde(flatten)]
-    key: DayKey,
-    #[serde(flatten)]
-    sums: ProviderSums,
 }
 
 impl ProviderDays {
@@ -160,8 +152,6 @@ impl ProviderDays {
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        let days: Vec<DayRow> = self.0.into_iter().map(|(key, sums)| DayRow { key, sums }).collect();
-        let on_conflict = replacing_and_adding("provider, day, upstream_model", &[], &SUMS);
-        rows::insert(connection, &TABLE.version(version), &days, &on_conflict).await
+        rows::add(connection, &TABLE.version(version), self.0, "provider, day, upstream_model", &SUMS).await
     }
 }

@@ -1,7 +1,7 @@
 //! Rows go to Postgres and come back as JSON, so that one struct is a table's row in both
 //! directions, with its enums and amounts typed, and any number of rows is one statement.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::event::RecordedEvent;
@@ -64,6 +64,25 @@ pub(crate) async fn copy<R: Serialize>(
     }
     copying.finish().await?;
     Ok(())
+}
+
+/// Adds to rows: each of `added` to the row its key names. `key` and `sums` are the columns of the two.
+pub(crate) async fn add<K: Serialize, S: Serialize>(
+    connection: &mut PgConnection,
+    table: &str,
+    added: BTreeMap<K, S>,
+    key: &str,
+    sums: &[&str],
+) -> Result<(), WriteError> {
+    #[derive(Serialize)]
+    struct Row<K, S> {
+        #[serde(flatten)]
+        key: K,
+        #[serde(flatten)]
+        sums: S,
+    }
+    let rows: Vec<Row<K, S>> = added.into_iter().map(|(key, sums)| Row { key, sums }).collect();
+    insert(connection, table, &rows, &replacing_and_adding(key, &[], sums)).await
 }
 
 /// For tables of what is open: inserts what a batch opened and deletes what it closed, by `key`.

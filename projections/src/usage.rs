@@ -17,7 +17,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::generations::Generation;
-use crate::rows::{self, replacing_and_adding};
+use crate::rows;
 use crate::{ReadError, Table, WriteError};
 
 /// The most days one query sums; the latest ones of a longer range.
@@ -33,7 +33,7 @@ pub(crate) const TABLE: Table = Table {
         charged_micro bigint NOT NULL, reversed_micro bigint NOT NULL, covered_micro bigint NOT NULL, \
         shortfall_micro bigint NOT NULL, insured_micro bigint NOT NULL, \
         PRIMARY KEY (account_id, quarter, key_id, billed_model, model, family)",
-    indexes: &[],
+    indexes: &["(billed_model, quarter)"],
 };
 
 /// The columns that add up.
@@ -176,34 +176,6 @@ pub async fn of_key_since(
     Ok(rows::fetch_optional(pool, TABLE.name, select).await?.unwrap_or_default())
 }
 
-/// What one customer used.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct CustomerUsage {
-    pub account_id: Uuid,
-    #[serde(flatten)]
-    pub sums: UsageSums,
-}
-
-/// The `limit` customers who were charged most for `models`, from the first to the last day given in `zone`, both
-/// included; dearest first. At most `MAX_DAYS` days.
-pub async fn top_customers(
-    pool: &PgPool,
-    zone: Tz,
-    from: NaiveDate,
-    to: NaiveDate,
-    models: &[String],
-    limit: u32,
-) -> Result<Vec<CustomerUsage>, ReadError> {
-    let statement = format!(
-        "SELECT to_jsonb(c) FROM (SELECT account_id, {} FROM usage_quarters \
-         WHERE {IN_RANGE} AND billed_model = ANY($4) GROUP BY 1 \
-         ORDER BY sum(charged_micro - reversed_micro) DESC, account_id LIMIT $5) c",
-        summed()
-    );
-    let select = rows::select(&statement).bind(zone.name()).bind(first_day(from, to)).bind(to);
-    rows::fetch_all(pool, TABLE.name, select.bind(models).bind(i64::from(limit))).await
-}
-
 /// The day a quarter-hour lies in, in zone `$1`.
 pub(crate) const DAY: &str = "(quarter AT TIME ZONE $1)::date";
 
@@ -224,12 +196,48 @@ pub(crate) fn summed() -> String {
     SUMS.map(|column| format!("coalesce(sum({column}), 0)::bigint AS {column}")).join(", ")
 }
 
-/// The quarter-hours a batch touches, and what it adds to each.
-#[derive(Default)]
-pub(crate) struct UsageQuarters(BTreeMap<QuarterKey, UsageSums>);
+/// What customers' usage is summed by: the key of a table whose other columns are `SUMS`.
+pub(crate) trait Part: Ord + Serialize {
+    const TABLE: Table;
+    const COLUMNS: &str;
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct QuarterKey {
+    /// The rows that a customer's generation counts in.
+    fn of(generation: &Generation, account_id: Uuid) -> impl IntoIterator<Item = Self>;
+}
+
+/// The rows of such a table that a batch touches, and what it adds to each.
+pub(crate) struct Usage<P>(BTreeMap<P, UsageSums>);
+
+impl<P> Default for Usage<P> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<P: Part> Usage<P> {
+    pub(crate) fn settled(&mut self, generation: &Generation) {
+        self.each(generation, |sums| sums.add(generation));
+    }
+
+    pub(crate) fn reversed(&mut self, generation: &Generation) {
+        self.each(generation, |sums| sums.reversed_micro += generation.reversed_micro);
+    }
+
+    pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
+        rows::add(connection, &P::TABLE.version(version), self.0, P::COLUMNS, &SUMS).await
+    }
+
+    /// Customers only: what operator principals use is the operator's cost, not anyone's usage.
+    fn each(&mut self, generation: &Generation, add: impl Fn(&mut UsageSums)) {
+        let Some(account_id) = generation.account_id else { return };
+        for part in P::of(generation, account_id) {
+            add(self.0.entry(part).or_default());
+        }
+    }
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Quarter {
     account_id: Uuid,
     quarter: DateTime<Utc>,
     key_id: Uuid,
@@ -238,46 +246,19 @@ struct QuarterKey {
     family: ClientFamily,
 }
 
-#[derive(Serialize)]
-struct QuarterRow {
-    #[serde(flatten)]
-    key: QuarterKey,
-    #[serde(flatten)]
-    sums: UsageSums,
-}
+impl Part for Quarter {
+    const TABLE: Table = TABLE;
+    const COLUMNS: &str = "account_id, quarter, key_id, billed_model, model, family";
 
-impl UsageQuarters {
-    pub(crate) fn settled(&mut self, generation: &Generation) {
-        if let Some(sums) = self.quarter_of(generation) {
-            sums.add(generation);
-        }
-    }
-
-    pub(crate) fn reversed(&mut self, generation: &Generation) {
-        if let Some(sums) = self.quarter_of(generation) {
-            sums.reversed_micro += generation.reversed_micro;
-        }
-    }
-
-    pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        let quarters: Vec<QuarterRow> =
-            self.0.into_iter().map(|(key, sums)| QuarterRow { key, sums }).collect();
-        let on_conflict =
-            replacing_and_adding("account_id, quarter, key_id, billed_model, model, family", &[], &SUMS);
-        rows::insert(connection, &TABLE.version(version), &quarters, &on_conflict).await
-    }
-
-    /// Customers only: what operator principals use is the operator's cost, not anyone's usage.
-    fn quarter_of(&mut self, generation: &Generation) -> Option<&mut UsageSums> {
-        let key = QuarterKey {
-            account_id: generation.account_id?,
+    fn of(generation: &Generation, account_id: Uuid) -> impl IntoIterator<Item = Self> {
+        [Self {
+            account_id,
             quarter: quarter_of(generation.settled_at),
             key_id: generation.key_id,
             billed_model: generation.billed_model.clone(),
             model: generation.model.clone(),
             family: generation.family,
-        };
-        Some(self.0.entry(key).or_default())
+        }]
     }
 }
 

@@ -12,7 +12,7 @@ use codexapi::clock;
 use codexapi::config::Config;
 use codexapi::embedded::{
     EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
-    FakeStripeOptions, Service, ServiceOptions, Simulator, SimulatorOptions, free_port,
+    FakeStripeOptions, Service, ServiceOptions, Simulator, SimulatorOptions, free_port, simulated_providers,
 };
 use codexapi::event_log::{EventLog, EventLogOptions};
 use codexapi_aggregates::account::KeyKind;
@@ -64,22 +64,6 @@ const QUICK: [(&str, &str); 14] = [
     ("CODEXAPI_INSURED_USD_PER_DAY", "10000"),
     ("CODEXAPI_LOG", "warn,codexapi=info"),
 ];
-
-const PROVIDERS: &str = r#"
-[[providers]]
-name = "simulated-openai"
-protocol = ["responses", "chat"]
-base_url = "{simulator}"
-[[providers.models]]
-model = "gpt-5.5"
-
-[[providers]]
-name = "simulated-anthropic"
-protocol = "messages"
-base_url = "{simulator}"
-[[providers.models]]
-model = "claude-opus-4-8"
-"#;
 
 /// What outlasts a run: Postgres, where it can be on a disk of its own.
 pub struct Ground {
@@ -369,7 +353,7 @@ async fn node(
     let data_dir = folder.join(format!("node-{number}"));
     std::fs::create_dir_all(&data_dir).context("a node's folder")?;
     let providers = data_dir.join("providers.toml");
-    std::fs::write(&providers, PROVIDERS.replace("{simulator}", &format!("http://127.0.0.1:{provider}")))
+    std::fs::write(&providers, simulated_providers(&format!("http://127.0.0.1:{provider}"), ""))
         .context("the node's providers")?;
     let through_link = format!("127.0.0.1:{postgres}");
     let ours = [

@@ -137,12 +137,7 @@ impl App {
     fn join_nodes(&self, listener: TcpListener, processes: &TaskTracker, stop: &CancellationToken) {
         let admission = self.gateway.admission().clone();
         let desk = Desk::new(self.homes.clone(), self.incarnation, self.node_key(), admission);
-        let taking = nodes::listener::serve(desk, listener, stop.clone());
-        processes.spawn(async move {
-            if let Err(error) = taking.await {
-                tracing::error!(error = %format!("{error:#}"), "other nodes' commands are not taken any more");
-            }
-        });
+        processes.spawn(nodes::listener::serve(desk, listener, stop.clone()));
         let renewals = self.config.wallet.lease_renew_seconds * MISSED_RENEWALS;
         let renewed_within = Duration::from_secs(renewals.min(self.config.wallet.lease_lapse_seconds).into());
         processes.spawn(members::follow(self.homes.clone(), self.pool.clone(), renewed_within, stop.clone()));

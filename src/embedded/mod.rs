@@ -26,4 +26,4 @@ pub use nats::{EmbeddedNats, EmbeddedNatsOptions};
 pub use ports::free_port;
 pub use postgres::{EmbeddedPostgres, EmbeddedPostgresOptions};
 pub use service::{Service, ServiceOptions};
-pub use simulator::{Simulator, SimulatorOptions};
+pub use simulator::{Simulator, SimulatorOptions, simulated_providers};

@@ -22,6 +22,19 @@ impl SimulatorOptions {
     }
 }
 
+/// A file of providers (`CODEXAPI_PROVIDERS_FILE`): the simulator, reached at `base_url`, sells a model of each of two
+/// makers. `more` is said of each of the two, a line each.
+pub fn simulated_providers(base_url: &str, more: &str) -> String {
+    let provider = |maker: &str, protocols: &str, model: &str| {
+        format!(
+            "[[providers]]\nname = \"simulated-{maker}\"\nprotocol = {protocols}\nbase_url = \"{base_url}\"\n{more}\n\
+             [[providers.models]]\nmodel = \"{model}\"\n\n"
+        )
+    };
+    provider("openai", r#"["responses", "chat"]"#, "gpt-5.5")
+        + &provider("anthropic", r#""messages""#, "claude-opus-4-8")
+}
+
 /// A running (or stopped) simulator. Dropping it stops it; its bills stay in their file.
 #[derive(Debug)]
 pub struct Simulator {

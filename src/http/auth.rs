@@ -11,10 +11,13 @@ use anyhow::anyhow;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use codexapi_aggregates::account::KeyKind;
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId};
+use codexapi_projections::api_keys::PresentedKey;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use ipnet::IpNet;
 use sqlx::PgPool;
 
 use super::address::ClientAddress;
@@ -99,6 +102,36 @@ impl Principal {
 pub struct Identity {
     pub principal: Principal,
     pub access: Arc<KeyAccess>,
+}
+
+impl Identity {
+    /// Who holds an issued key.
+    ///
+    /// # Errors
+    /// `Revoked`, or `Unavailable` where what was stored makes no sense.
+    pub(super) fn of(presented: PresentedKey) -> Result<Self, AuthError> {
+        let account_suspended = presented.is_suspended();
+        let networks = presented.networks.iter().map(|network| network.parse::<IpNet>());
+        let networks =
+            networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
+        let key = presented.key;
+        if !key.is_active() {
+            return Err(AuthError::Revoked);
+        }
+        let key_id = KeyId(key.key_id);
+        let access = Arc::new(KeyAccess { limits: key.limits, networks, account_suspended });
+        let principal = match (key.kind, key.account_id) {
+            (KeyKind::SystemToken | KeyKind::Api, Some(account)) => {
+                Principal::Customer { account_id: AccountId(account), key_id }
+            }
+            (KeyKind::SystemToken | KeyKind::Api, None) => {
+                return Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")));
+            }
+            (KeyKind::Operator, _) => Principal::Operator { key_id, name: key.prefix },
+            (KeyKind::Admin, _) => Principal::Admin { key_id, name: key.prefix },
+        };
+        Ok(Self { principal, access })
+    }
 }
 
 /// A customer's account, proven by a token; for handlers of `Audience::Customer`.

@@ -11,17 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use codexapi_aggregates::account::KeyKind;
-use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_projections::ReadError;
-use codexapi_projections::api_keys::{self, PresentedKey};
-use ipnet::IpNet;
+use codexapi_projections::api_keys;
 use sqlx::PgPool;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::auth::{AuthError, Identity, Principal};
+use super::auth::{AuthError, Identity};
 use crate::accounts::BELIEVED_FOR;
-use crate::gateway::KeyAccess;
 use crate::secrets::TokenDigest;
 
 /// Keys remembered at most.
@@ -92,7 +88,7 @@ impl KnownKeys {
     async fn look_up(&self, digest: &TokenDigest) -> Result<LookedUp, AuthError> {
         let (began, text) = (Instant::now(), digest.to_string());
         let found = within_time(api_keys::by_digest(&self.pool, &text)).await?;
-        Ok(LookedUp::new(identity(found.ok_or(AuthError::Unknown)?)?, began))
+        Ok(LookedUp::new(Identity::of(found.ok_or(AuthError::Unknown)?)?, began))
     }
 }
 
@@ -129,7 +125,7 @@ async fn refresh(
     let digests: Vec<&str> = in_use.keys().map(String::as_str).collect();
     for key in within_time(api_keys::by_digests(pool, &digests)).await? {
         let Some((digest, known)) = in_use.remove(&key.key.digest) else { continue };
-        match identity(key) {
+        match Identity::of(key) {
             Ok(identity) => cache.insert(digest, LookedUp { identity, began, ..known }).await,
             Err(_) => cache.invalidate(&digest).await,
         }
@@ -144,28 +140,4 @@ async fn within_time<T>(look_up: impl Future<Output = Result<T, ReadError>>) -> 
     let found = tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await;
     let found = found.map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?;
     found.map_err(|error| AuthError::Unavailable(error.into()))
-}
-
-fn identity(presented: PresentedKey) -> Result<Identity, AuthError> {
-    let account_suspended = presented.is_suspended();
-    let networks = presented.networks.iter().map(|network| network.parse::<IpNet>());
-    let networks =
-        networks.collect::<Result<_, _>>().map_err(|error| AuthError::Unavailable(error.into()))?;
-    let key = presented.key;
-    if !key.is_active() {
-        return Err(AuthError::Revoked);
-    }
-    let key_id = KeyId(key.key_id);
-    let access = Arc::new(KeyAccess { limits: key.limits, networks, account_suspended });
-    let principal = match (key.kind, key.account_id) {
-        (KeyKind::SystemToken | KeyKind::Api, Some(account)) => {
-            Principal::Customer { account_id: AccountId(account), key_id }
-        }
-        (KeyKind::SystemToken | KeyKind::Api, None) => {
-            return Err(AuthError::Unavailable(anyhow!("key {key_id} is a customer's and names none")));
-        }
-        (KeyKind::Operator, _) => Principal::Operator { key_id, name: key.prefix },
-        (KeyKind::Admin, _) => Principal::Admin { key_id, name: key.prefix },
-    };
-    Ok(Identity { principal, access })
 }

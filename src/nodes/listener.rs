@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -24,9 +23,16 @@ use super::remote::MOST_BYTES;
 use super::signed::{ANSWER_MAC, Denied, Gate, NodeKey, Signature};
 use crate::commands::CommandError;
 use crate::gateway::admission::Admission;
+use crate::listener::{self, Counted, Limits, Times};
 
 /// How long one request may take, its body included; who sent it has long ceased to wait.
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// Longer than nodes keep a connection they do not use, so that none is closed just as it is used again.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// From all nodes together, and from one behind whose address all of them may stand.
+const MOST_CONNECTIONS: u32 = 4_096;
 
 /// A node as others see it.
 pub struct Desk {
@@ -42,14 +48,14 @@ impl Desk {
 }
 
 /// Runs other nodes' commands until `stop`.
-///
-/// # Errors
-/// The listener fails.
-pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
-    axum::serve(listener, router(desk))
-        .with_graceful_shutdown(async move { stop.cancelled().await })
-        .await
-        .context("taking other nodes' commands")
+pub async fn serve(desk: Desk, listener: TcpListener, stop: CancellationToken) {
+    let limits = Limits {
+        connections: MOST_CONNECTIONS,
+        connections_per_address: MOST_CONNECTIONS,
+        trusted: vec![],
+        times: Times { head: LONGEST, idle: IDLE, stalled: LONGEST },
+    };
+    listener::serve(listener, router(desk), limits, Counted::default(), stop).await;
 }
 
 pub fn router(desk: Desk) -> Router {

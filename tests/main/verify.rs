@@ -394,11 +394,15 @@ async fn a_charge_without_its_settlement_is_named() {
 #[tokio::test]
 async fn an_edited_read_table_is_named_with_its_row() {
     let (database, _business) = trading().await;
-    tamper(&database.pool, "UPDATE usage_quarters_1 SET output_tokens = output_tokens + 1").await;
-    let found = difference(&database.pool).await;
-    let Difference::Projection { table, detail, .. } = &found else { panic!("{found}") };
-    assert_eq!(table, "usage_quarters");
-    assert!(detail.starts_with("output_tokens is "), "{detail}");
+    for edited in ["usage_quarters", "customer_spans"] {
+        let add = |tokens: i32| format!("UPDATE {edited}_1 SET output_tokens = output_tokens + {tokens}");
+        tamper(&database.pool, &add(1)).await;
+        let found = difference(&database.pool).await;
+        let Difference::Projection { table, detail, .. } = &found else { panic!("{found}") };
+        assert_eq!(table, edited);
+        assert!(detail.starts_with("output_tokens is "), "{detail}");
+        tamper(&database.pool, &add(-1)).await;
+    }
 }
 
 #[tokio::test]

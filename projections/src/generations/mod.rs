@@ -1,4 +1,4 @@
-//! Every settled generation, and the two rollups of them: usage by customer, margin by provider.
+//! Every settled generation, and the rollups of them: usage by customer and by model, margin by provider.
 //!
 //! The rollups are one projection with the generations, because a reversed charge must leave the
 //! quarter-hour, key, model and provider it was booked under, and the event names only the
@@ -25,21 +25,29 @@ use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use crate::customer_usage::CustomerSpan;
 use crate::margin::MarginQuarters;
-use crate::model_usage::ModelQuarters;
+use crate::model_usage::ModelQuarter;
 use crate::provider_days::ProviderDays;
 use crate::rows::{self, time};
-use crate::usage::UsageQuarters;
+use crate::usage::{Quarter, Usage};
 use crate::{
-    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, margin, model_usage, page,
-    provider_days, usage,
+    FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError, customer_usage, margin,
+    model_usage, page, provider_days, usage,
 };
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "generations",
-    revision: 4,
+    revision: 5,
     aggregates: &["usage"],
-    tables: &[TABLE, usage::TABLE, model_usage::TABLE, margin::TABLE, provider_days::TABLE],
+    tables: &[
+        TABLE,
+        usage::TABLE,
+        model_usage::TABLE,
+        customer_usage::TABLE,
+        margin::TABLE,
+        provider_days::TABLE,
+    ],
     batch: || Box::<Generations>::default(),
 };
 
@@ -220,8 +228,9 @@ struct Generations {
     settled: Vec<Generation>,
     /// Reversals, of generations of this batch or of earlier ones.
     reversed: BTreeMap<Uuid, Reversal>,
-    usage: UsageQuarters,
-    models: ModelQuarters,
+    usage: Usage<Quarter>,
+    models: Usage<ModelQuarter>,
+    customers: Usage<CustomerSpan>,
     margin: MarginQuarters,
     provider_days: ProviderDays,
 }
@@ -242,6 +251,7 @@ impl Projection for Generations {
                 let generation = row::generation(event, settled)?;
                 self.usage.settled(&generation);
                 self.models.settled(&generation);
+                self.customers.settled(&generation);
                 self.margin.settled(&generation);
                 self.provider_days.settled(&generation);
                 self.settled.push(generation);
@@ -273,10 +283,12 @@ impl Projection for Generations {
             for generation in self.mark_reversed(&mut *connection, version).await? {
                 self.usage.reversed(&generation);
                 self.models.reversed(&generation);
+                self.customers.reversed(&generation);
                 self.margin.reversed(&generation);
             }
             self.usage.write(&mut *connection, version).await?;
             self.models.write(&mut *connection, version).await?;
+            self.customers.write(&mut *connection, version).await?;
             self.margin.write(&mut *connection, version).await?;
             self.provider_days.write(connection, version).await
         }

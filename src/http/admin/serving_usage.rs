@@ -15,10 +15,11 @@ use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, ServingCost};
 use codexapi_aggregates::routing::ModelFamily;
 use codexapi_projections::ReadError;
+use codexapi_projections::customer_usage::{self, CustomerUsage};
 use codexapi_projections::generations::{self, Generation};
 use codexapi_projections::margin::{self, MarginDay};
 use codexapi_projections::model_usage::{self, ModelUsageDay};
-use codexapi_projections::usage::{self, CustomerUsage, UsageSums};
+use codexapi_projections::usage::UsageSums;
 use http::{HeaderMap, Uri};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -191,7 +192,7 @@ pub async fn gather(
             .into_iter()
             .collect();
         let (top, recent) = tokio::try_join!(
-            usage::top_customers(pool, zone, from, to, &models, limit),
+            customer_usage::top_customers(pool, zone, from, to, &models, limit),
             generations::recent(pool, &models, limit)
         )?;
         families.push(of_family(family, cost, models, &used, &margins, top, recent));

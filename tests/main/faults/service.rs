@@ -9,7 +9,9 @@ use std::time::Duration;
 use codexapi::accounts::{self, GrantCredit, NewCustomer};
 use codexapi::clock;
 use codexapi::config::Config;
-use codexapi::embedded::{EmbeddedNats, EmbeddedNatsOptions, Simulator, SimulatorOptions, free_port};
+use codexapi::embedded::{
+    EmbeddedNats, EmbeddedNatsOptions, Simulator, SimulatorOptions, free_port, simulated_providers,
+};
 use codexapi::event_log::read::{self, SHARD};
 use codexapi::event_log::{EventLog, EventLogOptions};
 use codexapi_aggregates::event::Metadata;
@@ -29,22 +31,6 @@ const CREDIT: MicroUsd = MicroUsd::dollars(500);
 
 /// One answer on readiness; the service under test may be too busy dying to give it.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-
-const PROVIDERS: &str = r#"
-[[providers]]
-name = "simulated-openai"
-protocol = ["responses", "chat"]
-base_url = "{simulator}"
-[[providers.models]]
-model = "gpt-5.5"
-
-[[providers]]
-name = "simulated-anthropic"
-protocol = "messages"
-base_url = "{simulator}"
-[[providers.models]]
-model = "claude-opus-4-8"
-"#;
 
 /// The service and everything around it but Postgres, which belongs to the test.
 pub struct World {
@@ -74,9 +60,13 @@ impl Node {
 
     /// Waits until it has ended by itself, or by what it was sent.
     pub async fn ends(&mut self) -> ExitStatus {
-        let ended = tokio::time::timeout(PATIENCE, self.service.wait()).await;
-        ended.expect("it ends in time").expect("a child")
+        ends(&mut self.service).await
     }
+}
+
+async fn ends(child: &mut Child) -> ExitStatus {
+    let ended = tokio::time::timeout(PATIENCE, child.wait()).await;
+    ended.expect("it ends in time").expect("a child")
 }
 
 fn signal_child(child: &Child, signal: Signal) {
@@ -92,7 +82,7 @@ impl World {
 
     /// The same with `more` settings.
     pub async fn start_with(pool: PgPool, more: &[(&'static str, &str)]) -> Self {
-        Self::start_at(pool, more, |simulator| PROVIDERS.replace("{simulator}", simulator)).await
+        Self::start_at(pool, more, |simulator| simulated_providers(simulator, "")).await
     }
 
     /// The same with the providers that `providers` writes down, given the simulator's address.
@@ -132,14 +122,7 @@ impl World {
 
     /// Starts the service with `more` settings and waits until it answers requests.
     pub async fn start_service(&mut self, more: &[(&str, &str)]) {
-        let log = File::options().create(true).append(true).open(self.service_log()).expect("a log");
-        let child = self
-            .program(&["serve"], more)
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("the service is started");
-        self.service = Some(child);
+        self.service = Some(self.serve(more));
         wait_for("the service answers", async || {
             self.service_still_runs();
             self.is_ready().await.then_some(())
@@ -157,16 +140,17 @@ impl World {
             ("CODEXAPI_METRICS_LISTEN", metrics.as_str()),
             ("CODEXAPI_NODE_LISTEN", nodes.as_str()),
         ];
-        let log = File::options().create(true).append(true).open(self.service_log()).expect("a log");
-        let service = self
-            .program(&["serve"], &settings)
-            .stdout(log.try_clone().expect("a log"))
-            .stderr(log)
-            .spawn()
-            .expect("the node is started");
+        let service = self.serve(&settings);
         let (base_url, metrics_url) = (format!("http://{listen}"), format!("http://{metrics}/metrics"));
         wait_for("the node answers", async || answers(&self.http, &base_url).await.then_some(())).await;
         Node { base_url, metrics_url, service }
+    }
+
+    /// A service with `more` settings that is left alone, whether or not it can be ready.
+    fn serve(&self, more: &[(&str, &str)]) -> Child {
+        let log = File::options().create(true).append(true).open(self.service_log()).expect("a log");
+        let mut program = self.program(&["serve"], more);
+        program.stdout(log.try_clone().expect("a log")).stderr(log).spawn().expect("the service is started")
     }
 
     /// SIGKILL: nothing runs after it.
@@ -176,10 +160,8 @@ impl World {
 
     /// SIGTERM, as an operator stops it; returns when it has ended.
     pub async fn stop_service(&mut self) {
-        let mut service = self.service.take().expect("a running service");
-        signal_child(&service, Signal::TERM);
-        let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
-        ended.expect("it ends in time").expect("a child");
+        self.signal_service(Signal::TERM);
+        self.service_ends().await;
     }
 
     /// Stops the service (SIGSTOP) or lets it go on (SIGCONT).
@@ -189,9 +171,7 @@ impl World {
 
     /// Waits until the service has ended by itself.
     pub async fn service_ends(&mut self) -> ExitStatus {
-        let mut service = self.service.take().expect("a running service");
-        let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
-        ended.expect("it ends in time").expect("a child")
+        ends(&mut self.service.take().expect("a running service")).await
     }
 
     /// Where the service is scraped.
@@ -208,9 +188,7 @@ impl World {
 
     /// Waits until the service has killed itself at a crash point.
     pub async fn service_crashes(&mut self) {
-        let mut service = self.service.take().expect("a running service");
-        let ended = tokio::time::timeout(PATIENCE, service.wait()).await;
-        let status = ended.expect("it reaches the crash point in time").expect("a child");
+        let status = self.service_ends().await;
         assert_eq!(status.signal(), Some(9), "it ended by its own SIGKILL:\n{}", self.log_tail());
     }
 

@@ -1,6 +1,9 @@
 //! Who may call what.
 
-use codexapi::accounts::{self, SetLimits};
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use codexapi::accounts::{self, BELIEVED_FOR, SetLimits};
 use codexapi::clock;
 use codexapi::http::auth::Audience;
 use codexapi::http::routes;
@@ -9,6 +12,7 @@ use codexapi_aggregates::routing::Catalog;
 use codexapi_aggregates::time::Timestamp;
 use http::StatusCode;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{ADMIN_TOKEN, OPERATOR_TOKEN, Service, bearer, operator};
 use crate::harness::wait_for;
@@ -89,6 +93,44 @@ async fn a_revoked_key_and_a_replaced_system_token_stop_working() {
     assert_eq!(service.get("/api/v1/me", &[("x-api-key", old)]).await.0, StatusCode::UNAUTHORIZED);
     let new = replaced.token.reveal();
     assert_eq!(service.get("/api/v1/me", &[("x-api-key", new)]).await.0, StatusCode::OK);
+}
+
+/// What is known of such a key is refreshed in the background: that must not outlive the revocation.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_in_steady_use_opens_nothing_once_its_revocation_is_in_force() {
+    let service = Service::start().await;
+    let account = Some(service.customer().await.account_id);
+    let (log, credentials) = (&service.app.log, &service.app.config.credentials);
+    let key =
+        accounts::issue_key(log, credentials, &operator(), account, KeyKind::Api).await.expect("issued");
+    service.in_force(key.position).await;
+    let enough = CancellationToken::new();
+    let asking = async {
+        let mut heard = vec![];
+        while !enough.is_cancelled() {
+            let began = Instant::now();
+            heard.push((began, service.get("/api/v1/me", &[("x-api-key", key.token.reveal())]).await.0));
+        }
+        heard
+    };
+    let revoking = async {
+        tokio::time::sleep(3 * BELIEVED_FOR).await;
+        let (begun, reason) = (Instant::now(), RevocationReason::Requested);
+        let position = accounts::revoke_key(log, &operator(), account, key.key_id, reason).await;
+        service.in_force(position.expect("revoked")).await;
+        let in_force = Instant::now();
+        tokio::time::sleep(3 * BELIEVED_FOR).await;
+        enough.cancel();
+        (begun, in_force)
+    };
+    let (heard, (begun, in_force)) = tokio::join!(asking, revoking);
+    let of = |asked: &dyn Fn(Instant) -> bool| -> BTreeSet<u16> {
+        heard.iter().filter(|(began, _)| asked(*began)).map(|(_, status)| status.as_u16()).collect()
+    };
+    // The last request before may have been answered after.
+    let last_before = heard.iter().rfind(|(began, _)| *began < begun).expect("asked before").0;
+    assert_eq!(of(&|began| began < last_before), BTreeSet::from([200]));
+    assert_eq!(of(&|began| began > in_force), BTreeSet::from([401]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -148,6 +148,10 @@ async fn every_sum_agrees_with_the_events_it_comes_from() {
     assert_eq!(sum("model_quarters", "charged_micro"), charged);
     assert_eq!(sum("model_quarters", "reversed_micro"), sum("usage_quarters", "reversed_micro"));
     assert_eq!(sum("model_quarters", "output_tokens"), sum("usage_quarters", "output_tokens"));
+    for column in ["requests", "charged_micro", "reversed_micro", "output_tokens"] {
+        // Each counts in its day and in its week.
+        assert_eq!(sum("customer_spans", column), 2 * sum("usage_quarters", column), "{column}");
+    }
     assert_eq!(sum("usage_quarters", "reversed_micro"), sum("wallet_balances", "reversed_micro"));
     assert_eq!(sum("margin_quarters", "reversed_micro"), sum("generations", "reversed_micro"));
     assert_eq!(sum("margin_quarters", "provider_cost_micro"), sum("generations", "provider_cost_micro"));

@@ -2,9 +2,9 @@
 
 mod folding;
 mod history;
-mod paying;
 mod projecting;
 mod queries;
+mod top_customers;
 mod zones;
 
 use codexapi_aggregates::event::RecordedEvent;

@@ -13,7 +13,7 @@ use super::folding::full_history;
 use super::history::{History, Step, account};
 use super::{apply_to_all, database};
 
-const ZONES: [Tz; 8] = [
+pub(super) const ZONES: [Tz; 8] = [
     Tz::UTC,
     Tz::Asia__Kolkata,
     Tz::Asia__Kathmandu,

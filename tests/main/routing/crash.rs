@@ -51,17 +51,12 @@ async fn bills(world: &World) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_between_an_attempts_record_and_its_dispatch_charges_nothing() {
     let database = TestDatabase::new().await;
-    let mut world = World::start(database.pool.clone()).await;
-    let folder = tempfile::tempdir().expect("a folder");
-    let providers = folder.path().join("providers.toml");
-    std::fs::write(&providers, PROVIDERS.replace("{simulator}", world.simulator.base_url()))
-        .expect("written");
-    let providers = providers.display().to_string();
-    let providers = ("CODEXAPI_PROVIDERS_FILE", providers.as_str());
+    let providers = |simulator: &str| PROVIDERS.replace("{simulator}", simulator);
+    let mut world = World::start_at(database.pool.clone(), &[], providers).await;
     let token = world.customers(1).await.remove(0);
     world.kill_service().await;
     let crash_at = format!("{}:1", crash_points::ATTEMPT_RECORDED);
-    world.start_service(&[providers, ("CODEXAPI_CRASH_AT", &crash_at)]).await;
+    world.start_service(&[("CODEXAPI_CRASH_AT", &crash_at)]).await;
 
     assert_eq!(ask(&world, &token).await, None, "nobody was left to answer");
     world.service_crashes().await;
@@ -69,7 +64,7 @@ async fn a_crash_between_an_attempts_record_and_its_dispatch_charges_nothing() {
     assert_eq!(on_record, [(1, "closed".to_owned()), (2, "open".to_owned())]);
     assert_eq!(bills(&world).await, 0, "what was recorded was not dispatched");
 
-    world.start_service(&[providers]).await;
+    world.start_service(&[]).await;
     wait_for("the hold is closed", async || {
         world.projected().await;
         (open_holds(&world.pool).await == 0).then_some(())

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use codexapi::embedded::simulated_providers;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -424,24 +425,8 @@ async fn tables(aviary: &Aviary) {
 }
 
 fn providers(simulator: &str, codex_home: &str) -> String {
-    format!(
+    let signed_in = format!(
         r#"
-[[providers]]
-name = "simulated-openai"
-protocol = ["responses", "chat"]
-base_url = "{simulator}"
-api_key_env = "CANARY_PROVIDER_KEY"
-[[providers.models]]
-model = "gpt-5.5"
-
-[[providers]]
-name = "simulated-anthropic"
-protocol = "messages"
-base_url = "{simulator}"
-api_key_env = "CANARY_PROVIDER_KEY"
-[[providers.models]]
-model = "claude-opus-4-8"
-
 [[providers]]
 name = "signed-in"
 kind = "codex_home"
@@ -451,7 +436,8 @@ base_url = "{simulator}/v1"
 [[providers.models]]
 model = "deepseek-v4-pro"
 "#
-    )
+    );
+    simulated_providers(simulator, r#"api_key_env = "CANARY_PROVIDER_KEY""#) + &signed_in
 }
 
 fn database_password(url: &str) -> String {

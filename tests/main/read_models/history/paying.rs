@@ -1,6 +1,7 @@
 //! Payments for histories: whatever the rules allow of what a few numbers ask for.
 
 use codexapi_aggregates::cash::CashWallet;
+use codexapi_aggregates::event::AnyEvent;
 use codexapi_aggregates::ids::{AccountId, PaymentId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::payment::{
@@ -12,6 +13,31 @@ use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::entitlements::EntitlementTerms;
 use codexapi_aggregates::wallet::{Wallet, WalletTerms};
 use cqrs_es::Aggregate;
+use uuid::Uuid;
+
+use super::{History, account};
+
+impl History {
+    pub(super) fn start_payment(&mut self, number: u8, amount: u16) {
+        let (payment_id, now) = (PaymentId(Uuid::from_u128(self.id())), self.now());
+        let (paying, events) = Paying::start(payment_id, account(number), amount, now);
+        self.payments.push((payment_id, paying));
+        self.paid(payment_id, events);
+    }
+
+    pub(super) fn go_on_paying(&mut self, pick: usize, amount: u16) {
+        let (now, count) = (self.now(), self.payments.len());
+        let (payment_id, paying) = &mut self.payments[pick / 3 % count];
+        let (payment_id, events) = (*payment_id, paying.go_on(amount, now));
+        self.paid(payment_id, events);
+    }
+
+    fn paid(&mut self, payment_id: PaymentId, events: Vec<PaymentEvent>) {
+        for event in events {
+            self.push(&payment_id.to_string(), AnyEvent::Payment(event));
+        }
+    }
+}
 
 /// One payment, and the wallets that its rules look at.
 pub struct Paying {
