@@ -12,6 +12,8 @@ mod conflict;
 pub mod idempotency;
 pub(crate) mod load;
 mod lookup;
+#[cfg(test)]
+mod model;
 mod queue;
 pub mod read;
 mod reads;
