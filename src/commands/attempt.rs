@@ -1,17 +1,15 @@
 //! One attempt at a command: lock its streams, decide, queue the events, release, await the commit.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 use codexapi_aggregates::time::Timestamp;
-use tokio::time::timeout;
 
 use super::hold::{Held, hold, hold_streams, stream_key};
 use super::store::{store, store_key};
 use super::{Call, CommandError, Committed, LiveAggregate, MAX_ATTEMPTS};
 use crate::clock;
-use crate::event_log::{EventLog, IdempotencyKey, Progress, READ_TIMEOUT, Slot, read};
+use crate::event_log::{IdempotencyKey, Inner, Progress, Reads, Slot};
 
 /// How an attempt without a result ended.
 pub(super) enum Interrupted<R> {
@@ -28,7 +26,7 @@ impl<R> From<CommandError<R>> for Interrupted<R> {
 }
 
 pub(super) async fn attempt<A: LiveAggregate, B: LiveAggregate, T, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     first_id: &str,
     second_id: Option<&str>,
     call: Call<'_>,
@@ -75,7 +73,7 @@ pub(super) async fn attempt<A: LiveAggregate, B: LiveAggregate, T, R>(
 
 /// See `EventLog::read`.
 pub(super) async fn read<A: LiveAggregate, T>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     id: &str,
     look: impl Fn(&A) -> T,
 ) -> anyhow::Result<T> {
@@ -92,34 +90,24 @@ pub(super) async fn read<A: LiveAggregate, T>(
     anyhow::bail!("{} {id}: its last events keep failing to be stored", A::TYPE)
 }
 
-/// Runs a read on behalf of a command; Postgres being away is not the command's fault.
-pub(super) async fn unavailable<T, R>(
-    read: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, CommandError<R>> {
-    let context = match timeout(READ_TIMEOUT, read).await {
-        Ok(Ok(read)) => return Ok(read),
-        Ok(Err(error)) => format!("reading the event log: {error}"),
-        Err(_) => format!("reading the event log: no answer within {READ_TIMEOUT:?}"),
-    };
-    Err(CommandError::Unavailable { context: context.into(), outcome_unknown: false })
-}
-
 // Refusals and decisions that nothing need happen
 
 /// Makes sure that the state a command was decided on is committed, and the latest there is.
-async fn confirm_latest<R>(log: &EventLog, versions: &[(Arc<Slot>, i64)]) -> Result<(), Interrupted<R>> {
+async fn confirm_latest<R>(
+    log: &Inner<impl Reads>,
+    versions: &[(Arc<Slot>, i64)],
+) -> Result<(), Interrupted<R>> {
     for (slot, sequence) in versions {
         if !slot.wait_committed(*sequence).await {
             return Err(Interrupted::DecideAnew);
         }
     }
-    let types: Vec<&str> = versions.iter().map(|(slot, _)| &*slot.key.aggregate_type).collect();
-    let ids: Vec<&str> = versions.iter().map(|(slot, _)| &*slot.key.aggregate_id).collect();
-    let stored = unavailable(read::last_sequences(&log.inner.pool, &types, &ids)).await?;
+    let streams: Vec<_> = versions.iter().map(|(slot, _)| &slot.key).collect();
+    let stored = log.reader.last_sequences(&streams).await.map_err(CommandError::from)?;
     for ((slot, sequence), stored) in versions.iter().zip(stored) {
         if stored < *sequence {
             // Postgres was restored to an earlier time under us.
-            log.inner.cache.kill(slot);
+            log.cache.kill(slot);
             return Err(Interrupted::DecideAnew);
         }
         if !all_ours(slot, *sequence, stored).await {

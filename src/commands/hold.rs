@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use tokio::sync::OwnedMutexGuard;
-use tokio::time::timeout;
 
 use super::{Call, CommandError, LiveAggregate};
-use crate::event_log::{EventLog, Live, READ_TIMEOUT, Slot, StreamKey, load};
+use crate::event_log::{Inner, Live, Reads, Slot, StreamKey, load};
 
 /// A stream whose lock is held and whose state is loaded.
 pub(super) struct Held {
@@ -21,7 +20,7 @@ pub(super) fn stream_key<A: LiveAggregate>(id: &str) -> StreamKey {
 
 /// Locks in the order of the keys, so that two commands never wait for each other.
 pub(super) async fn hold_streams<A: LiveAggregate, B: LiveAggregate, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     first_id: &str,
     second_id: Option<&str>,
     call: Call<'_>,
@@ -45,7 +44,7 @@ pub(super) async fn hold_streams<A: LiveAggregate, B: LiveAggregate, R>(
 }
 
 async fn hold_first<A: LiveAggregate, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     key: &StreamKey,
     fresh: bool,
     single_use: bool,
@@ -61,12 +60,12 @@ async fn hold_first<A: LiveAggregate, R>(
 }
 
 pub(super) async fn hold<A: LiveAggregate, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     key: &StreamKey,
     fresh: bool,
 ) -> Result<Held, CommandError<R>> {
     loop {
-        let slot = log.inner.cache.slot(key);
+        let slot = log.cache.slot(key);
         let mut live = slot.lock().await;
         if slot.progress().dead {
             continue;
@@ -79,37 +78,13 @@ pub(super) async fn hold<A: LiveAggregate, R>(
             let loaded = if fresh && known.is_none() {
                 load::empty::<A>()
             } else {
-                catch_up::<A, R>(log, key, known).await?
+                log.reader.load::<A>(key, known).await?
             };
             slot.loaded(loaded.sequence);
             *live = Some(loaded);
         }
         return Ok(Held { slot, live });
     }
-}
-
-async fn catch_up<A: LiveAggregate, R>(
-    log: &EventLog,
-    key: &StreamKey,
-    known: Option<Live>,
-) -> Result<Live, CommandError<R>> {
-    let loading = load::load::<A>(&log.inner.pool, key, known);
-    let error = match timeout(READ_TIMEOUT, loading).await {
-        Ok(Ok(live)) => return Ok(live),
-        Ok(Err(error)) => error,
-        Err(late) => anyhow::Error::new(late),
-    };
-    let error = error.context(format!("loading {} {}", key.aggregate_type, key.aggregate_id));
-    let away = error.chain().any(|cause| {
-        cause.is::<tokio::time::error::Elapsed>()
-            || cause.downcast_ref::<sqlx::Error>().is_some_and(|cause| {
-                !matches!(cause, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_))
-            })
-    });
-    Err(match away {
-        true => CommandError::Unavailable { context: format!("{error:#}").into(), outcome_unknown: false },
-        false => CommandError::Failed(error),
-    })
 }
 
 impl Held {

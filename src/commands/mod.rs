@@ -18,7 +18,7 @@ use codexapi_aggregates::time::Timestamp;
 use cqrs_es::Aggregate;
 use rand::RngExt;
 
-use crate::event_log::{EventLog, IdempotencyKey};
+use crate::event_log::{EventLog, IdempotencyKey, Inner, Reads, Unread};
 use attempt::Interrupted;
 
 /// Times a command is decided before it is given up for contention.
@@ -156,7 +156,7 @@ impl EventLog {
         decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
     ) -> Result<Committed<A::Event>, CommandError<R>> {
         let decide = |state: &A, _: Option<&A>, now| decide(state, now).map(|events| (events, vec![], ()));
-        let (first, _, ()) = self.run(id, None, call.into(), None, decide).await?;
+        let (first, _, ()) = self.inner.run(id, None, call.into(), None, decide).await?;
         Ok(first)
     }
 
@@ -169,7 +169,7 @@ impl EventLog {
         decide: impl Fn(&A, Timestamp) -> Result<Vec<A::Event>, R>,
     ) -> Result<Committed<A::Event>, CommandError<R>> {
         let decide = |state: &A, _: Option<&A>, now| decide(state, now).map(|events| (events, vec![], ()));
-        let (first, _, _) = self.run_once(id, None, call.into(), key, decide).await?;
+        let (first, _, _) = self.inner.run_once(id, None, call.into(), key, decide).await?;
         Ok(first)
     }
 
@@ -182,7 +182,8 @@ impl EventLog {
         decide: impl Fn(&A, &B, Timestamp) -> Result<(Vec<A::Event>, Vec<B::Event>, T), R>,
     ) -> Result<(CommittedPair<A::Event, B::Event>, T), CommandError<R>> {
         let decide = over_two(decide);
-        let (first, second, extra) = self.run(first_id, Some(second_id), call.into(), None, decide).await?;
+        let (first, second, extra) =
+            self.inner.run(first_id, Some(second_id), call.into(), None, decide).await?;
         Ok((CommittedPair { first, second }, extra))
     }
 
@@ -198,17 +199,19 @@ impl EventLog {
     ) -> Result<(CommittedPair<A::Event, B::Event>, Option<T>), CommandError<R>> {
         let decide = over_two(decide);
         let (first, second, extra) =
-            self.run_once(first_id, Some(second_id), call.into(), key, decide).await?;
+            self.inner.run_once(first_id, Some(second_id), call.into(), key, decide).await?;
         Ok((CommittedPair { first, second }, extra))
     }
 
     /// Looks at a stream's committed state, which includes everything this process has committed and
     /// what it has heard of from others.
     pub async fn read<A: LiveAggregate, T>(&self, id: &str, look: impl Fn(&A) -> T) -> anyhow::Result<T> {
-        attempt::read(self, id, look).await
+        attempt::read(&self.inner, id, look).await
     }
+}
 
-    async fn run<A: LiveAggregate, B: LiveAggregate, T, R>(
+impl<Reader: Reads> Inner<Reader> {
+    pub(crate) async fn run<A: LiveAggregate, B: LiveAggregate, T, R>(
         &self,
         first_id: &str,
         second_id: Option<&str>,
@@ -224,7 +227,7 @@ impl EventLog {
                 Err(Interrupted::DecideAnew) => {
                     call.fresh = [false; 2];
                     call.single_use = false;
-                    tokio::time::sleep(pause_after(attempts)).await;
+                    self.reader.pause(pause_after(attempts)).await;
                 }
             }
         }
@@ -232,8 +235,17 @@ impl EventLog {
     }
 }
 
+impl<R> From<Unread> for CommandError<R> {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Away(context) => Self::Unavailable { context: context.into(), outcome_unknown: false },
+            Unread::Broken(error) => Self::Failed(error),
+        }
+    }
+}
+
 /// How a run without a result ended.
-enum RunError<R> {
+pub(crate) enum RunError<R> {
     Command(CommandError<R>),
     KeyTaken,
 }

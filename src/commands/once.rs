@@ -2,16 +2,15 @@
 
 use codexapi_aggregates::time::Timestamp;
 
-use super::attempt::unavailable;
 use super::{Call, CommandError, Committed, LiveAggregate, RunError};
-use crate::event_log::idempotency::{self, StoredKey};
-use crate::event_log::{EventLog, IdempotencyKey, WrittenRange, read};
+use crate::event_log::idempotency::StoredKey;
+use crate::event_log::{IdempotencyKey, Inner, Reads, WrittenRange};
 
 type Done<A, B, T> =
     (Committed<<A as cqrs_es::Aggregate>::Event>, Committed<<B as cqrs_es::Aggregate>::Event>, Option<T>);
 
-impl EventLog {
-    pub(super) async fn run_once<A: LiveAggregate, B: LiveAggregate, T, R>(
+impl<Reader: Reads> Inner<Reader> {
+    pub(crate) async fn run_once<A: LiveAggregate, B: LiveAggregate, T, R>(
         &self,
         first_id: &str,
         second_id: Option<&str>,
@@ -19,8 +18,8 @@ impl EventLog {
         key: IdempotencyKey,
         decide: impl Fn(&A, Option<&B>, Timestamp) -> Result<(Vec<A::Event>, Vec<B::Event>, T), R>,
     ) -> Result<Done<A, B, T>, CommandError<R>> {
-        let _turn = self.inner.key_turns.wait(&key).await;
-        if let Some(stored) = find(self, &key).await? {
+        let _turn = self.key_turns.wait(&key).await;
+        if let Some(stored) = self.reader.find_key(&key).await? {
             return replay::<A, B, T, R>(self, &key, stored).await;
         }
         let error = match self.run(first_id, second_id, call, Some(&key), decide).await {
@@ -30,7 +29,7 @@ impl EventLog {
             Err(RunError::Command(error)) => return Err(error),
         };
         // Another process may have used the key meanwhile; a refusal may be due to its very success.
-        match (find(self, &key).await?, error) {
+        match (self.reader.find_key(&key).await?, error) {
             (Some(stored), _) => replay::<A, B, T, R>(self, &key, stored).await,
             (None, Some(refused)) => Err(refused),
             (None, None) => Err(CommandError::Failed(anyhow::anyhow!("a key that was taken is gone"))),
@@ -38,13 +37,9 @@ impl EventLog {
     }
 }
 
-async fn find<R>(log: &EventLog, key: &IdempotencyKey) -> Result<Option<StoredKey>, CommandError<R>> {
-    unavailable(idempotency::find(log.pool(), key)).await
-}
-
 /// The first result, read again from the log.
 async fn replay<A: LiveAggregate, B: LiveAggregate, T, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     key: &IdempotencyKey,
     stored: StoredKey,
 ) -> Result<Done<A, B, T>, CommandError<R>> {
@@ -57,17 +52,15 @@ async fn replay<A: LiveAggregate, B: LiveAggregate, T, R>(
 }
 
 async fn replay_stream<E: serde::de::DeserializeOwned, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     written: Option<&WrittenRange>,
 ) -> Result<Committed<E>, CommandError<R>> {
-    let Some(WrittenRange { aggregate_type, aggregate_id, first, last }) = written else {
+    let Some(written) = written else {
         return Ok(Committed { events: vec![], position: 0, sequence: 0, replayed: true });
     };
-    let count = last - first + 1;
-    let rows =
-        unavailable(read::read_stream(log.pool(), aggregate_type, aggregate_id, first - 1, count)).await?;
+    let rows = log.reader.written(written).await?;
     let events = rows.iter().map(|row| serde_json::from_str(&row.payload)).collect::<Result<Vec<E>, _>>();
     let events = events.map_err(|error| CommandError::Failed(error.into()))?;
     let position = rows.last().map_or(0, |row| row.position);
-    Ok(Committed { events, position, sequence: *last, replayed: true })
+    Ok(Committed { events, position, sequence: written.last, replayed: true })
 }

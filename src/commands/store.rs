@@ -16,14 +16,14 @@ use crate::clock;
 use crate::event_log::canonical::canonical;
 use crate::event_log::chain::{ChainInput, chain_hash};
 use crate::event_log::{
-    Append, COMMAND_EVENTS, EventLog, IdempotencyKey, Live, NewEvent, NewKey, Outcome, Slot, Snapshot,
+    Append, COMMAND_EVENTS, IdempotencyKey, Inner, Live, NewEvent, NewKey, Outcome, Reads, Slot, Snapshot,
     WrittenRange,
 };
 
 type Decided<E> = (Held, Vec<E>);
 
 pub(super) async fn store<A: LiveAggregate, B: LiveAggregate, R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     metadata: &Metadata,
     key: Option<&IdempotencyKey>,
     now: Timestamp,
@@ -58,7 +58,7 @@ pub(super) async fn store<A: LiveAggregate, B: LiveAggregate, R>(
     let position = outcome(answer).await?;
     for snapshot in snapshots.into_iter().flatten() {
         // A full channel drops it: it is kept again before long.
-        let _dropped = log.inner.snapshots.try_send(snapshot);
+        let _dropped = log.snapshots.try_send(snapshot);
     }
     Ok((
         Committed::new(first_events, position, sequences[0]),
@@ -68,7 +68,7 @@ pub(super) async fn store<A: LiveAggregate, B: LiveAggregate, R>(
 
 /// Stores a key that led to no event.
 pub(super) async fn store_key<R>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     key: &IdempotencyKey,
     versions: &[(Arc<Slot>, i64)],
 ) -> Result<(), Interrupted<R>> {
@@ -85,12 +85,12 @@ pub(super) async fn store_key<R>(
 }
 
 /// A place in the queue, taken before anything changes, so that what is applied is always queued.
-fn reserve<R>(log: &EventLog) -> Result<Permit<'_, Append>, CommandError<R>> {
+fn reserve<R>(log: &Inner<impl Reads>) -> Result<Permit<'_, Append>, CommandError<R>> {
     let gone = |context: &str| CommandError::Unavailable { context: context.into(), outcome_unknown: false };
-    if log.inner.unanswered.is_closed() {
+    if log.unanswered.is_closed() {
         return Err(gone("shutting down"));
     }
-    log.inner.queue.try_reserve().map_err(|error| match error {
+    log.queue.try_reserve().map_err(|error| match error {
         mpsc::error::TrySendError::Full(()) => CommandError::Overloaded,
         mpsc::error::TrySendError::Closed(()) => gone("the writer has stopped"),
     })
@@ -147,7 +147,7 @@ fn prepare<E: DomainEvent>(
 
 /// Applies decided events to the live state; returns a snapshot if one is due.
 fn advance<A: LiveAggregate>(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     held: &mut Held,
     decided: &[A::Event],
     now: Timestamp,
@@ -161,7 +161,7 @@ fn advance<A: LiveAggregate>(
     live.sequence = last.sequence;
     live.last_hash = last.hash;
     live.last_recorded_at = now;
-    let due = live.sequence - live.snapshot_sequence >= log.inner.snapshot_every;
+    let due = live.sequence - live.snapshot_sequence >= log.snapshot_every;
     let snapshot = if due { Snapshot::of::<A>(&held.slot.key, &live) } else { None };
     if due {
         live.snapshot_sequence = live.sequence;
@@ -171,14 +171,14 @@ fn advance<A: LiveAggregate>(
 }
 
 fn send(
-    log: &EventLog,
+    log: &Inner<impl Reads>,
     permit: Permit<'_, Append>,
     events: Vec<NewEvent>,
     key: Option<NewKey>,
     slots: Vec<(Arc<Slot>, i64)>,
 ) -> oneshot::Receiver<Outcome> {
     let (answer, answered) = oneshot::channel();
-    permit.send(Append { events, key, slots, answer, _tracked: log.inner.unanswered.token() });
+    permit.send(Append { events, key, slots, answer, _tracked: log.unanswered.token() });
     answered
 }
 

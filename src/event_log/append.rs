@@ -4,6 +4,7 @@
 //! was measured to gain nothing. Callers are answered after the commit. What a failure means for the
 //! commands of a batch is decided in `conflict.rs`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +14,14 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use super::cache::Cache;
-use super::conflict::{self, Failure};
-use super::idempotency::NewKey;
-use super::queue::{Append, BATCH_EVENTS, NewEvent};
+use super::idempotency::{IdempotencyKey, NewKey};
+use super::queue::{Append, NewEvent};
 use super::recent::Recent;
+use super::writes::{Failure, Writes};
+use super::{conflict, lookup};
 
 /// How long the writer tries to reach Postgres before its batch is told that it is away.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -39,7 +42,7 @@ const APPEND: &str = "SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $
 
 pub(super) struct Writer {
     options: PgConnectOptions,
-    pub(super) cache: Arc<Cache>,
+    cache: Arc<Cache>,
     node: String,
     told: Told,
     connection: Option<Session>,
@@ -80,47 +83,8 @@ impl Writer {
             .application_name("codexapi event log")
             .options([("synchronous_commit", "on"), ("statement_timeout", STATEMENT_TIMEOUT_MS)]);
         let node = node.to_string();
-        let writer = Self { options, cache, node, told, connection: None, orphans: vec![] };
-        tokio::spawn(writer.run(queued));
-    }
-
-    async fn run(mut self, mut queued: mpsc::Receiver<Append>) {
-        let mut left_over = None;
-        loop {
-            let first = match left_over.take() {
-                Some(append) => append,
-                None => match queued.recv().await {
-                    Some(append) => append,
-                    None => return,
-                },
-            };
-            let (batch, next) = fill_batch(first, &mut queued);
-            left_over = next;
-            conflict::write(&mut self, batch).await;
-        }
-    }
-
-    /// Stores the batch in one transaction; returns the positions in the order of its events.
-    pub async fn store(&mut self, batch: &[Append]) -> Result<Vec<i64>, Failure> {
-        let arguments =
-            Arguments::of(batch).map_err(|reason| Failure::Data { reason: format!("{reason:#}") })?;
-        let node = self.node.clone();
-        let session = self.session().await.map_err(Failure::Away)?;
-        let stored = timeout(ANSWER_TIMEOUT, arguments.send(&node, &mut session.connection)).await;
-        match stored {
-            Ok(Ok(positions)) => Ok(positions),
-            Ok(Err(error)) => {
-                let failure = Failure::of(error);
-                if let Failure::OutcomeUnknown { .. } = failure {
-                    self.abandon_session();
-                }
-                Err(failure)
-            }
-            Err(_) => {
-                self.abandon_session();
-                Err(Failure::OutcomeUnknown { context: "Postgres did not answer an append in time".into() })
-            }
-        }
+        let mut writer = Self { options, cache, node, told, connection: None, orphans: vec![] };
+        tokio::spawn(async move { conflict::write_queued(&mut writer, queued).await });
     }
 
     /// The connection, made anew if need be.
@@ -135,23 +99,6 @@ impl Writer {
         }
     }
 
-    /// Lets others in this process have what was committed, in order.
-    pub fn committed(&self, events: Vec<(i64, NewEvent)>) {
-        let Some((last, _)) = events.last() else { return };
-        let last = *last;
-        self.told.recent.push(events);
-        self.announce(last);
-    }
-
-    /// Lets others in this process know how far the log is.
-    pub fn announce(&self, position: i64) {
-        self.told.appended.send_if_modified(|appended| {
-            let moved = position > *appended;
-            *appended = position.max(*appended);
-            moved
-        });
-    }
-
     async fn session(&mut self) -> anyhow::Result<&mut Session> {
         if self.connection.is_none() {
             self.connection = Some(connect_persistently(&self.options).await?);
@@ -160,20 +107,85 @@ impl Writer {
     }
 }
 
-/// Takes what has queued, up to the size of a batch; what does not fit comes first next time.
-fn fill_batch(first: Append, queued: &mut mpsc::Receiver<Append>) -> (Vec<Append>, Option<Append>) {
-    let mut events = first.events.len();
-    let mut batch = vec![first];
-    // A command may write a key and no event; the count of commands bounds those.
-    while batch.len() < BATCH_EVENTS {
-        let Ok(append) = queued.try_recv() else { break };
-        events += append.events.len();
-        if events > BATCH_EVENTS {
-            return (batch, Some(append));
+impl Writes for Writer {
+    async fn store(&mut self, batch: &[Append]) -> Result<Vec<i64>, Failure> {
+        let arguments =
+            Arguments::of(batch).map_err(|reason| Failure::Data { reason: format!("{reason:#}") })?;
+        let node = self.node.clone();
+        let session = self.session().await.map_err(Failure::Away)?;
+        let stored = timeout(ANSWER_TIMEOUT, arguments.send(&node, &mut session.connection)).await;
+        match stored {
+            Ok(Ok(positions)) => Ok(positions),
+            Ok(Err(error)) => {
+                let failure = failure_of(error);
+                if let Failure::OutcomeUnknown { .. } = failure {
+                    self.abandon_session();
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                self.abandon_session();
+                Err(Failure::OutcomeUnknown { context: "Postgres did not answer an append in time".into() })
+            }
         }
-        batch.push(append);
     }
-    (batch, None)
+
+    async fn last_sequences(&mut self, types: &[&str], ids: &[&str]) -> anyhow::Result<Vec<i64>> {
+        lookup::last_sequences(self, types, ids).await
+    }
+
+    async fn taken_keys(&mut self, keys: &[&IdempotencyKey]) -> anyhow::Result<Vec<bool>> {
+        lookup::taken_keys(self, keys).await
+    }
+
+    async fn look_up(&mut self, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
+        lookup::look_up(self, batch).await
+    }
+
+    async fn pause(&mut self, length: Duration) {
+        sleep(length).await;
+    }
+
+    fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    fn committed(&self, events: Vec<(i64, NewEvent)>) {
+        let Some((last, _)) = events.last() else { return };
+        let last = *last;
+        self.told.recent.push(events);
+        self.announce(last);
+    }
+
+    fn announce(&self, position: i64) {
+        self.told.appended.send_if_modified(|appended| {
+            let moved = position > *appended;
+            *appended = position.max(*appended);
+            moved
+        });
+    }
+}
+
+fn failure_of(error: sqlx::Error) -> Failure {
+    let sqlx::Error::Database(database) = &error else {
+        return Failure::OutcomeUnknown { context: error.to_string() };
+    };
+    let code = database.code().unwrap_or_default();
+    match (code.as_ref(), database.constraint()) {
+        ("23505", Some("events_pkey")) => Failure::SequenceTaken,
+        ("23505", Some("idempotency_keys_pkey")) => Failure::KeyTaken,
+        // The server process ends; whether before or after the commit is not said.
+        ("57P01" | "57P02" | "57P05" | "25P03", _) => Failure::OutcomeUnknown { context: error.to_string() },
+        // Serialization, deadlock, resources, locks, a cancelled statement, a server starting up,
+        // a standby after a failover.
+        (code, _)
+            if ["40", "53", "55", "57", "58"].contains(&code.get(..2).unwrap_or_default())
+                || code == "25006" =>
+        {
+            Failure::Transient { context: error.to_string() }
+        }
+        _ => Failure::Data { reason: database.to_string() },
+    }
 }
 
 async fn connect_persistently(options: &PgConnectOptions) -> anyhow::Result<Session> {

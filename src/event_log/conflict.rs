@@ -15,70 +15,37 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc;
 
-use super::append::Writer;
 use super::cache::Slot;
-use super::idempotency::{self, NewKey};
-use super::lookup::look_up;
-use super::queue::{Append, Outcome};
-use super::read;
+use super::idempotency::NewKey;
+use super::queue::{Append, Outcome, fill_batch};
+use super::writes::{Failure, Writes};
 
 /// Times one batch is sent again after a failure that passes by itself.
 const TRANSIENT_RETRIES: u32 = 3;
 
 const TRANSIENT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long it may take to find out who stands in the way.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why a batch was not stored, or may not have been.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// A stream's next event exists already.
-    SequenceTaken,
-    KeyTaken,
-    Data {
-        reason: String,
-    },
-    /// Nothing was stored, and the next try may do better.
-    Transient {
-        context: String,
-    },
-    OutcomeUnknown {
-        context: String,
-    },
-    /// Nothing was stored: there is no connection.
-    Away(anyhow::Error),
-}
-
-impl Failure {
-    pub fn of(error: sqlx::Error) -> Self {
-        let sqlx::Error::Database(database) = &error else {
-            return Self::OutcomeUnknown { context: error.to_string() };
+/// Writes what is queued, until every handle on the log is gone and the queue is empty.
+pub(super) async fn write_queued(writer: &mut impl Writes, mut queued: mpsc::Receiver<Append>) {
+    let mut left_over = None;
+    loop {
+        let first = match left_over.take() {
+            Some(append) => append,
+            None => match queued.recv().await {
+                Some(append) => append,
+                None => return,
+            },
         };
-        let code = database.code().unwrap_or_default();
-        match (code.as_ref(), database.constraint()) {
-            ("23505", Some("events_pkey")) => Self::SequenceTaken,
-            ("23505", Some("idempotency_keys_pkey")) => Self::KeyTaken,
-            // The server process ends; whether before or after the commit is not said.
-            ("57P01" | "57P02" | "57P05" | "25P03", _) => Self::OutcomeUnknown { context: error.to_string() },
-            // Serialization, deadlock, resources, locks, a cancelled statement, a server starting up,
-            // a standby after a failover.
-            (code, _)
-                if ["40", "53", "55", "57", "58"].contains(&code.get(..2).unwrap_or_default())
-                    || code == "25006" =>
-            {
-                Self::Transient { context: error.to_string() }
-            }
-            _ => Self::Data { reason: database.to_string() },
-        }
+        let (batch, next) = fill_batch(first, &mut queued);
+        left_over = next;
+        write(writer, batch).await;
     }
 }
 
 /// Stores a batch and answers every command of it.
-pub(super) async fn write(writer: &mut Writer, batch: Vec<Append>) {
+async fn write(writer: &mut impl Writes, batch: Vec<Append>) {
     let mut waiting = vec![batch];
     while let Some(batch) = waiting.pop() {
         let doomed = dead_slots(&batch);
@@ -91,7 +58,7 @@ pub(super) async fn write(writer: &mut Writer, batch: Vec<Append>) {
 }
 
 /// Stores a batch, culling what stands in the way; gives it back in halves if somebody's data does.
-async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec<Append>, Vec<Append>)> {
+async fn write_whole(writer: &mut impl Writes, mut batch: Vec<Append>) -> Option<(Vec<Append>, Vec<Append>)> {
     let mut transient = 0;
     while !batch.is_empty() {
         match writer.store(&batch).await {
@@ -111,7 +78,7 @@ async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec
             }
             Err(Failure::Transient { .. }) if transient < TRANSIENT_RETRIES => {
                 transient += 1;
-                sleep(TRANSIENT_PAUSE * transient).await;
+                writer.pause(TRANSIENT_PAUSE * transient).await;
             }
             Err(Failure::Transient { context }) => {
                 answer_unavailable(writer, batch, &context, false);
@@ -127,7 +94,7 @@ async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec
                     context,
                     "an append's outcome is unknown; looking it up"
                 );
-                look_up(writer, batch, &context).await;
+                answer_looked_up(writer, batch, &context).await;
                 return None;
             }
         }
@@ -135,7 +102,7 @@ async fn write_whole(writer: &mut Writer, mut batch: Vec<Append>) -> Option<(Vec
     None
 }
 
-fn answer_committed(writer: &Writer, batch: Vec<Append>, positions: &[i64]) {
+fn answer_committed(writer: &impl Writes, batch: Vec<Append>, positions: &[i64]) {
     let events: usize = batch.iter().map(|append| append.events.len()).sum();
     assert_eq!(events, positions.len(), "append_events() returns a position for every event");
     let mut positions = positions.iter().copied();
@@ -153,7 +120,32 @@ fn answer_committed(writer: &Writer, batch: Vec<Append>, positions: &[i64]) {
     }
 }
 
-pub(super) fn answer_unavailable(writer: &Writer, batch: Vec<Append>, context: &str, outcome_unknown: bool) {
+/// Finds out what was stored of a batch whose connection was lost, and answers accordingly.
+async fn answer_looked_up(writer: &mut impl Writes, batch: Vec<Append>, context: &str) {
+    // Nothing may be decided on these streams as they stand in the cache.
+    for (slot, _) in batch.iter().flat_map(|append| &append.slots) {
+        writer.cache().kill(slot);
+    }
+    match writer.look_up(&batch).await {
+        Ok(found) => {
+            for append in batch {
+                let last = append.events.last().map(|event| event.event_id);
+                match last.and_then(|id| found.get(&id)) {
+                    Some(position) => {
+                        writer.announce(*position);
+                        append.answer(Outcome::Committed { position: *position });
+                    }
+                    None => append.answer(Outcome::DecideAnew),
+                }
+            }
+        }
+        Err(error) => {
+            answer_unavailable(writer, batch, &format!("{context}; looking it up: {error:#}"), true);
+        }
+    }
+}
+
+fn answer_unavailable(writer: &impl Writes, batch: Vec<Append>, context: &str, outcome_unknown: bool) {
     tracing::warn!(
         commands = batch.len(),
         context,
@@ -164,9 +156,9 @@ pub(super) fn answer_unavailable(writer: &Writer, batch: Vec<Append>, context: &
 }
 
 /// Answers commands that were not, or may not have been stored; what builds on them dies with them.
-fn answer_all(writer: &Writer, batch: Vec<Append>, outcome: &Outcome) {
+fn answer_all(writer: &impl Writes, batch: Vec<Append>, outcome: &Outcome) {
     for append in batch {
-        append.slots.iter().for_each(|(slot, _)| writer.cache.kill(slot));
+        append.slots.iter().for_each(|(slot, _)| writer.cache().kill(slot));
         append.answer(outcome.clone());
     }
 }
@@ -187,7 +179,7 @@ fn dead_slots(batch: &[Append]) -> HashSet<SlotId> {
 }
 
 /// Takes out every command on a doomed slot and, in order, every later one on a slot of those.
-fn cull(writer: &Writer, batch: Vec<Append>, mut doomed: HashSet<SlotId>) -> Vec<Append> {
+fn cull(writer: &impl Writes, batch: Vec<Append>, mut doomed: HashSet<SlotId>) -> Vec<Append> {
     if doomed.is_empty() {
         return batch;
     }
@@ -203,7 +195,7 @@ fn cull(writer: &Writer, batch: Vec<Append>, mut doomed: HashSet<SlotId>) -> Vec
     kept
 }
 
-async fn cull_conflicting(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append> {
+async fn cull_conflicting(writer: &mut impl Writes, batch: Vec<Append>) -> Vec<Append> {
     match conflicting_slots(writer, &batch).await {
         Ok(doomed) if !doomed.is_empty() => cull(writer, batch, doomed),
         // Postgres named a conflict that cannot be seen: decide all anew rather than send it again.
@@ -219,7 +211,7 @@ async fn cull_conflicting(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append
 }
 
 /// Slots whose stream is already as long as the batch wants to make it.
-async fn conflicting_slots(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashSet<SlotId>> {
+async fn conflicting_slots(writer: &mut impl Writes, batch: &[Append]) -> anyhow::Result<HashSet<SlotId>> {
     let mut first_sequences: HashMap<SlotId, (&Arc<Slot>, i64)> = HashMap::new();
     for append in batch {
         for (slot, _) in &append.slots {
@@ -232,15 +224,7 @@ async fn conflicting_slots(writer: &mut Writer, batch: &[Append]) -> anyhow::Res
     let streams: Vec<_> = first_sequences.into_iter().collect();
     let types: Vec<&str> = streams.iter().map(|(_, (slot, _))| &*slot.key.aggregate_type).collect();
     let ids: Vec<&str> = streams.iter().map(|(_, (slot, _))| &*slot.key.aggregate_id).collect();
-    let connection = writer.connection().await?;
-    let read = read::last_sequences(connection, &types, &ids);
-    let stored = match timeout(LOOKUP_TIMEOUT, read).await {
-        Ok(Ok(stored)) => stored,
-        failed => {
-            writer.abandon_session();
-            failed.context("no answer in time")?.context("looking for the conflict")?
-        }
-    };
+    let stored = writer.last_sequences(&types, &ids).await?;
     Ok(streams
         .iter()
         .zip(stored)
@@ -250,7 +234,7 @@ async fn conflicting_slots(writer: &mut Writer, batch: &[Append]) -> anyhow::Res
 }
 
 /// Answers the commands whose key is taken, in Postgres or by an earlier command of the batch.
-async fn cull_taken_keys(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append> {
+async fn cull_taken_keys(writer: &mut impl Writes, batch: Vec<Append>) -> Vec<Append> {
     let taken = match taken_keys(writer, &batch).await {
         Ok(taken) => taken,
         Err(error) => {
@@ -278,17 +262,9 @@ async fn cull_taken_keys(writer: &mut Writer, batch: Vec<Append>) -> Vec<Append>
 }
 
 /// For each command whether its key is taken, in Postgres or by an earlier command of the batch.
-async fn taken_keys(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<Vec<bool>> {
+async fn taken_keys(writer: &mut impl Writes, batch: &[Append]) -> anyhow::Result<Vec<bool>> {
     let keys: Vec<_> = batch.iter().filter_map(|append| append.key.as_ref().map(|new| &new.key)).collect();
-    let read = idempotency::taken(writer.connection().await?, &keys);
-    let stored = match timeout(LOOKUP_TIMEOUT, read).await {
-        Ok(Ok(stored)) => stored,
-        failed => {
-            writer.abandon_session();
-            failed.context("no answer in time")?.context("looking for taken keys")?
-        }
-    };
-    let mut stored = stored.into_iter();
+    let mut stored = writer.taken_keys(&keys).await?.into_iter();
     let mut seen = HashSet::new();
     let taken = batch.iter().map(|append| {
         append.key.as_ref().is_some_and(|NewKey { key, .. }| {

@@ -1,15 +1,19 @@
-//! Outcome unknown: the connection was lost with a batch under way, so what was stored is looked up.
+//! What the writer looks up when a batch was not stored: who stands in its way, or, where the connection was
+//! lost with it under way, what was stored all the same.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, timeout_at};
+use anyhow::Context;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use uuid::Uuid;
 
 use super::append::{Backend, Writer};
-use super::conflict::answer_unavailable;
-use super::queue::{Append, Outcome};
+use super::idempotency::{self, IdempotencyKey};
+use super::queue::Append;
+use super::read;
 
-/// How long a lost batch may take to be looked up.
+/// How long it may take to find out who stands in the way, or what was stored of a lost batch.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 const LOOKUP_PAUSE: Duration = Duration::from_millis(50);
@@ -17,49 +21,53 @@ const LOOKUP_PAUSE: Duration = Duration::from_millis(50);
 /// How long Postgres waits for the server process of a lost connection to be gone, in milliseconds.
 const ORPHAN_GONE_WITHIN_MS: i64 = 4_000;
 
-/// Finds out what was stored of a batch whose connection was lost, and answers accordingly.
-pub(super) async fn look_up(writer: &mut Writer, batch: Vec<Append>, context: &str) {
-    // Nothing may be decided on these streams as they stand in the cache.
-    for (slot, _) in batch.iter().flat_map(|append| &append.slots) {
-        writer.cache.kill(slot);
+pub(super) async fn last_sequences(
+    writer: &mut Writer,
+    types: &[&str],
+    ids: &[&str],
+) -> anyhow::Result<Vec<i64>> {
+    let read = read::last_sequences(writer.connection().await?, types, ids);
+    match timeout(LOOKUP_TIMEOUT, read).await {
+        Ok(Ok(stored)) => Ok(stored),
+        failed => {
+            writer.abandon_session();
+            failed.context("no answer in time")?.context("looking for the conflict")
+        }
     }
+}
+
+pub(super) async fn taken_keys(writer: &mut Writer, keys: &[&IdempotencyKey]) -> anyhow::Result<Vec<bool>> {
+    let read = idempotency::taken(writer.connection().await?, keys);
+    match timeout(LOOKUP_TIMEOUT, read).await {
+        Ok(Ok(taken)) => Ok(taken),
+        failed => {
+            writer.abandon_session();
+            failed.context("no answer in time")?.context("looking for taken keys")
+        }
+    }
+}
+
+pub(super) async fn look_up(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
     let give_up = Instant::now() + LOOKUP_TIMEOUT;
-    let found = loop {
-        let failed = match timeout_at(give_up, stored_positions(writer, &batch)).await {
-            Ok(Ok(found)) => break Ok(found),
+    loop {
+        let failed = match timeout_at(give_up, stored_positions(writer, batch)).await {
+            Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) => error,
             Err(_) => anyhow::anyhow!("no answer in time"),
         };
         writer.abandon_session();
         if Instant::now() >= give_up {
-            break Err(failed);
+            return Err(failed);
         }
         sleep(LOOKUP_PAUSE).await;
-    };
-    match found {
-        Ok(found) => {
-            for append in batch {
-                let last = append.events.last().map(|event| event.event_id);
-                match last.and_then(|id| found.get(&id)) {
-                    Some(position) => {
-                        writer.announce(*position);
-                        append.answer(Outcome::Committed { position: *position });
-                    }
-                    None => append.answer(Outcome::DecideAnew),
-                }
-            }
-        }
-        Err(error) => {
-            answer_unavailable(writer, batch, &format!("{context}; looking it up: {error:#}"), true);
-        }
     }
 }
 
 /// The positions of those events of the batch that are stored, by event id.
-async fn stored_positions(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashMap<uuid::Uuid, i64>> {
+async fn stored_positions(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
     end_orphans(writer).await?;
     let events: Vec<_> = batch.iter().flat_map(|append| &append.events).collect();
-    let rows: Vec<(uuid::Uuid, i64)> = sqlx::query_as(
+    let rows: Vec<(Uuid, i64)> = sqlx::query_as(
         "SELECT e.event_id, e.position
          FROM unnest($1::text[], $2::text[], $3::bigint[], $4::uuid[]) AS a(type, id, sequence, event_id)
          JOIN events e ON e.aggregate_type = a.type AND e.aggregate_id = a.id

@@ -12,12 +12,16 @@ mod conflict;
 pub mod idempotency;
 pub(crate) mod load;
 mod lookup;
+#[cfg(test)]
+mod model;
 mod queue;
 pub mod read;
+mod reads;
 mod recent;
 pub mod seal;
 mod snapshot;
 mod tail;
+mod writes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +41,7 @@ pub(crate) use idempotency::{NewKey, WrittenRange};
 pub(crate) use queue::{Append, NewEvent, Outcome};
 pub use queue::{BATCH_EVENTS, COMMAND_EVENTS, QUEUE_CAPACITY};
 pub use read::{SHARD, Shard, StoredEvent};
+pub(crate) use reads::{READ_TIMEOUT, Reads, Unread};
 pub use recent::Recent;
 pub(crate) use snapshot::Snapshot;
 use tail::Tail;
@@ -44,9 +49,6 @@ pub use tail::WrittenElsewhere;
 
 /// Streams kept live by default.
 pub const DEFAULT_CACHE_CAPACITY: usize = 50_000;
-
-/// How long one read on behalf of a command may take before it counts as Postgres being away.
-pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writings of other processes that a slow follower may be behind.
 const WRITTEN_ELSEWHERE_KEPT: usize = 1_024;
@@ -76,8 +78,8 @@ pub struct EventLog {
     pub(crate) inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub pool: PgPool,
+pub(crate) struct Inner<Reader = PgPool> {
+    pub reader: Reader,
     pub cache: Arc<cache::Cache>,
     pub queue: mpsc::Sender<Append>,
     pub snapshots: mpsc::Sender<Snapshot>,
@@ -116,7 +118,7 @@ impl EventLog {
         let snapshots = snapshot::spawn(pool.clone());
         Ok(Self {
             inner: Arc::new(Inner {
-                pool,
+                reader: pool,
                 cache,
                 queue,
                 snapshots,
@@ -148,7 +150,7 @@ impl EventLog {
 
     /// The pool the log reads with.
     pub fn pool(&self) -> &PgPool {
-        &self.inner.pool
+        &self.inner.reader
     }
 
     /// Streams that are live now.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use codexapi_aggregates::time::Timestamp;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
@@ -89,4 +89,23 @@ impl Append {
         }
         let _caller_left = self.answer.send(outcome);
     }
+}
+
+/// Takes what has queued, up to the size of a batch; what does not fit comes first next time.
+pub(super) fn fill_batch(
+    first: Append,
+    queued: &mut mpsc::Receiver<Append>,
+) -> (Vec<Append>, Option<Append>) {
+    let mut events = first.events.len();
+    let mut batch = vec![first];
+    // A command may write a key and no event; the count of commands bounds those.
+    while batch.len() < BATCH_EVENTS {
+        let Ok(append) = queued.try_recv() else { break };
+        events += append.events.len();
+        if events > BATCH_EVENTS {
+            return (batch, Some(append));
+        }
+        batch.push(append);
+    }
+    (batch, None)
 }
