@@ -29,11 +29,22 @@ impl<Reader: Reads> Inner<Reader> {
             Err(RunError::Command(error)) => return Err(error),
         };
         // Another process may have used the key meanwhile; a refusal may be due to its very success.
-        match (self.reader.find_key(&key).await?, error) {
+        let found = self.reader.find_key(&key).await.map_err(CommandError::from);
+        match (found.map_err(|away| if error.is_none() { perhaps_stored(away) } else { away })?, error) {
             (Some(stored), _) => replay::<A, B, T, R>(self, &key, stored).await,
             (None, Some(refused)) => Err(refused),
             (None, None) => Err(CommandError::Failed(anyhow::anyhow!("a key that was taken is gone"))),
         }
+    }
+}
+
+/// A key that is taken may be this very command's: stored on a connection that was then lost.
+fn perhaps_stored<R>(error: CommandError<R>) -> CommandError<R> {
+    match error {
+        CommandError::Unavailable { context, .. } => {
+            CommandError::Unavailable { context, outcome_unknown: true }
+        }
+        other => other,
     }
 }
 
