@@ -62,8 +62,13 @@ impl FeedBatch for JetStreamBatch {
     }
 
     async fn acknowledge(&self) -> anyhow::Result<()> {
-        self.last.ack().await.map_err(|error| anyhow::anyhow!(error)).context("acknowledging a batch")
+        acknowledge(&self.last).await
     }
+}
+
+/// Acknowledges `last` and everything before it.
+async fn acknowledge(last: &jetstream::Message) -> anyhow::Result<()> {
+    last.ack().await.map_err(|error| anyhow::anyhow!(error)).context("acknowledging a batch")
 }
 
 /// What was taken from JetStream, with its place.
@@ -85,22 +90,24 @@ pub struct JetStreamFeed {
     epoch: Option<i64>,
     /// Delivered, but behind a hole: the next batch begins with them.
     waiting: VecDeque<Delivered>,
+    /// What is delivered up to here is no news.
+    level_with: i64,
 }
 
 impl JetStreamFeed {
     /// `durable` names the consumer: the projection's name.
     pub fn new(pool: PgPool, nats: Nats, durable: &str) -> Self {
         let jetstream = nats.jetstream();
-        let (delivering, epoch, waiting) = (None, None, VecDeque::new());
         Self {
             pool,
             nats,
             jetstream,
             durable: durable.into(),
             ack_wait: ACK_WAIT,
-            delivering,
-            epoch,
-            waiting,
+            delivering: None,
+            epoch: None,
+            waiting: VecDeque::new(),
+            level_with: 0,
         }
     }
 
@@ -109,7 +116,7 @@ impl JetStreamFeed {
         Self { ack_wait, ..self }
     }
 
-    /// Takes what JetStream has, dropping what an older epoch left behind.
+    /// Takes what JetStream has, dropping what is no news and what an older epoch left behind.
     async fn deliver(&mut self, patience: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
         if self.delivering.is_none() {
@@ -117,13 +124,23 @@ impl JetStreamFeed {
         }
         let delivering = self.delivering.as_mut().context("deliveries that were just begun")?;
         let messages = taken_together(delivering, patience).await?;
+        let mut no_news = None;
         for message in messages {
             let place = place_of(&message)?;
-            if self.is_current(place.epoch).await? {
+            if !self.is_current(place.epoch).await? {
+                continue;
+            }
+            if place.position <= self.level_with {
+                no_news = Some(message);
+            } else {
                 self.waiting.push_back(Delivered { place, message });
             }
         }
-        Ok(())
+        match no_news {
+            // Who takes the news acknowledges what came before it, too.
+            Some(last) if self.waiting.is_empty() => acknowledge(&last).await,
+            _ => Ok(()),
+        }
     }
 
     /// Whether messages of `epoch` count. An older one's do not.
@@ -187,6 +204,10 @@ impl JetStreamFeed {
 
 impl Feed for JetStreamFeed {
     type Batch = JetStreamBatch;
+
+    fn level_with(&mut self, position: i64) {
+        self.level_with = position;
+    }
 
     async fn next_batch(&mut self, patience: Duration) -> anyhow::Result<Option<JetStreamBatch>> {
         if self.waiting.is_empty() {

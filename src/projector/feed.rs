@@ -18,6 +18,9 @@ pub(super) const BATCH: i64 = 2_000;
 pub trait Feed: Send {
     type Batch: FeedBatch;
 
+    /// Every reader has what stands up to `position`: it need not be handed out any more.
+    fn level_with(&mut self, position: i64);
+
     /// The next events, waiting at most `patience` for the first; `None` where none came.
     ///
     /// # Errors
@@ -61,6 +64,9 @@ impl LogFeed {
 
 impl Feed for LogFeed {
     type Batch = LogBatch;
+
+    /// It hands out nothing twice.
+    fn level_with(&mut self, _position: i64) {}
 
     async fn next_batch(&mut self, patience: Duration) -> anyhow::Result<Option<LogBatch>> {
         // Elapsed or woken, and even where the log's writer is gone: the log is asked either way.

@@ -115,7 +115,8 @@ impl<'a, F: Feed> Followers<'a, F> {
 
     /// The feed's next batch; those that are alone go on meanwhile.
     async fn next_batch(&mut self) -> anyhow::Result<Option<F::Batch>> {
-        let Self { feed, alone, together, .. } = self;
+        let Self { feed, alone, together, position, .. } = self;
+        feed.level_with(*position);
         let mut next = pin!(feed.next_batch(LOOK_EVERY));
         loop {
             tokio::select! {

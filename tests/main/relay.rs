@@ -369,6 +369,26 @@ async fn what_is_not_acknowledged_comes_again() {
 }
 
 #[tokio::test]
+async fn what_every_reader_has_is_acknowledged_and_not_handed_out() {
+    let stage = Stage::set().await;
+    let relay = stage.relay();
+    let mut feed = stage.feed().redelivering_after(Duration::from_secs(1));
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
+    let known = stage.head().await;
+    feed.level_with(known);
+    // Long enough for a redelivery of what was not acknowledged.
+    assert!(feed.next_batch(Duration::from_millis(1_500)).await.expect("delivered").is_none());
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
+    let news: Vec<_> = stage.positions_in_log().await.into_iter().filter(|at| *at > known).collect();
+    assert_eq!(fed(&mut feed, news.len()).await, news);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn with_nats_away_the_feed_answers_at_once() {
     let mut stage = Stage::set().await;
     let mut feed = stage.feed();

@@ -20,6 +20,9 @@ use super::service::World;
 use crate::summary::{self, Summary};
 
 const PER_SECOND: u64 = 1_000;
+/// Appended before anything counts, so that the feed has passed over what the read models had from elsewhere.
+const WARM_UP_SECONDS: u64 = 3;
+
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Generations that may be under way; a machine that needs more cannot hold the rate.
@@ -48,9 +51,10 @@ pub async fn measure(world: &World, business: &Business, seconds: u64) -> anyhow
         Arc::clone(&waiting),
         Arc::clone(&appending),
     ));
+    let warm_up = PER_SECOND * WARM_UP_SECONDS;
     let started = Instant::now();
     let mut running = FuturesUnordered::new();
-    for number in 0..PER_SECOND * seconds {
+    for number in 0..PER_SECOND * seconds + warm_up {
         let due = started + Duration::from_micros(number * 1_000_000 / PER_SECOND);
         tokio::time::sleep_until(due.into()).await;
         while running.len() >= MOST_AT_ONCE {
@@ -59,7 +63,9 @@ pub async fn measure(world: &World, business: &Business, seconds: u64) -> anyhow
         let (waiting, done) = (&waiting, &done);
         running.push(async move {
             let position = business.generate(whose(business, number), number, clock::now()).await?;
-            waiting.lock().expect("no holder panics").push_back((position, Instant::now()));
+            if number >= warm_up {
+                waiting.lock().expect("no holder panics").push_back((position, Instant::now()));
+            }
             done.fetch_add(1, Ordering::Relaxed);
             anyhow::Ok(())
         });

@@ -116,6 +116,10 @@ impl<B: FeedBatch> FeedBatch for LostOrFound<B> {
 impl Feed for BadFeed {
     type Batch = LostOrFound<<LogFeed as Feed>::Batch>;
 
+    fn level_with(&mut self, position: i64) {
+        self.log.level_with(position);
+    }
+
     async fn next_batch(&mut self, patience: Duration) -> anyhow::Result<Option<Self::Batch>> {
         self.turn += 1;
         let batch = self.log.next_batch(patience).await?;
