@@ -116,7 +116,7 @@ impl JetStreamFeed {
         Self { ack_wait, ..self }
     }
 
-    /// Takes what JetStream has, dropping what is no news and what an older epoch left behind.
+    /// Takes what JetStream has, dropping what an older epoch left behind.
     async fn deliver(&mut self, patience: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
         if self.delivering.is_none() {
@@ -124,21 +124,23 @@ impl JetStreamFeed {
         }
         let delivering = self.delivering.as_mut().context("deliveries that were just begun")?;
         let messages = taken_together(delivering, patience).await?;
-        let mut no_news = None;
         for message in messages {
             let place = place_of(&message)?;
-            if !self.is_current(place.epoch).await? {
-                continue;
-            }
-            if place.position <= self.level_with {
-                no_news = Some(message);
-            } else {
+            if self.is_current(place.epoch).await? {
                 self.waiting.push_back(Delivered { place, message });
             }
         }
-        match no_news {
-            // Who takes the news acknowledges what came before it, too.
-            Some(last) if self.waiting.is_empty() => acknowledge(&last).await,
+        Ok(())
+    }
+
+    /// Drops what is no news from the front, and acknowledges it where nothing newer will.
+    async fn pass_over_known(&mut self) -> anyhow::Result<()> {
+        let mut known = None;
+        while self.waiting.front().is_some_and(|next| next.place.position <= self.level_with) {
+            known = self.waiting.pop_front();
+        }
+        match known {
+            Some(last) if self.waiting.is_empty() => acknowledge(&last.message).await,
             _ => Ok(()),
         }
     }
@@ -217,6 +219,7 @@ impl Feed for JetStreamFeed {
             }
             outcome?;
         }
+        self.pass_over_known().await?;
         let Some(consecutive) = self.take_consecutive() else { return Ok(None) };
         let last = consecutive.last().expect("at least one").place;
         if !relay::has_event(&self.pool, last.position, last.event_id).await? {

@@ -143,7 +143,7 @@ impl RunningRelay {
     }
 }
 
-/// The positions of the next events the feed has, in order; waits for the first.
+/// The positions of the next events the feed has, in order, to a reader that says what it has; waits for the first.
 async fn fed(feed: &mut JetStreamFeed, count: usize) -> Vec<i64> {
     let mut positions = Vec::new();
     while positions.len() < count {
@@ -157,6 +157,7 @@ async fn fed(feed: &mut JetStreamFeed, count: usize) -> Vec<i64> {
         let batch = batch.expect("events within the time");
         positions.extend(batch.entries().iter().map(Entry::position));
         batch.acknowledge().await.expect("acknowledged");
+        feed.level_with(positions.last().copied().expect("at least one"));
     }
     positions
 }
@@ -165,6 +166,12 @@ async fn fed(feed: &mut JetStreamFeed, count: usize) -> Vec<i64> {
 async fn attach(feed: &mut JetStreamFeed) {
     let attached = async || feed.next_batch(Duration::from_millis(10)).await.ok();
     wait_for("the feed has a consumer", attached).await;
+}
+
+/// Waits until the feed has noticed that its stream is gone.
+async fn lost(feed: &mut JetStreamFeed) {
+    let told = async || feed.next_batch(Duration::from_millis(50)).await.err();
+    wait_for("the feed says that its stream is gone", told).await;
 }
 
 #[tokio::test]
@@ -278,6 +285,7 @@ async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
     stage.caught_up(&relay).await;
     let messages = stage.messages().await;
     assert!(messages.windows(2).all(|pair| pair[0].0 == pair[1].1), "no hole within the stream");
+    lost(&mut feed).await;
     attach(&mut feed).await;
     let before = stage.head().await;
     stage.business.generate("conversation").await;
@@ -295,8 +303,7 @@ async fn wiped_while_idle_the_feed_says_so_and_recovers() {
     stage.caught_up(&relay).await;
     attach(&mut feed).await;
     stage.wipe_nats().await;
-    let told = async || feed.next_batch(Duration::from_millis(50)).await.err();
-    wait_for("the feed says that its stream is gone", told).await;
+    lost(&mut feed).await;
     stage.business.generate("conversation").await;
     stage.caught_up(&relay).await;
     attach(&mut feed).await;
