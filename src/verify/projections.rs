@@ -13,6 +13,7 @@ use sqlx::PgConnection;
 
 use super::snapshot::Snapshot;
 use super::{CheckedProjection, Difference, Progress, Report, Stop, VerifyOptions};
+use crate::event_log::COMMAND_EVENTS;
 use crate::event_log::read::{self, SHARD};
 use crate::projector;
 
@@ -169,7 +170,8 @@ fn describe(wrong: Option<serde_json::Value>, missing: Option<serde_json::Value>
     }
 }
 
-/// Σ daily usage = Σ charges, from the log without the projection's own code.
+/// Σ daily usage = Σ charges, from the log without the projection's own code. A checkpoint may stand between the
+/// settlement of a generation and its charge, which are one command's: then that charge counts, too.
 async fn charges_add_up(
     connection: &mut PgConnection,
     table: &Table,
@@ -177,9 +179,15 @@ async fn charges_add_up(
     position: i64,
 ) -> Result<(), Stop> {
     let question = format!(
-        "SELECT (SELECT COALESCE(sum(charged_micro), 0)::bigint FROM public.{}),
-                (SELECT COALESCE(sum((payload->'UsageCharged'->>'charged_micro')::bigint), 0)::bigint FROM events
-                 WHERE event_type = 'wallet.usage_charged' AND position <= $1)",
+        "WITH charges AS (
+             SELECT position, payload->'UsageCharged'->>'generation_id' AS generation_id,
+                    (payload->'UsageCharged'->>'charged_micro')::bigint AS charged_micro
+             FROM events WHERE event_type = 'wallet.usage_charged' AND position <= $1 + {COMMAND_EVENTS})
+         SELECT (SELECT COALESCE(sum(charged_micro), 0)::bigint FROM public.{}),
+                (SELECT COALESCE(sum(charged_micro), 0)::bigint FROM charges WHERE position <= $1 OR generation_id IN
+                     (SELECT payload->'GenerationSettled'->>'generation_id' FROM events
+                      WHERE event_type = 'usage.generation_settled'
+                        AND position > $1 - {COMMAND_EVENTS} AND position <= $1))",
         table.version(version)
     );
     let (found, expected): (i64, i64) =

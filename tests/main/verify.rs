@@ -85,6 +85,30 @@ async fn an_untouched_log_verifies() {
 }
 
 #[tokio::test]
+async fn it_verifies_wherever_between_two_events_the_read_models_stand() {
+    let database = TestDatabase::new().await;
+    versions::install(&database.pool).await.expect("read tables");
+    let business = Business::open(&database.pool).await;
+    business.generate("conversation").await;
+    business.hold().await;
+    let stored = read::read_after(&database.pool, SHARD, 0, 10_000).await.expect("read");
+    assert!(stored.iter().any(|event| event.event_type == "wallet.usage_charged"));
+    let mut previous = 0;
+    for event in &stored {
+        let entry: Entry = event.decode().expect("decoded").into();
+        for model in READ_MODELS {
+            apply::apply(&database.pool, model, std::slice::from_ref(&entry), previous)
+                .await
+                .expect("projected");
+        }
+        previous = event.position;
+        let report = verify(&database.pool).await;
+        assert_eq!(report.difference, None, "after {} at {previous}", event.event_type);
+        assert!(report.projections.iter().all(|checked| checked.position == previous));
+    }
+}
+
+#[tokio::test]
 async fn a_log_that_is_being_written_verifies() {
     let (database, business) = trading().await;
     let (done, mut finished) = tokio::sync::oneshot::channel();
