@@ -51,8 +51,9 @@ pub fn answers_are_true(postgres: &Postgres, asked: &[Asked]) {
             !done || is_stored(&tables, &events, asked[0].ask),
             "told that it is done, and it is not: {asked:?}"
         );
-        let leaves_something = asked[0].ask.key().is_some() || !events.is_empty();
-        let stored = leaves_something && is_stored(&tables, &events, asked[0].ask);
+        // Events alone: a lost connection's look-up does not ask for a key without events, whose command is then
+        // decided anew and may find Postgres away before it meets its own key.
+        let stored = !events.is_empty();
         assert!(!stored || done || unknown, "told that it is not stored, and it is: {asked:?}");
         for one in asked {
             is_true(postgres, &tables, one, &events);
