@@ -48,6 +48,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was used a moment ago is there still; one that was idle for longer is asked first.
 const ASKED_WHEN_IDLE: Duration = Duration::from_millis(500);
 
+/// For the lock, the batches, and read models that go on alone.
+const PROJECTOR_CONNECTIONS: u32 = 5;
+
 /// Everything a request may need. Built once, shared by all.
 pub struct App {
     pub config: Config,
@@ -120,7 +123,7 @@ impl App {
         Ok(Arc::new(Self {
             incarnation,
             auth: Authenticator::new(&config.credentials, pool.clone()),
-            projector: Projector::new(pool.clone(), log.appended()),
+            projector: Projector::new(few_connections(&pool), log.appended()),
             metrics: Metrics::new(gateway.traffic(), homes.counts()),
             homes,
             gateway,
@@ -170,18 +173,26 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
     let first = tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await;
     let first = first.with_context(|| format!("{FAILED}: no answer within {CONNECT_TIMEOUT:?}"))?;
     first.context(FAILED)?.close().await.context(FAILED)?;
-    let pool = PgPoolOptions::new()
-        .max_connections(settings.connections)
-        .test_before_acquire(false)
-        .before_acquire(|connection, known| {
+    pool_options(settings.connections).connect_with(options).await.context(FAILED)
+}
+
+/// A pool beside `pool` for who asks the same all the time: among all of a large pool's connections each would have to
+/// plan those statements, and hold what it needs for them.
+fn few_connections(pool: &PgPool) -> PgPool {
+    pool_options(PROJECTOR_CONNECTIONS).connect_lazy_with((*pool.connect_options()).clone())
+}
+
+fn pool_options(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections).test_before_acquire(false).before_acquire(
+        |connection, known| {
             Box::pin(async move {
                 if known.idle_for >= ASKED_WHEN_IDLE {
                     connection.ping().await?;
                 }
                 Ok(true)
             })
-        });
-    pool.connect_with(options).await.context(FAILED)
+        },
+    )
 }
 
 /// Brings schema and read models to what this build expects.

@@ -24,11 +24,14 @@ use crate::nats::{Nats, REQUEST_TIMEOUT};
 use crate::projector::{Feed, FeedBatch};
 use crate::relay;
 
-/// Messages taken in one batch at most.
-pub const BATCH: usize = 2_000;
+/// Messages taken at a time; each holds a page of the log, of up to half a megabyte.
+const MESSAGES: usize = 16;
 
-/// Unacknowledged messages JetStream lets a consumer have: a few batches.
-const MAX_UNACKNOWLEDGED: i64 = 10_000;
+/// Positions of a batch at most, unless a single message has more.
+const BATCH_POSITIONS: i64 = 2_000;
+
+/// Unacknowledged messages JetStream lets a consumer have: a few times what is taken at a time.
+const MAX_UNACKNOWLEDGED: i64 = 64;
 
 /// How long JetStream waits for an acknowledgement before it delivers again, by default.
 const ACK_WAIT: Duration = Duration::from_secs(30);
@@ -163,13 +166,15 @@ impl JetStreamFeed {
 
     /// The messages at the front whose positions follow each other without a hole.
     fn take_consecutive(&mut self) -> Option<Vec<Delivered>> {
-        let mut taken = vec![self.waiting.pop_front()?];
-        while let Some(next) = self.waiting.front() {
-            let last = taken.last().expect("at least one").place;
-            if next.place.previous_position != last.position || taken.len() >= BATCH {
-                break;
-            }
-            taken.extend(self.waiting.pop_front());
+        let first = self.waiting.pop_front()?;
+        let (mut last, limit) = (first.place.position, first.place.previous_position + BATCH_POSITIONS);
+        let mut taken = vec![first];
+        while let Some(next) = self
+            .waiting
+            .pop_front_if(|next| next.place.previous_position == last && next.place.position <= limit)
+        {
+            last = next.place.position;
+            taken.push(next);
         }
         Some(taken)
     }
@@ -187,7 +192,7 @@ impl JetStreamFeed {
             }
             Err(error) => return Err(error).context("looking for the consumer"),
         };
-        let deliveries = consumer.stream().max_messages_per_batch(BATCH).expires(DELIVERS_FOR);
+        let deliveries = consumer.stream().max_messages_per_batch(MESSAGES).expires(DELIVERS_FOR);
         deliveries.heartbeat(SIGN_OF_LIFE).messages().await.context("asking JetStream for deliveries")
     }
 
@@ -244,23 +249,12 @@ fn place_of(message: &jetstream::Message) -> Result<Place, MessageError> {
 
 fn batch_of(consecutive: Vec<Delivered>) -> anyhow::Result<JetStreamBatch> {
     let previous_position = consecutive.first().context("an empty batch")?.place.previous_position;
-    let entries = consecutive
-        .iter()
-        .map(|delivered| entry_of(delivered.place, &delivered.message.payload))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut entries = Vec::new();
+    for delivered in &consecutive {
+        entries.append(&mut message::decode(&delivered.message.payload)?);
+    }
     let last = consecutive.into_iter().next_back().context("an empty batch")?.message;
     Ok(JetStreamBatch { previous_position, entries, last })
-}
-
-/// The event, or that this build cannot read it: whether that matters is the projection's to say.
-fn entry_of(place: Place, payload: &[u8]) -> Result<Entry, MessageError> {
-    match message::decode(place, payload) {
-        Ok(event) => Ok(event.into()),
-        Err(MessageError::Event { aggregate_type, source }) => {
-            Ok(Entry::Unreadable { position: place.position, aggregate_type, error: source.to_string() })
-        }
-        Err(other) => Err(other),
-    }
 }
 
 /// The next messages: the first within `patience`, and those that come with it.
@@ -270,7 +264,7 @@ async fn taken_together(
 ) -> anyhow::Result<Vec<jetstream::Message>> {
     let mut messages = Vec::new();
     let mut wait = patience;
-    while messages.len() < BATCH {
+    while messages.len() < MESSAGES {
         match timeout(wait, delivering.next()).await {
             Ok(Some(message)) => messages.push(message.context("a delivery of JetStream")?),
             Ok(None) => anyhow::bail!("JetStream has ended its deliveries"),

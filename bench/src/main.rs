@@ -11,6 +11,7 @@ mod upstream;
 use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 /// The service's: the append path is measured in this process.
 #[global_allocator]
@@ -47,10 +48,24 @@ enum Command {
     Log(log::LogArguments),
 }
 
-/// One thread: what measures should take as little as possible from what is measured.
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    runtime(&arguments.command)?.block_on(run(arguments.command))
+}
+
+/// One thread: what measures should take as little as possible from what is measured. The append path is measured in
+/// this process and has as many as in the service.
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut builder = if let Command::Log(_) = command {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
+    builder.enable_all().build()
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Upstream { listen } => upstream::serve(listen).await,
         Command::Load => load::run(std::io::stdin().lock()).await,
         Command::Commits { database_url, count } => commits::measure(&database_url, count).await,

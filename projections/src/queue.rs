@@ -161,6 +161,13 @@ struct ProviderResponse<'a> {
     generation_id: Uuid,
 }
 
+impl ProviderResponse<'_> {
+    /// Its id, and its generation as the first that has it.
+    fn first(&self) -> ((String, String), Uuid) {
+        ((self.provider.into(), self.provider_response_id.into()), self.generation_id)
+    }
+}
+
 impl Projection for Queue {
     fn fold(&mut self, event: &RecordedEvent) -> Result<(), FoldError> {
         match &event.event {
@@ -297,7 +304,10 @@ impl Queue {
             return Ok(BTreeMap::new());
         }
         let table = RESPONSES.version(version);
-        rows::insert(&mut *connection, &table, &responses, "ON CONFLICT DO NOTHING").await?;
+        let new = rows::insert_new(&mut *connection, &table, &responses).await?;
+        if new == responses.len() as u64 {
+            return Ok(responses.iter().map(ProviderResponse::first).collect());
+        }
         let statement = format!(
             "SELECT provider, provider_response_id, r.generation_id FROM {table} r \
              JOIN json_to_recordset($1::json) AS b (provider text, provider_response_id text) \

@@ -35,13 +35,34 @@ pub(crate) async fn insert<R: Serialize>(
     rows: &[R],
     on_conflict: &str,
 ) -> Result<(), WriteError> {
+    written(connection, table, rows, on_conflict).await.map(drop)
+}
+
+/// Inserts those rows that are not there yet; returns how many.
+pub(crate) async fn insert_new<R: Serialize>(
+    connection: &mut PgConnection,
+    table: &str,
+    rows: &[R],
+) -> Result<u64, WriteError> {
+    written(connection, table, rows, "ON CONFLICT DO NOTHING").await
+}
+
+/// How many rows were inserted or changed.
+async fn written<R: Serialize>(
+    connection: &mut PgConnection,
+    table: &str,
+    rows: &[R],
+    on_conflict: &str,
+) -> Result<u64, WriteError> {
+    let mut written = 0;
     let statement = format!(
         "INSERT INTO {table} AS old SELECT * FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}"
     );
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        sqlx::query(&statement).bind(serde_json::to_string(rows)?).execute(&mut *connection).await?;
+        let rows = serde_json::to_string(rows)?;
+        written += sqlx::query(&statement).bind(rows).execute(&mut *connection).await?.rows_affected();
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The same, several times as quick, for tables where no row can be there already and no column is an SQL

@@ -38,7 +38,8 @@ impl<Reader: Reads> Inner<Reader> {
     }
 }
 
-/// A key that is taken may be this very command's: stored on a connection that was then lost.
+/// A key that is taken may be this very command's: stored on a connection that was then lost. So whoever cannot go on
+/// to its result must not hear that nothing was stored.
 fn perhaps_stored<R>(error: CommandError<R>) -> CommandError<R> {
     match error {
         CommandError::Unavailable { context, .. } => {
@@ -69,7 +70,7 @@ async fn replay_stream<E: serde::de::DeserializeOwned, R>(
     let Some(written) = written else {
         return Ok(Committed { events: vec![], position: 0, sequence: 0, replayed: true });
     };
-    let rows = log.reader.written(written).await?;
+    let rows = log.reader.written(written).await.map_err(|away| perhaps_stored(away.into()))?;
     let events = rows.iter().map(|row| serde_json::from_str(&row.payload)).collect::<Result<Vec<E>, _>>();
     let events = events.map_err(|error| CommandError::Failed(error.into()))?;
     let position = rows.last().map_or(0, |row| row.position);

@@ -22,7 +22,8 @@ pub struct DatabaseSettings {
         hide_env_values = true
     )]
     pub url: DatabaseUrl,
-    /// Connections to Postgres this node opens at most, from 4 to 500
+    /// Connections to Postgres that this node's requests and reports share, from 4 to 500; the event log and the read
+    /// models have up to ten of their own
     #[arg(
         long = "database-connections",
         env = "CODEXAPI_DATABASE_CONNECTIONS",

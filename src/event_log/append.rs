@@ -4,7 +4,6 @@
 //! was measured to gain nothing. Callers are answered after the commit. What a failure means for the
 //! commands of a batch is decided in `conflict.rs`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,13 +13,12 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
-use uuid::Uuid;
 
 use super::cache::Cache;
 use super::idempotency::{IdempotencyKey, NewKey};
 use super::queue::{Append, NewEvent};
 use super::recent::Recent;
-use super::writes::{Failure, Writes};
+use super::writes::{Failure, Stored, Writes};
 use super::{conflict, lookup};
 
 /// How long the writer tries to reach Postgres before its batch is told that it is away.
@@ -138,7 +136,7 @@ impl Writes for Writer {
         lookup::taken_keys(self, keys).await
     }
 
-    async fn look_up(&mut self, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
+    async fn look_up(&mut self, batch: &[Append]) -> anyhow::Result<Stored> {
         lookup::look_up(self, batch).await
     }
 

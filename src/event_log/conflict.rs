@@ -19,8 +19,8 @@ use tokio::sync::mpsc;
 
 use super::cache::Slot;
 use super::idempotency::NewKey;
-use super::queue::{Append, Outcome, fill_batch};
-use super::writes::{Failure, Writes};
+use super::queue::{Append, Outcome, fill_batch, keys_of};
+use super::writes::{Failure, Stored, Writes};
 
 /// Times one batch is sent again after a failure that passes by itself.
 const TRANSIENT_RETRIES: u32 = 3;
@@ -126,23 +126,35 @@ async fn answer_looked_up(writer: &mut impl Writes, batch: Vec<Append>, context:
     for (slot, _) in batch.iter().flat_map(|append| &append.slots) {
         writer.cache().kill(slot);
     }
-    match writer.look_up(&batch).await {
-        Ok(found) => {
-            for append in batch {
-                let last = append.events.last().map(|event| event.event_id);
-                match last.and_then(|id| found.get(&id)) {
-                    Some(position) => {
-                        writer.announce(*position);
-                        append.answer(Outcome::Committed { position: *position });
-                    }
-                    None => append.answer(Outcome::DecideAnew),
+    match looked_up(writer, &batch).await {
+        Ok(outcomes) => {
+            for (append, outcome) in batch.into_iter().zip(outcomes) {
+                if let Outcome::Committed { position } = outcome {
+                    writer.announce(position);
                 }
+                append.answer(outcome);
             }
         }
         Err(error) => {
             answer_unavailable(writer, batch, &format!("{context}; looking it up: {error:#}"), true);
         }
     }
+}
+
+/// What has become of each command of a batch whose connection was lost: its last event shows it, or, where it has
+/// none, its key.
+async fn looked_up(writer: &mut impl Writes, batch: &[Append]) -> anyhow::Result<Vec<Outcome>> {
+    let Stored { positions, keys } = writer.look_up(batch).await?;
+    let mut keys = keys.into_iter();
+    let outcomes = batch.iter().map(|append| {
+        let key_taken = append.key.is_some() && keys.next().expect("an answer for every key");
+        match append.events.last().and_then(|last| positions.get(&last.event_id)) {
+            Some(position) => Outcome::Committed { position: *position },
+            None if key_taken => Outcome::KeyTaken,
+            None => Outcome::DecideAnew,
+        }
+    });
+    Ok(outcomes.collect())
 }
 
 fn answer_unavailable(writer: &impl Writes, batch: Vec<Append>, context: &str, outcome_unknown: bool) {
@@ -263,8 +275,7 @@ async fn cull_taken_keys(writer: &mut impl Writes, batch: Vec<Append>) -> Vec<Ap
 
 /// For each command whether its key is taken, in Postgres or by an earlier command of the batch.
 async fn taken_keys(writer: &mut impl Writes, batch: &[Append]) -> anyhow::Result<Vec<bool>> {
-    let keys: Vec<_> = batch.iter().filter_map(|append| append.key.as_ref().map(|new| &new.key)).collect();
-    let mut stored = writer.taken_keys(&keys).await?.into_iter();
+    let mut stored = writer.taken_keys(&keys_of(batch)).await?.into_iter();
     let mut seen = HashSet::new();
     let taken = batch.iter().map(|append| {
         append.key.as_ref().is_some_and(|NewKey { key, .. }| {

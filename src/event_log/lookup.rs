@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use super::append::{Backend, Writer};
 use super::idempotency::{self, IdempotencyKey};
-use super::queue::Append;
+use super::queue::{Append, keys_of};
 use super::read;
+use super::writes::Stored;
 
 /// How long it may take to find out who stands in the way, or what was stored of a lost batch.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,10 +48,10 @@ pub(super) async fn taken_keys(writer: &mut Writer, keys: &[&IdempotencyKey]) ->
     }
 }
 
-pub(super) async fn look_up(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
+pub(super) async fn look_up(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<Stored> {
     let give_up = Instant::now() + LOOKUP_TIMEOUT;
     loop {
-        let failed = match timeout_at(give_up, stored_positions(writer, batch)).await {
+        let failed = match timeout_at(give_up, stored(writer, batch)).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(error)) => error,
             Err(_) => anyhow::anyhow!("no answer in time"),
@@ -63,9 +64,15 @@ pub(super) async fn look_up(writer: &mut Writer, batch: &[Append]) -> anyhow::Re
     }
 }
 
+async fn stored(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<Stored> {
+    end_orphans(writer).await?;
+    let positions = stored_positions(writer, batch).await?;
+    let keys = idempotency::taken(writer.connection().await?, &keys_of(batch)).await?;
+    Ok(Stored { positions, keys })
+}
+
 /// The positions of those events of the batch that are stored, by event id.
 async fn stored_positions(writer: &mut Writer, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
-    end_orphans(writer).await?;
     let events: Vec<_> = batch.iter().flat_map(|append| &append.events).collect();
     let rows: Vec<(Uuid, i64)> = sqlx::query_as(
         "SELECT e.event_id, e.position

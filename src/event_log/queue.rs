@@ -8,7 +8,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::cache::{Slot, StreamKey};
-use super::idempotency::NewKey;
+use super::idempotency::{IdempotencyKey, NewKey};
 use super::read::StoredEvent;
 
 /// Commands that may wait for the writer; beyond it a command is refused as overloaded.
@@ -89,6 +89,11 @@ impl Append {
         }
         let _caller_left = self.answer.send(outcome);
     }
+}
+
+/// The keys that the batch's commands bring, in order.
+pub(super) fn keys_of(batch: &[Append]) -> Vec<&IdempotencyKey> {
+    batch.iter().filter_map(|append| append.key.as_ref().map(|new| &new.key)).collect()
 }
 
 /// Takes what has queued, up to the size of a batch; what does not fit comes first next time.

@@ -28,12 +28,8 @@ pub(super) trait Writes: Send {
         keys: &[&IdempotencyKey],
     ) -> impl Future<Output = anyhow::Result<Vec<bool>>> + Send;
 
-    /// The positions of those events that are stored, by event id, of a batch whose outcome was unknown.
-    /// What is not among them is never stored by that batch any more.
-    fn look_up(
-        &mut self,
-        batch: &[Append],
-    ) -> impl Future<Output = anyhow::Result<HashMap<Uuid, i64>>> + Send;
+    /// What is stored of a batch whose outcome was unknown; the rest is never stored by that batch any more.
+    fn look_up(&mut self, batch: &[Append]) -> impl Future<Output = anyhow::Result<Stored>> + Send;
 
     /// Waits before the same is tried again.
     fn pause(&mut self, length: Duration) -> impl Future<Output = ()> + Send;
@@ -46,6 +42,14 @@ pub(super) trait Writes: Send {
 
     /// Lets others in this process know how far the log is.
     fn announce(&self, position: i64);
+}
+
+/// What the log has of a batch.
+pub(super) struct Stored {
+    /// Of those of its events that are there, by event id.
+    pub positions: HashMap<Uuid, i64>,
+    /// Whether each key that its commands bring is taken, by them or by others.
+    pub keys: Vec<bool>,
 }
 
 /// Why a batch was not stored, or may not have been.

@@ -1,17 +1,17 @@
-//! A stored event as a JetStream message, and back.
+//! A page of the log as one JetStream message, and back.
 //!
-//! The headers say where the event stands (position, predecessor, epoch), so that a reader sees a
-//! hole without reading the payload; the body is the event itself.
+//! The headers say where the page stands (its last position, its predecessor, the epoch), so that a reader sees a
+//! hole without reading the body; the body is the events themselves.
 
 use async_nats::HeaderMap;
-use async_nats::header::{
-    HeaderName, NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID,
-};
+use async_nats::header::{HeaderName, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use bytes::Bytes;
 use codexapi_aggregates::event::{AnyEvent, DecodeError, Metadata, RecordedEvent};
 use codexapi_aggregates::time::Timestamp;
+use codexapi_projections::Entry;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use uuid::Uuid;
 
 use crate::event_log::read::StoredEvent;
@@ -24,12 +24,13 @@ static EVENT_ID: HeaderName = HeaderName::from_static("Codexapi-Event-Id");
 /// Where a message stands in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
+    /// Of its last event.
     pub position: i64,
-    /// The position of the event before it in the log; 0 for the first. Holes make it differ from
-    /// `position − 1`.
+    /// The position of the event before its first in the log; 0 where there is none.
     pub previous_position: i64,
     /// Rises each time the stream is made anew; messages of an older one are void.
     pub epoch: i64,
+    /// Of its last event.
     pub event_id: Uuid,
 }
 
@@ -41,17 +42,19 @@ pub enum MessageError {
     Body(#[from] serde_json::Error),
     #[error("it has no headers")]
     NoHeaders,
-    #[error("an event of {aggregate_type} that this build cannot read: {source}")]
-    Event { aggregate_type: String, source: DecodeError },
 }
 
 #[derive(Serialize, Deserialize)]
 struct Body<'a> {
+    position: i64,
+    event_id: Uuid,
     #[serde(borrow)]
-    aggregate_type: std::borrow::Cow<'a, str>,
+    aggregate_type: Cow<'a, str>,
     #[serde(borrow)]
-    aggregate_id: std::borrow::Cow<'a, str>,
+    aggregate_id: Cow<'a, str>,
     sequence: i64,
+    #[serde(borrow)]
+    event_type: Cow<'a, str>,
     recorded_at: Timestamp,
     #[serde(borrow)]
     payload: &'a RawValue,
@@ -59,39 +62,66 @@ struct Body<'a> {
     metadata: &'a RawValue,
 }
 
-/// The message for `event`, whose predecessor in the log is at `previous_position`; the stream
-/// refuses it unless its last sequence is `expected_last_sequence`, and, where it `follows_ours`, unless its last
-/// message is the predecessor's.
-pub fn encode(
-    event: &StoredEvent,
-    previous_position: i64,
-    epoch: i64,
-    expected_last_sequence: u64,
-    follows_ours: bool,
-) -> Result<(HeaderMap, Bytes), serde_json::Error> {
-    let body = Body {
-        aggregate_type: event.aggregate_type.as_str().into(),
-        aggregate_id: event.aggregate_id.as_str().into(),
-        sequence: event.sequence,
-        recorded_at: event.recorded_at,
-        payload: serde_json::from_str(&event.payload)?,
-        metadata: serde_json::from_str(&event.metadata)?,
-    };
-    let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, message_id(epoch, event.position));
-    if follows_ours {
-        headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, message_id(epoch, previous_position));
+impl<'a> Body<'a> {
+    fn of(event: &'a StoredEvent) -> serde_json::Result<Self> {
+        Ok(Self {
+            position: event.position,
+            event_id: event.event_id,
+            aggregate_type: event.aggregate_type.as_str().into(),
+            aggregate_id: event.aggregate_id.as_str().into(),
+            sequence: event.sequence,
+            event_type: event.event_type.as_str().into(),
+            recorded_at: event.recorded_at,
+            payload: serde_json::from_str(&event.payload)?,
+            metadata: serde_json::from_str(&event.metadata)?,
+        })
     }
-    headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected_last_sequence.to_string());
-    headers.insert(POSITION.clone(), event.position.to_string());
-    headers.insert(PREVIOUS_POSITION.clone(), previous_position.to_string());
-    headers.insert(EPOCH.clone(), epoch.to_string());
-    headers.insert(EVENT_ID.clone(), event.event_id.to_string());
-    Ok((headers, serde_json::to_vec(&body)?.into()))
+
+    fn recorded(&self, metadata: Metadata) -> Result<RecordedEvent, DecodeError> {
+        Ok(RecordedEvent {
+            position: self.position,
+            event_id: self.event_id,
+            aggregate_id: self.aggregate_id.clone().into_owned(),
+            sequence: self.sequence,
+            recorded_at: self.recorded_at,
+            metadata,
+            event: AnyEvent::decode(&self.aggregate_type, self.payload.get().as_bytes())?,
+        })
+    }
+
+    /// The event, or that this build cannot read it: whether that matters is the projection's to say.
+    fn entry(&self) -> serde_json::Result<Entry> {
+        let recorded = self.recorded(serde_json::from_str(self.metadata.get())?);
+        Ok(recorded.map_or_else(
+            |error| Entry::Unreadable {
+                position: self.position,
+                aggregate_type: self.aggregate_type.clone().into_owned(),
+                error: error.to_string(),
+            },
+            Entry::from,
+        ))
+    }
 }
 
-fn message_id(epoch: i64, position: i64) -> String {
-    format!("{epoch}:{position}")
+/// The message for consecutive `events` that end at `place`; the stream refuses it unless its last sequence is
+/// `expected_last_sequence`.
+///
+/// # Errors
+/// Where what is stored of an event is no JSON.
+pub fn encode(
+    events: &[StoredEvent],
+    place: Place,
+    expected_last_sequence: u64,
+) -> Result<(HeaderMap, Bytes), serde_json::Error> {
+    let body = events.iter().map(Body::of).collect::<Result<Vec<_>, _>>()?;
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, format!("{}:{}", place.epoch, place.position));
+    headers.insert(NATS_EXPECTED_LAST_SEQUENCE, expected_last_sequence.to_string());
+    headers.insert(POSITION.clone(), place.position.to_string());
+    headers.insert(PREVIOUS_POSITION.clone(), place.previous_position.to_string());
+    headers.insert(EPOCH.clone(), place.epoch.to_string());
+    headers.insert(EVENT_ID.clone(), place.event_id.to_string());
+    Ok((headers, serde_json::to_vec(&body)?.into()))
 }
 
 /// Where the message with these headers stands.
@@ -104,22 +134,13 @@ pub fn place(headers: &HeaderMap) -> Result<Place, MessageError> {
     })
 }
 
-/// The event in a message's body.
-pub fn decode(place: Place, payload: &[u8]) -> Result<RecordedEvent, MessageError> {
-    let body: Body<'_> = serde_json::from_slice(payload)?;
-    let metadata: Metadata = serde_json::from_str(body.metadata.get())?;
-    let unreadable =
-        |source| MessageError::Event { aggregate_type: body.aggregate_type.clone().into_owned(), source };
-    let event = AnyEvent::decode(&body.aggregate_type, body.payload.get().as_bytes()).map_err(unreadable)?;
-    Ok(RecordedEvent {
-        position: place.position,
-        event_id: place.event_id,
-        aggregate_id: body.aggregate_id.clone().into_owned(),
-        sequence: body.sequence,
-        recorded_at: body.recorded_at,
-        metadata,
-        event,
-    })
+/// The events in a message's body, in order.
+///
+/// # Errors
+/// Where this version has not written it.
+pub fn decode(payload: &[u8]) -> Result<Vec<Entry>, MessageError> {
+    let bodies: Vec<Body<'_>> = serde_json::from_slice(payload)?;
+    Ok(bodies.iter().map(Body::entry).collect::<Result<_, _>>()?)
 }
 
 fn header<T: std::str::FromStr>(headers: &HeaderMap, name: &'static HeaderName) -> Result<T, MessageError> {

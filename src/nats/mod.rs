@@ -56,12 +56,16 @@ impl NatsNames {
         self.subject(">")
     }
 
-    /// `events.wallet.usage_charged` for event type `wallet.usage_charged`.
-    pub fn subject(&self, event_type: &str) -> String {
+    /// Where pages of the log are published.
+    pub fn pages(&self) -> String {
+        self.subject("pages")
+    }
+
+    fn subject(&self, rest: &str) -> String {
         if self.prefix.is_empty() {
-            format!("events.{event_type}")
+            format!("events.{rest}")
         } else {
-            format!("{}.events.{event_type}", self.prefix)
+            format!("{}.events.{rest}", self.prefix)
         }
     }
 }
@@ -137,7 +141,7 @@ mod tests {
         let plain = NatsNames::new("").unwrap();
         let other = NatsNames::new("eu-1").unwrap();
         assert_eq!(plain.stream(), "events");
-        assert_eq!(plain.subject("wallet.usage_charged"), "events.wallet.usage_charged");
+        assert_eq!(plain.pages(), "events.pages");
         assert_eq!(other.stream(), "eu-1_events");
         assert_eq!(other.subjects(), "eu-1.events.>");
     }

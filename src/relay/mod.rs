@@ -1,4 +1,5 @@
-//! Publishes the event log to JetStream: every event once, in order, with its predecessor's position.
+//! Publishes the event log to JetStream a page at a time: every event once, in order, and each page with the
+//! position before it.
 //!
 //! The log is the outbox. One relay works at a time (a session advisory lock); every publish names
 //! the stream sequence it expects to follow, so that a relay which has lost the lock without noticing
@@ -36,11 +37,11 @@ const RELAY_LOCK: i64 = 7_263_542_002;
 /// A relay that is paused for so long has a successor; longer than publishing a page may take.
 const LEADER_SILENT: Duration = Duration::from_secs(15);
 
-/// Events read and published at a time; also the most publishes without an answer.
+/// Events read and published at a time.
 pub const PAGE: usize = 2_000;
 
 /// Pages that are not full begin at least this far apart: what comes meanwhile shares a page.
-const PAGE_EVERY: Duration = Duration::from_millis(20);
+const PAGE_EVERY: Duration = Duration::from_millis(10);
 
 /// The floor under every way of being woken.
 pub const POLL: Duration = Duration::from_secs(1);

@@ -72,7 +72,7 @@ impl Stage {
         wait_for("the relay has published everything", published).await;
     }
 
-    /// (position, previous position, epoch) of every message in the stream.
+    /// (position, previous position, epoch) of every event in the stream.
     async fn messages(&self) -> Vec<(i64, i64, i64)> {
         let jetstream = self.nats.jetstream();
         let stream = jetstream.get_stream(self.nats.names.stream()).await.expect("the stream");
@@ -82,7 +82,13 @@ impl Stage {
             let message = stream.get_raw_message(sequence).await.expect("a message");
             let place = message::place(&message.headers)
                 .unwrap_or_else(|error| panic!("message {sequence} of {state:?}: {error}"));
-            places.push((place.position, place.previous_position, place.epoch));
+            let events = message::decode(&message.payload).expect("a page");
+            let mut previous = place.previous_position;
+            for event in &events {
+                places.push((event.position(), previous, place.epoch));
+                previous = event.position();
+            }
+            assert_eq!(previous, place.position, "a page ends where its headers say");
         }
         places
     }
@@ -235,7 +241,7 @@ async fn a_stream_that_another_has_written_is_made_anew_under_a_higher_epoch() {
     stage.caught_up(&relay).await;
     let before = stage.head().await;
     let foreign = jetstream::message::PublishMessage::build().payload("{}".into());
-    let subject = stage.nats.names.subject("wallet.credit_granted");
+    let subject = stage.nats.names.pages();
     let published = stage.nats.jetstream().send_publish(subject, foreign).await.expect("sent");
     published.await.expect("stored");
     stage.business.generate("conversation").await;

@@ -1,7 +1,6 @@
 //! Postgres as the log knows it, in memory: its two unique keys, batches stored whole or not at all, and
 //! trouble on the way there and back.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,7 +10,6 @@ use std::time::Duration;
 use codexapi_aggregates::time::Timestamp;
 use cqrs_es::Aggregate;
 use shuttle::future::{JoinHandle, spawn, yield_now};
-use uuid::Uuid;
 
 use super::purse::{Moved, Purse};
 use super::trouble::{Trouble, Troubles};
@@ -20,10 +18,10 @@ use crate::event_log::cache::{Cache, Live, StreamKey};
 use crate::event_log::chain::CHAIN_START;
 use crate::event_log::idempotency::{IdempotencyKey, StoredKey, WrittenRange};
 use crate::event_log::load;
-use crate::event_log::queue::{Append, NewEvent};
+use crate::event_log::queue::{Append, NewEvent, keys_of};
 use crate::event_log::read::StoredEvent;
 use crate::event_log::reads::{Reads, Unread};
-use crate::event_log::writes::{Failure, Writes};
+use crate::event_log::writes::{Failure, Stored, Writes};
 
 #[derive(Clone)]
 pub struct Postgres(Arc<Shared>);
@@ -317,7 +315,7 @@ impl Writes for Connection {
         self.postgres.read(taken).await.map_err(|unread| anyhow::anyhow!("{unread:?}"))
     }
 
-    async fn look_up(&mut self, batch: &[Append]) -> anyhow::Result<HashMap<Uuid, i64>> {
+    async fn look_up(&mut self, batch: &[Append]) -> anyhow::Result<Stored> {
         self.postgres.fine_point().await;
         if self.postgres.troubles().of_look_up() {
             self.postgres.0.lost_from_sight.store(true, Ordering::Relaxed);
@@ -329,7 +327,10 @@ impl Writes for Connection {
             batch.iter().flat_map(|append| &append.events).any(|event| event.event_id == stored.event_id)
         };
         let tables = self.postgres.tables();
-        Ok(tables.events.iter().filter(batch_has).map(|event| (event.event_id, event.position)).collect())
+        let stored = tables.events.iter().filter(batch_has);
+        let positions = stored.map(|event| (event.event_id, event.position)).collect();
+        let keys = keys_of(batch).into_iter().map(|key| tables.key_is_taken(key)).collect();
+        Ok(Stored { positions, keys })
     }
 
     async fn pause(&mut self, _: Duration) {
