@@ -31,6 +31,14 @@ CATCH_UP_TIMEOUT_SECONDS = 120
 VERIFY_TIMEOUT_SECONDS = 1_800
 
 
+# The log's writer insists on durable commits and has no setting against it. Only its own transaction could.
+RELAX = [
+    "CREATE FUNCTION relax() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN PERFORM set_config('synchronous_commit', 'off', true); RETURN NULL; END $$",
+    "CREATE TRIGGER relax AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION relax()",
+]
+
+
 class Direct:
     """No gateway at all: what the provider, the load and the machine take by themselves."""
 
@@ -82,7 +90,7 @@ class Codexapi:
             "CODEXAPI_SEALING_KEY": ready["sealingKey"],
         }
         if self.relaxed:
-            self.sql("ALTER SYSTEM SET synchronous_commit = off", "SELECT pg_reload_conf()")
+            self.sql(*RELAX)
         self.url, self.headers = f"{self.base_url}/v1/chat/completions", []
         self.tokens = [self.new_customer(f"bench {number}") for number in range(CUSTOMERS)]
 
@@ -136,7 +144,7 @@ class Codexapi:
 
 
 class CodexapiRelaxed(Codexapi):
-    """The same with synchronous_commit off: what durability costs is the difference. Not how anybody should run it."""
+    """The same with synchronous_commit off for appends: what durability costs is the difference. Not how anybody should run it."""
 
     name = "codexapi, commits relaxed"
     relaxed = True

@@ -10,6 +10,7 @@ import sys
 import charts
 import machine
 import report
+from breakdown import breakdown
 from contenders import ALL, REPOSITORY, Codexapi
 from measure import Cell, commits, measure
 from service import Process, temporary_folder
@@ -58,17 +59,27 @@ def arguments():
     return parser.parse_args()
 
 
+def command(asked):
+    """What makes such a report again."""
+    given = [("--rounds", asked.rounds), ("--only", asked.only and " ".join(asked.only)), ("--generations", asked.generations)]
+    options = " ".join(f"{name} {value}" for name, value in given if value is not None)
+    return f"make bench{'-quick' if asked.quick else ''}" + (f" ARGS='{options}'" if options else "")
+
+
 def main():
     asked = arguments()
     rounds = asked.rounds or (1 if asked.quick else 3)
     chosen = [kind for kind in ALL if not asked.only or kind.name in asked.only or kind.name == "direct"]
-    result = {"quick": asked.quick, "machine": machine.describe(asked.peers), "rounds": [], "commits": []}
+    result = {"command": command(asked), "build": asked.binaries.name, "machine": machine.describe(asked.peers), "rounds": [], "commits": []}
     world = World(asked.binaries, asked.peers)
     try:
         for number in range(rounds):
             # Whoever comes first has the machine as it was left by nobody: so everybody comes first in turn.
             order = chosen[number % len(chosen):] + chosen[: number % len(chosen)]
             result["rounds"].append({kind.name: turn(world, kind, cells(asked.quick), result, number) for kind in order})
+        if not asked.only and not asked.quick:
+            say("where the time goes")
+            result["breakdown"] = breakdown(world)
     finally:
         world.stop()
     generations = asked.generations if asked.generations is not None else QUICK_GENERATIONS if asked.quick else GENERATIONS

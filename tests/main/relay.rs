@@ -168,6 +168,15 @@ async fn fed(feed: &mut JetStreamFeed, count: usize) -> Vec<i64> {
     positions
 }
 
+/// A relay that is level with the log, and a feed that hears of all that follows.
+async fn attached() -> (Stage, RunningRelay, JetStreamFeed) {
+    let stage = Stage::set().await;
+    let (relay, mut feed) = (stage.relay(), stage.feed());
+    stage.caught_up(&relay).await;
+    attach(&mut feed).await;
+    (stage, relay, feed)
+}
+
 /// Makes the feed's consumer, so that what is published from now on reaches it.
 async fn attach(feed: &mut JetStreamFeed) {
     let attached = async || feed.next_batch(Duration::from_millis(10)).await.ok();
@@ -253,11 +262,7 @@ async fn a_stream_that_another_has_written_is_made_anew_under_a_higher_epoch() {
 
 #[tokio::test]
 async fn killing_nats_loses_nothing_and_doubles_nothing() {
-    let mut stage = Stage::set().await;
-    let relay = stage.relay();
-    let mut feed = stage.feed();
-    stage.caught_up(&relay).await;
-    attach(&mut feed).await;
+    let (mut stage, relay, mut feed) = attached().await;
     let mut expected = Vec::new();
     for _ in 0..3 {
         let before = stage.head().await;
@@ -276,11 +281,7 @@ async fn killing_nats_loses_nothing_and_doubles_nothing() {
 
 #[tokio::test]
 async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
-    let mut stage = Stage::set().await;
-    let relay = stage.relay();
-    let mut feed = stage.feed();
-    stage.caught_up(&relay).await;
-    attach(&mut feed).await;
+    let (mut stage, relay, mut feed) = attached().await;
     for _ in 0..3 {
         stage.business.generate("conversation").await;
     }
@@ -303,11 +304,7 @@ async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
 
 #[tokio::test]
 async fn wiped_while_idle_the_feed_says_so_and_recovers() {
-    let mut stage = Stage::set().await;
-    let relay = stage.relay();
-    let mut feed = stage.feed();
-    stage.caught_up(&relay).await;
-    attach(&mut feed).await;
+    let (mut stage, relay, mut feed) = attached().await;
     stage.wipe_nats().await;
     lost(&mut feed).await;
     stage.business.generate("conversation").await;
@@ -322,11 +319,7 @@ async fn wiped_while_idle_the_feed_says_so_and_recovers() {
 
 #[tokio::test]
 async fn a_restored_database_gets_a_new_epoch_and_no_foreign_event() {
-    let stage = Stage::set().await;
-    let relay = stage.relay();
-    let mut feed = stage.feed();
-    stage.caught_up(&relay).await;
-    attach(&mut feed).await;
+    let (stage, relay, mut feed) = attached().await;
     let backed_up = stage.head().await;
     let checkpoint: (i64, uuid::Uuid) =
         sqlx::query_as("SELECT stream_sequence, event_id FROM relay_checkpoint")
