@@ -3,7 +3,8 @@
 //! Settle, release and reversal are retried with a capped back-off until they are in the log. What
 //! the client is told waits for that, but not for ever: past the deadline it is told that the
 //! generation failed, and from then on the same loop makes sure that it pays nothing, even where the
-//! settlement turns out to have been committed after all.
+//! settlement turns out to have been committed after all. Where that is possible, the client hears
+//! nothing before it is certain: what it is told must outlive this process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use codexapi_aggregates::settlement::{Settlement, SettlementRefusal};
 use codexapi_aggregates::usage::{AttemptResult, Payer, SettleGeneration};
 use codexapi_aggregates::wallet::{ReleaseReason, WalletTerms};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +25,9 @@ use crate::nodes::{CERTAINLY_OVER, Homes, Ran};
 
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
+
+/// How long a client waits beyond the deadline where its charge may be stored: as long as a request waits for credit.
+const IN_DOUBT_FOR: Duration = Duration::from_secs(120);
 
 /// Settlements that may be waiting for Postgres at a time.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +80,8 @@ impl Settlements {
         self.unfinished.load(Ordering::Relaxed)
     }
 
-    /// Settles durably, or past the deadline sees to it that nothing is charged.
+    /// Settles durably, or past the deadline sees to it that nothing is charged. Where the settlement may be in the log
+    /// all the same, that is waited for, too.
     ///
     /// # Errors
     /// `TimedOut` past the deadline, `Refused` where the rules refuse the settlement.
@@ -84,27 +90,31 @@ impl Settlements {
         let generation = ending.generation_id;
         let settle = Settle { ending, command, terms: self.terms.clone() };
         let deadline = Instant::now() + self.limits.deadline;
-        let mut pause = FIRST_RETRY;
-        loop {
-            match tokio::time::timeout_at(deadline, self.once(&settle)).await {
-                Ok(Ok(settlement)) => return Ok(settlement),
-                Ok(Err(CommandError::Refused(refusal))) => {
-                    tracing::error!(%generation, %refusal, "a settlement was refused");
-                    self.forgo_in_background(settle);
-                    return Err(NotSettled::Refused(refusal));
-                }
-                Ok(Err(error)) if Instant::now() + pause < deadline => {
+        let (mut pause, mut in_doubt) = (FIRST_RETRY, false);
+        let failed = loop {
+            let Ok(ran) = tokio::time::timeout_at(deadline, self.once(&settle)).await else {
+                in_doubt = true;
+                break NotSettled::TimedOut;
+            };
+            in_doubt |= ran.may_be_stored();
+            match ran.outcome {
+                Ok(settlement) => return Ok(settlement),
+                Err(CommandError::Refused(refusal)) => break NotSettled::Refused(refusal),
+                Err(error) if Instant::now() + pause < deadline => {
                     tracing::warn!(%generation, %error, "settling will be retried");
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_RETRY);
                 }
-                Ok(Err(_)) | Err(_) => {
-                    tracing::error!(%generation, "settling was not durable in time");
-                    self.forgo_in_background(settle);
-                    return Err(NotSettled::TimedOut);
-                }
+                Err(_) => break NotSettled::TimedOut,
             }
+        };
+        tracing::error!(%generation, in_doubt, "{failed}");
+        let forgone = self.forgo_in_background(settle);
+        // Were the client told now and this process killed, nobody would take back a charge that is stored after all.
+        if in_doubt && tokio::time::timeout(IN_DOUBT_FOR, forgone).await.is_err() {
+            tracing::error!(%generation, "it is told that it failed, while its charge is still in doubt");
         }
+        Err(failed)
     }
 
     /// Closes a generation of which nothing is charged: frees a customer's hold, ends an operator's; `attempts`
@@ -113,7 +123,7 @@ impl Settlements {
     pub async fn release(&self, ending: Ending, reason: ReleaseReason, attempts: Vec<AttemptResult>) {
         let unfinished = self.count_unfinished();
         let release = Release { ending, reason, attempts, terms: self.terms.clone() };
-        if let Err(error) = self.once(&release).await {
+        if let Err(error) = self.once(&release).await.outcome {
             tracing::warn!(generation = %release.ending.generation_id, %error, "releasing will be retried");
             let this = self.clone();
             self.tasks.spawn(async move {
@@ -136,24 +146,24 @@ impl Settlements {
         });
     }
 
-    /// The client has been told that it pays nothing.
-    fn forgo_in_background(&self, settle: Settle) {
+    /// The client is told that it pays nothing, whatever becomes of its request meanwhile.
+    fn forgo_in_background(&self, settle: Settle) -> JoinHandle<()> {
         let forgo = Forgo::from(settle);
         let this = self.clone();
         let unfinished = self.count_unfinished();
         self.tasks.spawn(async move {
             let _unfinished = unfinished;
             this.until_durable("forgoing a charge", &forgo).await;
-        });
+        })
     }
 
     /// What waits for credit of this payer is asked again once it is done.
-    async fn once<C: NodeCommand>(&self, command: &C) -> Result<C::Done, CommandError<C::Refusal>> {
-        let Ran { outcome, elsewhere_too: _ } = self.homes.run(command).await;
-        if outcome.is_ok() && C::FREES_CREDIT {
+    async fn once<C: NodeCommand>(&self, command: &C) -> Ran<C> {
+        let ran = self.homes.run(command).await;
+        if ran.outcome.is_ok() && C::FREES_CREDIT {
             self.wake(command.payer());
         }
-        outcome
+        ran
     }
 
     fn wake(&self, payer: Payer) {
@@ -168,7 +178,7 @@ impl Settlements {
     async fn until_durable<C: NodeCommand>(&self, what: &'static str, command: &C) {
         let mut pause = FIRST_RETRY;
         loop {
-            match self.once(command).await {
+            match self.once(command).await.outcome {
                 Ok(_) => return,
                 Err(CommandError::Refused(refusal)) => {
                     // E.g. a release whose first try was committed though its answer was lost.

@@ -58,6 +58,17 @@ pub struct Ran<C: NodeCommand> {
     pub elsewhere_too: bool,
 }
 
+impl<C: NodeCommand> Ran<C> {
+    /// Whether it may be in the log although it has no result, or yet come to it.
+    pub fn may_be_stored(&self) -> bool {
+        match &self.outcome {
+            Ok(_) | Err(CommandError::Refused(_)) => false,
+            Err(CommandError::Unavailable { outcome_unknown: true, .. }) => true,
+            Err(_) => self.elsewhere_too,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct CommandLabels {
     /// `here`, `forwarded`, `instead_of_home` or `for_another`.

@@ -153,13 +153,16 @@ async fn a_body_that_comes_whole_waits_for_the_settlement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_could_not_be_settled_in_time_is_told_as_failed_and_costs_nothing() {
+async fn what_could_not_be_settled_in_time_is_told_as_failed_once_it_is_certain_to_cost_nothing() {
     let deployment = Arc::new(Deployment::start(&[("CODEXAPI_SETTLE_SECONDS", "1")]).await);
     for (protocol, stream) in PROTOCOLS.into_iter().flat_map(|protocol| [(protocol, true), (protocol, false)])
     {
-        let (customer, asked, paused, _) = asked_and_paused(&deployment, protocol, stream).await;
-        let told = asked.await.expect("no panic");
+        let (customer, asked, paused, tag) = asked_and_paused(&deployment, protocol, stream).await;
+        billed(&deployment, &tag).await;
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(!asked.is_finished(), "told while a charge might be stored");
         paused.end().await;
+        let told = asked.await.expect("no panic");
         assert!(!told.is_success(protocol, stream), "{}", told.text);
         assert_eq!(told.status, if stream { 200 } else { 503 });
         assert!(told.text.contains("nothing was charged"), "{}", told.text);
