@@ -3,6 +3,8 @@
 //! The parser's own messages name flags and quote values; here the environment variable is named, and the value of a
 //! secret never shown.
 
+use std::borrow::Cow;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
@@ -66,9 +68,18 @@ fn complaint(arg: &Arg, error: &clap::Error) -> String {
     let reason = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
     match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) if !arg.is_hide_env_values_set() => {
-            format!("{value:?} cannot be used{reason}")
+            format!("{:?} cannot be used{reason}", without_user(value))
         }
         _ => format!("cannot be used{reason}"),
+    }
+}
+
+/// A value as an error may show it: what an address has before its host may be a password.
+pub(super) fn without_user(value: &str) -> Cow<'_, str> {
+    let user = value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)));
+    match user {
+        Some((scheme, (_, host))) => format!("{scheme}://…@{host}").into(),
+        None => value.into(),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::addresses::ProviderUrl;
+use super::explain::without_user;
 
 /// Where a signed-in Codex account is served.
 const SIGNED_IN_URL: &str = "https://chatgpt.com/backend-api/codex";
@@ -271,7 +272,7 @@ fn is_label(name: &str) -> bool {
 }
 
 fn at(text: &str, value: &Spanned<String>, problem: &str) -> String {
-    at_offset(text, value.span().start, &format!("{:?} {problem}", value.get_ref()))
+    at_offset(text, value.span().start, &format!("{:?} {problem}", without_user(value.get_ref())))
 }
 
 fn at_offset(text: &str, offset: usize, problem: &str) -> String {

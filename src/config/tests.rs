@@ -205,6 +205,19 @@ fn a_bad_secret_is_never_quoted() {
 }
 
 #[test]
+fn an_address_is_quoted_without_its_password() {
+    let names = ["CODEXAPI_PUBLIC_URL", "CODEXAPI_STRIPE_API_BASE", "CODEXAPI_GUMROAD_API_BASE"];
+    for (name, password) in
+        names.into_iter().flat_map(|name| ["hunter2", "hun/ter2@x"].map(|given| (name, given)))
+    {
+        let refusal =
+            with(name, &format!("https://u:{password}@host.example/x")).expect_err(name).to_string();
+        assert!(refusal.contains("…@host.example"), "{refusal}");
+        assert!(!refusal.contains("ter2"), "{refusal}");
+    }
+}
+
+#[test]
 fn debug_output_shows_no_secret() {
     let token = "cdx-admin-averylongtokenindeed";
     let config = with("CODEXAPI_STATIC_ADMIN_TOKENS", token).expect("good");

@@ -14,16 +14,19 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use http::HeaderValue;
 use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 
 /// Bytes read and thrown away at most.
 const DISCARDED_BYTES: u64 = 64 * 1024 * 1024;
 
-/// How long that may take.
+/// How long that may take, ...
 const DISCARDING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// ... and how long nothing of it may come.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers, and then reads what the client was still sending.
 pub async fn discard(request: Request, next: Next) -> Response {
@@ -36,6 +39,11 @@ pub async fn discard(request: Request, next: Next) -> Response {
     let mut response = next.run(Request::from_parts(parts, body)).await;
     let unread = left.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(body) = unread {
+        if response.status() == StatusCode::REQUEST_TIMEOUT {
+            // It has had its time.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
         let all = tokio::time::timeout(DISCARDING_TIMEOUT, read_to_end(body)).await;
         if all != Ok(true) {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -86,14 +94,14 @@ impl Drop for Returned {
     }
 }
 
-/// Whether the end came within the limit.
+/// Whether the end came within the limits.
 async fn read_to_end(mut body: Body) -> bool {
     let mut read = 0_u64;
     while read <= DISCARDED_BYTES {
-        match body.frame().await {
-            Some(Ok(frame)) => read += frame.data_ref().map_or(0, |data| data.len() as u64),
-            Some(Err(_)) => return false,
-            None => return true,
+        match tokio::time::timeout(SILENCE_TIMEOUT, body.frame()).await {
+            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, |data| data.len() as u64),
+            Ok(None) => return true,
+            Ok(Some(Err(_))) | Err(_) => return false,
         }
     }
     false

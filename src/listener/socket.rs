@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use futures::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -23,6 +24,8 @@ pub(super) struct Requests {
     begun: AtomicU64,
     /// One is being answered.
     running: AtomicBool,
+    /// Who reads, while one is being answered: nothing is due then, and something is as soon as it is over.
+    reader: AtomicWaker,
 }
 
 /// A request that is being answered, until this is dropped.
@@ -31,14 +34,23 @@ pub(super) struct Running(Arc<Requests>);
 impl Running {
     pub fn new(requests: &Arc<Requests>) -> Self {
         requests.begun.fetch_add(1, Ordering::Relaxed);
-        requests.running.store(true, Ordering::Relaxed);
+        requests.running.store(true, Ordering::Release);
         Self(Arc::clone(requests))
+    }
+}
+
+impl Requests {
+    /// Whether one is being answered; if so, `context` is woken when it is no more.
+    fn poll_running(&self, context: &Context<'_>) -> bool {
+        self.reader.register(context.waker());
+        self.running.load(Ordering::Acquire)
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.running.store(false, Ordering::Relaxed);
+        self.0.running.store(false, Ordering::Release);
+        self.0.reader.wake();
     }
 }
 
@@ -125,7 +137,7 @@ impl AsyncRead for Socket {
         let socket = self.get_mut();
         let before = into.filled().len();
         let polled = Pin::new(&mut socket.stream).poll_read(context, into);
-        if socket.requests.running.load(Ordering::Relaxed) {
+        if socket.requests.poll_running(context) {
             return polled;
         }
         if polled.is_pending() {

@@ -66,6 +66,21 @@ async fn the_second_head_on_a_connection_must_come_in_time_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_nothing_is_asked_any_more_ends() {
+    let deployment =
+        Deployment::start(&[("CODEXAPI_CLIENT_HEAD_SECONDS", "60"), ("CODEXAPI_CLIENT_IDLE_SECONDS", "1")])
+            .await;
+    for requests in 1..=3 {
+        let mut idle = connect(&deployment).await;
+        for _ in 0..requests {
+            let heard = converse(&mut idle, b"GET /health HTTP/1.1\r\nHost: test\r\n\r\n").await;
+            assert_eq!(heard.statuses(), [200]);
+        }
+        assert!(read_to_end(&mut idle).await.closed, "after {requests}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_trickles_is_told_so_and_costs_nothing() {
     let deployment = Deployment::start(&HURRIED).await;
     let customer = deployment.customer(1_000_000).await;
