@@ -259,7 +259,7 @@ async fn scrape(State(app): State<Arc<App>>) -> Response {
         }
         Err(error) => tracing::warn!(%error, "open holds cannot be counted"),
     }
-    match app.projector.lags().await {
+    match app.projector.lags(&app.pool).await {
         Ok(lags) => {
             for lag in lags {
                 let labels = ProjectionLabels { projection: lag.projection.clone() };

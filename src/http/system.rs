@@ -87,7 +87,7 @@ async fn projection_problems(app: &App) -> Vec<ReadinessProblem> {
     let database = |detail: &str| {
         vec![ReadinessProblem { part: "database".into(), degraded_only: false, detail: detail.into() }]
     };
-    let lags = match tokio::time::timeout(DATABASE_PATIENCE, app.projector.lags()).await {
+    let lags = match tokio::time::timeout(DATABASE_PATIENCE, app.projector.lags(&app.pool)).await {
         Ok(Ok(lags)) => lags,
         Ok(Err(error)) => {
             tracing::warn!(%error, "not ready: Postgres");

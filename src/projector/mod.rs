@@ -92,11 +92,12 @@ impl Projector {
         }
     }
 
-    /// How far each read model is behind, as Postgres knows it: true on every node.
-    pub async fn lags(&self) -> sqlx::Result<Vec<Lag>> {
+    /// How far each read model is behind, as Postgres knows it: true on every node. Asked through `pool`, that of who
+    /// wants to know, so that it also says whether that one reaches Postgres.
+    pub async fn lags(&self, pool: &PgPool) -> sqlx::Result<Vec<Lag>> {
         // Checkpoints first: a head read before them could lie behind them.
-        let checkpoints = checkpoint::all(&self.pool).await?;
-        let head = read::head(&self.pool, SHARD).await?;
+        let checkpoints = checkpoint::all(pool).await?;
+        let head = read::head(pool, SHARD).await?;
         let lag = |checkpoint: checkpoint::Checkpoint| Lag {
             error: self.errors.of(&checkpoint.projection),
             projection: checkpoint.projection,

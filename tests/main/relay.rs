@@ -431,7 +431,7 @@ async fn read_models_equal_the_log_though_nats_is_wiped_under_load_and_then_idle
         };
         tokio::join!(load, faults);
         let level = async || {
-            projector.lags().await.expect("lags").iter().all(|lag| lag.positions() == 0).then_some(())
+            projector.lags(pool).await.expect("lags").iter().all(|lag| lag.positions() == 0).then_some(())
         };
         wait_for("every read model is level with the log", level).await;
         server.wipe().expect("wiped");

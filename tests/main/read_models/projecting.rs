@@ -84,9 +84,9 @@ async fn folded(pool: &PgPool) -> Value {
     tables(&fresh).await
 }
 
-async fn wait_until_at_head(projector: &Projector) {
+async fn wait_until_at_head(projector: &Projector, pool: &PgPool) {
     wait_for("read models at the log's head", async || {
-        let lags = projector.lags().await.expect("lags");
+        let lags = projector.lags(pool).await.expect("lags");
         lags.iter().all(|lag| lag.positions() == 0).then_some(())
     })
     .await;
@@ -147,7 +147,7 @@ async fn read_models_equal_the_log_whatever_the_feed_loses() {
             }
             sleep(Duration::from_millis(30)).await;
         }
-        wait_until_at_head(&projector).await;
+        wait_until_at_head(&projector, &pool).await;
         stop.cancel();
     };
     tokio::join!(projector.run(feed, stop.clone()), writing);
@@ -166,10 +166,10 @@ async fn a_second_projector_stands_by_and_takes_over() {
     let (before, after) = events.split_at(events.len() / 2);
     let writing = async {
         append(&pool, before).await;
-        wait_until_at_head(&first).await;
+        wait_until_at_head(&first, &pool).await;
         stop_first.cancel();
         append(&pool, after).await;
-        wait_until_at_head(&second).await;
+        wait_until_at_head(&second, &pool).await;
         stop_second.cancel();
     };
     tokio::join!(first.run(feed, stop_first.clone()), second.run(feed, stop_second.clone()), writing);
@@ -184,7 +184,7 @@ async fn who_no_longer_projects_says_of_no_read_model_that_it_stands() {
         (Projector::new(pool.clone(), seen.clone()), Projector::new(pool.clone(), seen.clone()));
     let feed = || LogFeed::new(pool.clone(), seen.clone());
     let stands = async |projector: &Projector| {
-        let lags = projector.lags().await.expect("lags");
+        let lags = projector.lags(&pool).await.expect("lags");
         lags.iter().any(|lag| lag.error.is_some())
     };
     let run_sql = async |sql: &str| {
@@ -208,7 +208,7 @@ async fn who_no_longer_projects_says_of_no_read_model_that_it_stands() {
         wait_until_unlocked(&pool).await;
         take_over.cancel();
         run_sql("UPDATE projection_versions SET revision = revision - 1 WHERE projection = 'accounts'").await;
-        wait_until_at_head(&second).await;
+        wait_until_at_head(&second, &pool).await;
         wait_for("nothing stands", async || (!stands(&first).await).then_some(())).await;
         stop.cancel();
     };
@@ -232,12 +232,12 @@ async fn a_read_model_that_cannot_go_on_holds_up_no_other_and_comes_back() {
     };
     let scenario = async {
         append(&pool, before).await;
-        wait_until_at_head(&projector).await;
+        wait_until_at_head(&projector, &pool).await;
         // As though another build had made its tables.
         revised(1).await;
         append(&pool, after).await;
         wait_for("all read models but one at the log's head", async || {
-            let lags = projector.lags().await.expect("lags");
+            let lags = projector.lags(&pool).await.expect("lags");
             let (stuck, others): (Vec<_>, Vec<_>) =
                 lags.into_iter().partition(|lag| lag.projection == "accounts");
             let moved = others.iter().all(|lag| lag.positions() == 0 && lag.error.is_none());
@@ -246,9 +246,9 @@ async fn a_read_model_that_cannot_go_on_holds_up_no_other_and_comes_back() {
         })
         .await;
         revised(-1).await;
-        wait_until_at_head(&projector).await;
+        wait_until_at_head(&projector, &pool).await;
         wait_for("nothing stands still any more", async || {
-            let lags = projector.lags().await.expect("lags");
+            let lags = projector.lags(&pool).await.expect("lags");
             lags.iter().all(|lag| lag.error.is_none()).then_some(())
         })
         .await;
@@ -346,7 +346,7 @@ async fn reads_never_fail_while_read_models_are_rebuilt_under_load() {
             }
         };
         tokio::join!(writing, rebuilding);
-        wait_until_at_head(&projector).await;
+        wait_until_at_head(&projector, &pool).await;
         done.store(true, Ordering::Relaxed);
         stop.cancel();
     };
