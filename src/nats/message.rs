@@ -3,6 +3,8 @@
 //! The headers say where the page stands (its last position, its predecessor, the epoch), so that a reader sees a
 //! hole without reading the body; the body is the events themselves.
 
+use std::borrow::Cow;
+
 use async_nats::HeaderMap;
 use async_nats::header::{HeaderName, NATS_EXPECTED_LAST_SEQUENCE, NATS_MESSAGE_ID};
 use bytes::Bytes;
@@ -11,7 +13,6 @@ use codexapi_aggregates::time::Timestamp;
 use codexapi_projections::Entry;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::borrow::Cow;
 use uuid::Uuid;
 
 use crate::event_log::read::StoredEvent;
