@@ -10,8 +10,9 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 
+use crate::transaction::Transaction;
 use crate::{Entry, FoldError, ReadModel, WriteError};
 
 /// Should this process stand still half-way, Postgres ends the transaction: another node must be able to go on.
@@ -60,9 +61,10 @@ pub async fn apply(
     entries: &[Entry],
     previous_position: i64,
 ) -> Result<Applied, ApplyError> {
-    let mut transaction = begin(pool).await?;
+    let mut transaction = Transaction::begin_with(pool, BEGIN).await?;
     let place = lock_places(&mut transaction, &[model]).await?[0];
     if previous_position > place.checkpoint {
+        transaction.roll_back().await?;
         return Ok(Applied::Hole { checkpoint: place.checkpoint });
     }
     let (position, stopped) =
@@ -85,7 +87,7 @@ pub async fn apply_together(
     entries: &[Entry],
     previous_position: i64,
 ) -> Result<Vec<Applied>, ApplyError> {
-    let mut transaction = begin(pool).await?;
+    let mut transaction = Transaction::begin_with(pool, BEGIN).await?;
     let places = lock_places(&mut transaction, models).await?;
     let (mut applied, mut moved) = (Vec::with_capacity(models.len()), Vec::with_capacity(models.len()));
     for (model, Place { version, checkpoint }) in models.iter().copied().zip(places) {
@@ -110,10 +112,6 @@ pub async fn apply_together(
     Ok(applied)
 }
 
-async fn begin(pool: &PgPool) -> sqlx::Result<Transaction<'static, Postgres>> {
-    pool.begin_with(BEGIN).await
-}
-
 /// The version that is read, and how far it is folded.
 #[derive(Clone, Copy)]
 struct Place {
@@ -123,7 +121,7 @@ struct Place {
 
 /// Locks where each of `models` stands until the transaction ends.
 async fn lock_places(
-    transaction: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     models: &[&'static ReadModel],
 ) -> Result<Vec<Place>, ApplyError> {
     let names: Vec<&str> = models.iter().map(|model| model.name).collect();
@@ -133,7 +131,7 @@ async fn lock_places(
          ORDER BY projection FOR SHARE",
     )
     .bind(&names)
-    .fetch_all(&mut **transaction)
+    .fetch_all(&mut *connection)
     .await?;
     let active: BTreeMap<&str, (i32, i32)> =
         active.iter().map(|(name, version, revision)| (name.as_str(), (*version, *revision))).collect();
@@ -153,7 +151,7 @@ async fn lock_places(
     )
     .bind(&names)
     .bind(&versions)
-    .fetch_all(&mut **transaction)
+    .fetch_all(connection)
     .await?;
     let checkpoints: BTreeMap<&str, i64> =
         checkpoints.iter().map(|(name, position)| (name.as_str(), *position)).collect();

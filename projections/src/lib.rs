@@ -33,6 +33,7 @@ pub mod queue;
 pub mod receipts;
 pub mod referral_commissions;
 mod rows;
+pub mod transaction;
 pub mod usage;
 pub mod versions;
 

@@ -8,8 +8,9 @@
 //! lose one or the other: renaming tables changes them under a reader's cached plans, and reading
 //! the active version first takes a second round trip and still races with the drop.
 
-use sqlx::{PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{PgConnection, PgPool};
 
+use crate::transaction::Transaction;
 use crate::{READ_MODELS, ReadModel, Table};
 
 /// Advisory lock that makes concurrent starts install one after the other.
@@ -36,7 +37,7 @@ impl Table {
 /// Makes tables and views of every read model that has none yet. Safe to call at every start and
 /// from several nodes at once; what exists is left alone.
 pub async fn install(pool: &PgPool) -> sqlx::Result<()> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(INSTALL_LOCK).execute(&mut *transaction).await?;
     for model in READ_MODELS {
         if find_active(&mut transaction, model).await?.is_some() {
@@ -95,35 +96,28 @@ pub async fn create_indexes(
 
 /// Puts `version` behind the views. The caller holds `lock_versions` and has folded `version` at
 /// least as far as the version it replaces.
-pub async fn activate(
-    transaction: &mut Transaction<'_, Postgres>,
-    model: &ReadModel,
-    version: i32,
-) -> sqlx::Result<()> {
-    replace_views(transaction, model, version).await?;
+pub async fn activate(connection: &mut PgConnection, model: &ReadModel, version: i32) -> sqlx::Result<()> {
+    replace_views(&mut *connection, model, version).await?;
     sqlx::query("UPDATE projection_versions SET active_version = $2, revision = $3 WHERE projection = $1")
         .bind(model.name)
         .bind(version)
         .bind(model.revision)
-        .execute(&mut **transaction)
+        .execute(connection)
         .await?;
     Ok(())
 }
 
 /// Locks the read model against folding and swapping until the transaction ends.
-pub async fn lock_versions(
-    transaction: &mut Transaction<'_, Postgres>,
-    model: &ReadModel,
-) -> sqlx::Result<Active> {
+pub async fn lock_versions(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<Active> {
     let active = sqlx::query_as(
         "SELECT active_version AS version, revision FROM projection_versions WHERE projection = $1 FOR UPDATE",
     )
     .bind(model.name)
-    .fetch_one(&mut **transaction)
+    .fetch_one(&mut *connection)
     .await?;
     sqlx::query("SELECT 1 FROM projection_checkpoints WHERE projection = $1 ORDER BY version FOR UPDATE")
         .bind(model.name)
-        .execute(&mut **transaction)
+        .execute(connection)
         .await?;
     Ok(active)
 }
@@ -141,7 +135,7 @@ pub async fn leftovers(pool: &PgPool, model: &ReadModel) -> sqlx::Result<Vec<i32
 
 /// Drops a version that is not read. Fails rather than wait long for a statement that still reads it.
 pub async fn drop_version(pool: &PgPool, model: &ReadModel, version: i32) -> sqlx::Result<()> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     let timeout = format!("SET LOCAL lock_timeout = {DROP_LOCK_TIMEOUT_MS}");
     sqlx::query(&timeout).execute(&mut *transaction).await?;
     for table in model.tables {

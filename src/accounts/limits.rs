@@ -8,6 +8,7 @@ use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook, is_model_name};
 use codexapi_aggregates::routing::{Catalog, POLICY_STREAM, RoutingPolicy};
+use codexapi_projections::transaction::Transaction;
 use codexapi_projections::{ReadError, api_keys};
 use ipnet::IpNet;
 use sqlx::PgPool;
@@ -113,7 +114,7 @@ async fn refuse_unknown_models(
 
 /// Puts `networks` in place of a key's list; returns the list before.
 async fn replace(pool: &PgPool, key_id: KeyId, networks: &[String]) -> sqlx::Result<Vec<String>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     let before = sqlx::query_scalar("DELETE FROM key_networks WHERE key_id = $1 RETURNING cidr::text")
         .bind(key_id.0)
         .fetch_all(&mut *transaction)

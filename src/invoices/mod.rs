@@ -9,6 +9,7 @@ use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
 use codexapi_projections::ReadError;
 use codexapi_projections::provider_days::{self, Compared, ComparedSums, Invoiced};
+use codexapi_projections::transaction::Transaction;
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -80,7 +81,7 @@ async fn store(
     let days = || invoice.rows.keys().map(|(day, _)| *day);
     let (first, last) = days().min().zip(days().max()).context("an invoice without lines")?;
     let now = DateTime::from_timestamp_micros(clock::now().0).context("a clock within the calendar")?;
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     let stored = sqlx::query(
         "INSERT INTO provider_invoices \
          (invoice_id, provider, digest, first_day, last_day, lines, imported_by, imported_at) \

@@ -15,6 +15,7 @@ mod swap;
 
 use anyhow::{Context, bail};
 use codexapi_projections::apply;
+use codexapi_projections::transaction::Transaction;
 use codexapi_projections::{Projection, ReadModel, versions};
 use futures::TryStreamExt;
 use sqlx::PgPool;
@@ -99,7 +100,7 @@ impl Building {
         }
         let active = versions::active(pool, model).await?;
         let version = active.with_context(|| format!("{} is not installed", model.name))?.version + 1;
-        let mut transaction = pool.begin().await?;
+        let mut transaction = Transaction::begin(pool).await?;
         versions::create(&mut transaction, model, version).await?;
         transaction.commit().await?;
         Ok(Self { model, version, batch: (model.batch)() })
@@ -108,7 +109,7 @@ impl Building {
     /// Writes what was folded, and that it reaches up to `position`.
     async fn write(&mut self, pool: &PgPool, position: i64) -> anyhow::Result<()> {
         let batch = std::mem::replace(&mut self.batch, (self.model.batch)());
-        let mut transaction = pool.begin().await?;
+        let mut transaction = Transaction::begin(pool).await?;
         // A version that is lost with the server is not active, and the swap's own commit is durable.
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
         batch.write(&mut transaction, self.version).await?;

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use codexapi_projections::apply::{advance, lock_checkpoint};
+use codexapi_projections::transaction::Transaction;
 use codexapi_projections::{ReadModel, checkpoint, versions};
 use sqlx::{PgConnection, PgPool};
 
@@ -18,7 +19,7 @@ pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i3
     drop(connection);
     // Without a lock for as long as there is much to do, so that the live version stands still only briefly.
     while catch_up(pool, model, version).await? {}
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     versions::lock_versions(&mut transaction, model).await?;
     let live = checkpoint::position_in(&mut *transaction, model.name).await?;
     while fold_page(&mut transaction, model, version, live).await? {}
@@ -28,7 +29,7 @@ pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i3
 
 /// Folds one page of the log; whether it was a full one.
 async fn catch_up(pool: &PgPool, model: &'static ReadModel, version: i32) -> anyhow::Result<bool> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = Transaction::begin(pool).await?;
     let more = fold_page(&mut transaction, model, version, i64::MAX).await?;
     transaction.commit().await?;
     Ok(more)

@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use codexapi::event_log::read::{self, SHARD};
 use codexapi::projector::{Feed, FeedBatch, LogFeed, Projector};
 use codexapi::rebuild::{Progress, rebuild, rebuild_outdated};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
+use codexapi_projections::apply::apply_together;
 use codexapi_projections::{Entry, MAX_PAGE, READ_MODELS, balances, generations, movements, versions};
 use cqrs_es::DomainEvent;
 use serde_json::Value;
 use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -269,25 +272,49 @@ async fn wait_until_unlocked(pool: &PgPool) {
     .await;
 }
 
-/// Runs a rebuild for so many polls and drops it there; whether it came to its end.
-async fn rebuild_killed_after(pool: &PgPool, polls: u32) -> bool {
-    let progress = Progress::silent();
-    let mut rebuilding = pin!(rebuild(pool, &READ_MODELS, &progress));
+/// Polls `future` so many times and drops it there; what it came to, if it came to an end.
+async fn dropped_after<F: Future>(polls: u32, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
     let mut left = polls;
     poll_fn(|context| {
         if left == 0 {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         left -= 1;
-        match rebuilding.as_mut().poll(context) {
-            Poll::Ready(result) => {
-                result.expect("rebuilt");
-                Poll::Ready(true)
-            }
-            Poll::Pending => Poll::Pending,
-        }
+        future.as_mut().poll(context).map(Some)
     })
     .await
+}
+
+/// Runs a rebuild for so many polls and drops it there; whether it came to its end.
+async fn rebuild_killed_after(pool: &PgPool, polls: u32) -> bool {
+    let progress = Progress::silent();
+    let rebuilt = dropped_after(polls, rebuild(pool, &READ_MODELS, &progress)).await;
+    rebuilt.map(|result| result.expect("rebuilt")).is_some()
+}
+
+#[tokio::test]
+async fn a_fold_dropped_anywhere_leaves_no_connection_an_answer_behind() {
+    let (_database, pool) = database().await;
+    append(&pool, &full_history()).await;
+    let entries: Vec<Entry> = log(&pool).await.into_iter().map(Entry::from).collect();
+    let one = PgPoolOptions::new().max_connections(1).connect_with((*pool.connect_options()).clone());
+    let one = one.await.expect("a connection");
+    let mut polls = 1;
+    while dropped_after(polls, apply_together(&one, &READ_MODELS, &entries, 0)).await.is_none() {
+        let mut begun = DateTime::UNIX_EPOCH;
+        for asked in 0..3_i64 {
+            let query = sqlx::query_as("SELECT $1, now()").bind(asked);
+            let (told, now): (i64, DateTime<Utc>) = query.fetch_one(&one).await.expect("an answer");
+            assert_eq!(told, asked, "dropped after {polls} polls");
+            assert!(now > begun, "in a transaction that goes on, dropped after {polls} polls");
+            begun = now;
+        }
+        polls += 1;
+        assert!(polls < 100_000, "folding comes to its end");
+    }
+    assert!(polls > 10, "dropped {polls} times");
+    assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
 #[tokio::test]
