@@ -21,7 +21,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "wallet_movements",
-    revision: 2,
+    revision: 3,
     aggregates: &["wallet"],
     tables: &[TABLE],
     batch: || Box::<Movements>::default(),
@@ -33,7 +33,8 @@ const TABLE: Table = Table {
         amount_micro bigint NOT NULL, balance_micro bigint NOT NULL, debt_change_micro bigint NOT NULL, generation_id uuid, model text, \
         covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, grant_id uuid, source text, \
         expires_at timestamptz, purchase_id uuid, item text, adjustment_id uuid, reason text, at timestamptz NOT NULL, PRIMARY KEY (account_id, position)",
-    indexes: &["(account_id, at, position)"],
+    // Few movements change a debt; what it was before a moment is the sum of those.
+    indexes: &["(account_id, at, position)", "(account_id, at) WHERE debt_change_micro <> 0"],
 };
 
 /// What moved a balance.

@@ -113,6 +113,8 @@ impl EventLog {
             appended: appended.clone(),
             written_elsewhere: written_elsewhere.clone(),
             seen: head,
+            heard: head,
+            due: tokio::time::Instant::now(),
         };
         tail.spawn(stop.clone());
         let snapshots = snapshot::spawn(pool.clone());

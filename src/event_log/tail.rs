@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::{PgListener, PgNotification};
 use tokio::sync::{broadcast, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
@@ -20,6 +20,9 @@ const CHANNEL: &str = "events_appended";
 
 /// How often the head is read although nobody called.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Other nodes' appends are asked for at least this far apart: a busy node commits more often.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// Pause after a failure, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -40,6 +43,10 @@ pub(super) struct Tail {
     pub written_elsewhere: broadcast::Sender<WrittenElsewhere>,
     /// Up to here, every append of another node has been acted on.
     pub seen: i64,
+    /// Up to here, one has been heard of.
+    pub heard: i64,
+    /// When it may be acted on.
+    pub due: Instant,
 }
 
 impl Tail {
@@ -68,19 +75,32 @@ impl Tail {
         self.cache.mark_all_stale();
         self.saw(head);
         loop {
-            match timeout(POLL, listener.try_recv()).await {
-                Ok(Ok(Some(notification))) => self.heard(&notification).await?,
+            let patience = if self.heard > self.seen {
+                self.due.saturating_duration_since(Instant::now())
+            } else {
+                POLL
+            };
+            match timeout(patience, listener.try_recv()).await {
+                Ok(Ok(Some(notification))) => self.hear(&notification).await?,
                 Ok(Ok(None)) => anyhow::bail!("the listening connection was lost"),
                 Ok(Err(error)) => return Err(error.into()),
+                Err(_) if self.heard > self.seen => self.catch_up(self.heard).await?,
                 Err(_) => self.poll().await?,
             }
         }
     }
 
-    async fn heard(&mut self, notification: &PgNotification) -> anyhow::Result<()> {
+    async fn hear(&mut self, notification: &PgNotification) -> anyhow::Result<()> {
         match parse(notification.payload()) {
+            // What stands between is another node's, and is still to be acted on.
+            Some((node, last)) if node == self.node && self.heard > self.seen => self.announce(last),
             Some((node, last)) if node == self.node => self.saw(last),
-            Some((_, last)) => self.catch_up(last).await?,
+            Some((_, last)) => {
+                self.heard = self.heard.max(last);
+                if Instant::now() >= self.due {
+                    self.catch_up(self.heard).await?;
+                }
+            }
             None => self.poll().await?,
         }
         Ok(())
@@ -110,11 +130,16 @@ impl Tail {
             let _followers = self.written_elsewhere.send(WrittenElsewhere { aggregate_type, aggregate_id });
         }
         self.saw(last);
+        self.due = Instant::now() + GATHER;
         Ok(())
     }
 
     fn saw(&mut self, position: i64) {
         self.seen = self.seen.max(position);
+        self.announce(position);
+    }
+
+    fn announce(&self, position: i64) {
         self.appended.send_if_modified(|appended| {
             let moved = position > *appended;
             *appended = position.max(*appended);

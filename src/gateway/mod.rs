@@ -241,7 +241,8 @@ impl Gateway {
         let caller = Caller::unparsed(incoming.protocol, &incoming.headers, &incoming.request_id);
         let (answer, answered) = oneshot::channel();
         let (gateway, its_caller) = (self.clone(), caller.clone());
-        self.tasks.spawn(async move { gateway.run(incoming, its_caller, answer).await });
+        // Boxed, since a task as large as this one would be copied several times on its way into the runtime.
+        self.tasks.spawn(Box::pin(async move { gateway.run(incoming, its_caller, answer).await }));
         // The task always answers; it is only dropped unanswered by a panic, which is logged there.
         answered.await.unwrap_or_else(|_| respond(&GatewayError::Internal, &caller))
     }

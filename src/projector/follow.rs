@@ -36,8 +36,8 @@ const FAILURES_UNSAID: u32 = 2;
 /// While the feed is away, new events gather for this long before the log is read again.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// Batches begin at least this far apart: what comes meanwhile shares a transaction.
-const BATCH_EVERY: Duration = Duration::from_millis(40);
+/// Batches begin at least this far apart, should a feed bring events one by one; the relay's pages are further apart.
+const BATCH_EVERY: Duration = Duration::from_millis(20);
 
 type GoingAlone<'a> = FuturesUnordered<BoxFuture<'a, &'static ReadModel>>;
 

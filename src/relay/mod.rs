@@ -40,8 +40,18 @@ const LEADER_SILENT: Duration = Duration::from_secs(15);
 /// Events read and published at a time.
 pub const PAGE: usize = 2_000;
 
-/// Pages that are not full begin at least this far apart: what comes meanwhile shares a page.
-const PAGE_EVERY: Duration = Duration::from_millis(10);
+/// Pages that are not full begin at least this far apart: what comes meanwhile shares a page. What a page costs the
+/// relay, NATS and the read models hardly depends on how much is in it.
+const PAGE_EVERY: Duration = Duration::from_millis(40);
+
+/// A page of few events waits for so long. The first one after a while of rest waits for nothing.
+const SMALL_PAGE_EVERY: Duration = Duration::from_millis(100);
+
+/// Fewer are few.
+const WORTH_A_PAGE: i64 = 80;
+
+/// How often it is looked whether they are few still.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The floor under every way of being woken.
 pub const POLL: Duration = Duration::from_secs(1);
@@ -158,7 +168,7 @@ impl Relay {
         // The checkpoint may lag behind the stream's last message, which is looked at on every start.
         sqlx::query("SET synchronous_commit = off").execute(lock.connection()).await?;
         loop {
-            let page_due = Instant::now() + PAGE_EVERY;
+            let began = Instant::now();
             let page = self.page_after(cursor.position).await?;
             let Some(last) = page.last() else {
                 self.report(cursor.position, cursor.position);
@@ -175,11 +185,7 @@ impl Relay {
             self.report(head, cursor.position);
             *delay = RETRY_FLOOR;
             if !more {
-                tokio::time::sleep_until(page_due).await;
-                // Of what was heard of together, another node's part may still be to be read.
-                if *self.appended.borrow_and_update() <= cursor.position {
-                    self.wait_for_events().await;
-                }
+                self.gather(cursor.position, began).await;
             }
         }
     }
@@ -191,6 +197,18 @@ impl Relay {
             return Ok(recent);
         }
         read::read_after(&self.pool, SHARD, position, PAGE as i64).await
+    }
+
+    /// Returns when the page after `position` is due; the one before it was begun at `began`.
+    async fn gather(&mut self, position: i64, began: Instant) {
+        tokio::time::sleep_until(began + PAGE_EVERY).await;
+        while began.elapsed() < SMALL_PAGE_EVERY && *self.appended.borrow() - position < WORTH_A_PAGE {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        // Of what was heard of together, another node's part may still be to be read.
+        if *self.appended.borrow_and_update() <= position {
+            self.wait_for_events().await;
+        }
     }
 
     /// Returns when something was appended, and after `POLL` at the latest.

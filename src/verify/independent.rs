@@ -3,13 +3,73 @@
 //! Nothing of ours is between the rows and that fold: not our SQL, not our decoding. Its repository
 //! streams, so that a long stream is never in memory as a whole.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use anyhow::Context as _;
 use codexapi_aggregates::any::AnyAggregate;
 use cqrs_es::Aggregate;
 use cqrs_es::persist::PersistedEventRepository;
 use postgres_es::PostgresEventRepository;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{Difference, Stop};
+
+/// Streams read at once: most are short, so that reading one is mostly waiting for its rows.
+const AT_ONCE: usize = 16;
+
+/// The comparisons under way.
+pub(super) struct Comparisons {
+    reader: Arc<PostgresEventRepository>,
+    /// The stream each is of, oldest first: the first difference is the first stream's.
+    running: VecDeque<(String, AbortOnDropHandle<Result<(), String>>)>,
+}
+
+impl Comparisons {
+    pub fn new(reader: PostgresEventRepository) -> Self {
+        Self { reader: Arc::new(reader), running: VecDeque::with_capacity(AT_ONCE) }
+    }
+
+    /// Compares `ours`, the fold of the `events` of `stream`, once there is room for it.
+    ///
+    /// # Errors
+    /// An earlier stream differs.
+    pub async fn begin(
+        &mut self,
+        stream: String,
+        aggregate_id: String,
+        ours: AnyAggregate,
+        events: i64,
+    ) -> Result<(), Stop> {
+        if self.running.len() == AT_ONCE {
+            self.end_oldest().await?;
+        }
+        let reader = Arc::clone(&self.reader);
+        let comparing = async move { compare(&reader, &aggregate_id, &ours, events).await };
+        self.running.push_back((stream, AbortOnDropHandle::new(tokio::spawn(comparing))));
+        Ok(())
+    }
+
+    /// Waits for those that are under way.
+    ///
+    /// # Errors
+    /// A stream differs.
+    pub async fn end(mut self) -> Result<(), Stop> {
+        while !self.running.is_empty() {
+            self.end_oldest().await?;
+        }
+        Ok(())
+    }
+
+    async fn end_oldest(&mut self) -> Result<(), Stop> {
+        let Some((stream, comparing)) = self.running.pop_front() else { return Ok(()) };
+        let compared = comparing.await.with_context(|| format!("folding {stream} independently"))?;
+        compared.map_err(|detail| Difference::IndependentFoldDiffers { stream, detail }.into())
+    }
+}
 
 /// Compares with the independent fold. The error says how they differ.
-pub(super) async fn compare(
+async fn compare(
     reader: &PostgresEventRepository,
     aggregate_id: &str,
     ours: &AnyAggregate,

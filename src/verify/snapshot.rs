@@ -1,7 +1,9 @@
-//! One moment of the database, read over two connections: ours, and the independent reader's.
+//! One moment of the database, read over our connection and those of the independent reader.
 //!
-//! The second joins the first one's exported snapshot, so that both see the very same rows. Ours may
+//! The others join the first one's exported snapshot, so that all see the very same rows. Ours may
 //! make temporary tables, which is why it is not read-only; it writes nothing else and rolls back.
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use postgres_es::PostgresEventRepository;
@@ -9,6 +11,15 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 use crate::event_log::read::{self, SHARD};
+
+/// Of the independent reader.
+const INDEPENDENT_CONNECTIONS: u32 = 4;
+
+/// How long a comparison may wait for those that are reading; its reader takes a wait too long for a short stream.
+const LONGEST_STREAMS: Duration = Duration::from_secs(24 * 3_600);
+
+/// The log is sorted by stream, and whole read models are folded beside the live ones.
+const MEMORY: &str = "SET work_mem = '64MB'; SET temp_buffers = '64MB'";
 
 pub(super) struct Snapshot {
     pub connection: PgConnection,
@@ -27,14 +38,15 @@ impl Snapshot {
     async fn open(pool: &PgPool) -> anyhow::Result<Self> {
         let options = pool.connect_options();
         let mut connection = PgConnection::connect_with(&options).await?;
+        sqlx::raw_sql(MEMORY).execute(&mut connection).await?;
         sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ").execute(&mut connection).await?;
         let id: String = sqlx::query_scalar("SELECT pg_export_snapshot()").fetch_one(&mut connection).await?;
         let join =
             format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
-        // One connection that lives as long as the pool: its transaction is the snapshot.
+        // Connections that live as long as the pool: their transactions are the snapshot.
         let independent = PgPoolOptions::new()
-            .max_connections(1)
-            .min_connections(1)
+            .max_connections(INDEPENDENT_CONNECTIONS)
+            .acquire_timeout(LONGEST_STREAMS)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
