@@ -15,8 +15,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Difference, Stop};
 
-/// Streams read at once: most are short, so that reading one is mostly waiting for its rows.
-const AT_ONCE: usize = 16;
+/// Streams read at once, each over a connection of its own: most are short, so that reading one is mostly waiting.
+pub(super) const AT_ONCE: u32 = 4;
 
 /// The comparisons under way.
 pub(super) struct Comparisons {
@@ -27,7 +27,7 @@ pub(super) struct Comparisons {
 
 impl Comparisons {
     pub fn new(reader: PostgresEventRepository) -> Self {
-        Self { reader: Arc::new(reader), running: VecDeque::with_capacity(AT_ONCE) }
+        Self { reader: Arc::new(reader), running: VecDeque::new() }
     }
 
     /// Compares `ours`, the fold of the `events` of `stream`, once there is room for it.
@@ -41,7 +41,7 @@ impl Comparisons {
         ours: AnyAggregate,
         events: i64,
     ) -> Result<(), Stop> {
-        if self.running.len() == AT_ONCE {
+        if self.running.len() == AT_ONCE as usize {
             self.end_oldest().await?;
         }
         let reader = Arc::clone(&self.reader);

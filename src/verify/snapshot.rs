@@ -3,20 +3,13 @@
 //! The others join the first one's exported snapshot, so that all see the very same rows. Ours may
 //! make temporary tables, which is why it is not read-only; it writes nothing else and rolls back.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
 use postgres_es::PostgresEventRepository;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection, Executor, PgConnection, PgPool};
 
+use super::independent;
 use crate::event_log::read::{self, SHARD};
-
-/// Of the independent reader.
-const INDEPENDENT_CONNECTIONS: u32 = 4;
-
-/// How long a comparison may wait for those that are reading; its reader takes a wait too long for a short stream.
-const LONGEST_STREAMS: Duration = Duration::from_secs(24 * 3_600);
 
 /// The log is sorted by stream, and whole read models are folded beside the live ones.
 const MEMORY: &str = "SET work_mem = '64MB'; SET temp_buffers = '64MB'";
@@ -45,8 +38,9 @@ impl Snapshot {
             format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{id}'");
         // Connections that live as long as the pool: their transactions are the snapshot.
         let independent = PgPoolOptions::new()
-            .max_connections(INDEPENDENT_CONNECTIONS)
-            .acquire_timeout(LONGEST_STREAMS)
+            // All from the start: one that cannot be had says so, and none is waited for later.
+            .min_connections(independent::AT_ONCE)
+            .max_connections(independent::AT_ONCE)
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
