@@ -118,7 +118,7 @@ impl Projection for Accounts {
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
             let table = TABLE.version(version);
-            rows::insert(connection, &table, &self.registered, "").await?;
+            rows::insert(connection, &TABLE, version, &self.registered, "").await?;
             let standing: Vec<Standing> = self.standing.into_values().collect();
             if standing.is_empty() {
                 return Ok(());

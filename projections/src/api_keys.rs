@@ -215,7 +215,7 @@ impl Projection for ApiKeys {
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
             let table = TABLE.version(version);
-            rows::insert(&mut *connection, &table, &self.issued, "").await?;
+            rows::insert(&mut *connection, &TABLE, version, &self.issued, "").await?;
             let limited: Vec<Limitation> = self.limited.into_values().collect();
             if !limited.is_empty() {
                 let statement = format!(

@@ -120,8 +120,14 @@ impl Projection for AutoTopUps {
                 "changed_at",
                 "position",
             ];
-            rows::insert(connection, &table, &rows, &rows::replacing_and_adding("account_id", &columns, &[]))
-                .await
+            rows::insert(
+                connection,
+                &TABLE,
+                version,
+                &rows,
+                &rows::replacing_and_adding("account_id", &columns, &[]),
+            )
+            .await
         }
         .boxed()
     }

@@ -180,7 +180,7 @@ impl Projection for Balances {
                     "debt_micro",
                 ],
             );
-            rows::insert(connection, &TABLE.version(version), &wallets, &on_conflict).await
+            rows::insert(connection, &TABLE, version, &wallets, &on_conflict).await
         }
         .boxed()
     }

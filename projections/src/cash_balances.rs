@@ -115,7 +115,7 @@ impl Projection for Balances {
                 &["balance_micro", "debt_micro", "sequence", "position", "updated_at"],
                 &["topped_up_micro", "taken_back_micro", "commissions_micro", "spent_micro"],
             );
-            rows::insert(connection, &TABLE.version(version), &wallets, &on_conflict).await
+            rows::insert(connection, &TABLE, version, &wallets, &on_conflict).await
         }
         .boxed()
     }

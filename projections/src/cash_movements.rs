@@ -98,7 +98,7 @@ impl Projection for Movements {
         connection: &'a mut PgConnection,
         version: i32,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
-        async move { rows::insert(connection, &TABLE.version(version), &self.0, "").await }.boxed()
+        async move { rows::insert(connection, &TABLE, version, &self.0, "").await }.boxed()
     }
 }
 

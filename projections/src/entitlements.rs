@@ -191,14 +191,13 @@ impl Projection for Entitlements {
             let ends: Vec<Entitlement> = self.ends.into_values().collect();
             let on_conflict =
                 replacing_and_adding(key, &["ends_at", "is_over", "position", "updated_at"], &["grants"]);
-            let table = TABLE.version(version);
             let on_conflict =
                 format!("{on_conflict}, grace_secs = coalesce(excluded.grace_secs, old.grace_secs)");
-            rows::insert(&mut *connection, &table, &ends, &on_conflict).await?;
+            rows::insert(&mut *connection, &TABLE, version, &ends, &on_conflict).await?;
             let used: Vec<PlanUsed> = self.used.into_values().collect();
             let added = ["generations", "input_tokens", "output_tokens", "used_micro", "covered_micro"];
             let on_conflict = replacing_and_adding(key, &["position"], &added);
-            rows::insert(connection, &USE_TABLE.version(version), &used, &on_conflict).await
+            rows::insert(connection, &USE_TABLE, version, &used, &on_conflict).await
         }
         .boxed()
     }

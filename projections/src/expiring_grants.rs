@@ -100,8 +100,7 @@ impl Projection for ExpiringGrants {
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
             let granted: Vec<ExpiringGrant> = self.granted.into_values().collect();
-            let table = TABLE.version(version);
-            rows::insert_and_delete(connection, &table, &granted, "grant_id", self.expired).await
+            rows::insert_and_delete(connection, &TABLE, version, &granted, "grant_id", self.expired).await
         }
         .boxed()
     }

@@ -104,7 +104,7 @@ impl Projection for Signups {
                 "updated_at",
             ];
             let on_conflict = replacing_and_adding("account_id", &replaced, &[]);
-            rows::insert(connection, &TABLE.version(version), &signups, &on_conflict).await
+            rows::insert(connection, &TABLE, version, &signups, &on_conflict).await
         }
         .boxed()
     }

@@ -16,6 +16,7 @@ pub mod balances;
 pub mod cash_balances;
 pub mod cash_movements;
 pub mod checkpoint;
+mod columns;
 mod copy;
 pub mod customer_usage;
 pub mod entitlements;

@@ -157,7 +157,7 @@ impl MarginQuarters {
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        rows::add(connection, &TABLE.version(version), self.0, "quarter, billed_model, provider", &SUMS).await
+        rows::add(connection, &TABLE, version, self.0, "quarter, billed_model, provider", &SUMS).await
     }
 
     fn add_cost(&mut self, generation: &Generation, provider: &str, cost: MicroUsd) {

@@ -180,8 +180,7 @@ impl Projection for OpenHolds {
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
             let placed: Vec<OpenHold> = self.placed.into_values().collect();
-            let table = TABLE.version(version);
-            rows::insert_and_delete(connection, &table, &placed, "generation_id", self.closed).await
+            rows::insert_and_delete(connection, &TABLE, version, &placed, "generation_id", self.closed).await
         }
         .boxed()
     }

@@ -235,7 +235,7 @@ impl Projection for Payments {
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
             let table = TABLE.version(version);
-            rows::insert(&mut *connection, &table, &self.started, "").await?;
+            rows::insert(&mut *connection, &TABLE, version, &self.started, "").await?;
             let changed: Vec<Change> = self.changed.into_values().collect();
             if changed.is_empty() {
                 return Ok(());

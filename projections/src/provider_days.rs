@@ -152,6 +152,6 @@ impl ProviderDays {
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        rows::add(connection, &TABLE.version(version), self.0, "provider, day, upstream_model", &SUMS).await
+        rows::add(connection, &TABLE, version, self.0, "provider, day, upstream_model", &SUMS).await
     }
 }

@@ -236,7 +236,7 @@ impl Projection for Queue {
             let table = TABLE.version(version);
             let entries: Vec<QueueEntry> =
                 self.entries.into_values().filter(|entry| !entry.reasons.is_empty()).collect();
-            rows::insert(&mut *connection, &table, &entries, "").await?;
+            rows::insert(&mut *connection, &TABLE, version, &entries, "").await?;
             write_resolved(connection, &table, &self.resolved).await
         }
         .boxed()
@@ -304,7 +304,7 @@ impl Queue {
             return Ok(BTreeMap::new());
         }
         let table = RESPONSES.version(version);
-        let new = rows::insert_new(&mut *connection, &table, &responses).await?;
+        let new = rows::insert_new(&mut *connection, &RESPONSES, version, &responses).await?;
         if new == responses.len() as u64 {
             return Ok(responses.iter().map(ProviderResponse::first).collect());
         }

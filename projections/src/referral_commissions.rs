@@ -125,7 +125,7 @@ impl Projection for Commissions {
             let commissions: Vec<CommissionRow> = self.0.into_values().collect();
             let replaced = ["remaining_micro", "standing", "reason", "updated_at"];
             let on_conflict = replacing_and_adding("commission_id", &replaced, &[]);
-            rows::insert(connection, &TABLE.version(version), &commissions, &on_conflict).await
+            rows::insert(connection, &TABLE, version, &commissions, &on_conflict).await
         }
         .boxed()
     }

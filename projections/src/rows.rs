@@ -1,4 +1,4 @@
-//! Rows go to Postgres and come back as JSON, so that one struct is a table's row in both
+//! Rows go to Postgres and come back as their JSON names and values, so that one struct is a table's row in both
 //! directions, with its enums and amounts typed, and any number of rows is one statement.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{FoldError, WriteError, copy};
+use crate::{FoldError, Table, WriteError, columns, copy};
 
 /// Rows per statement; bounds the text of one statement to a few megabytes.
 const ROWS_PER_STATEMENT: usize = 2_000;
@@ -31,50 +31,55 @@ pub enum ReadError {
 /// Inserts rows whose fields are named like the table's columns; `on_conflict` ends the statement.
 pub(crate) async fn insert<R: Serialize>(
     connection: &mut PgConnection,
-    table: &str,
+    table: &Table,
+    version: i32,
     rows: &[R],
     on_conflict: &str,
 ) -> Result<(), WriteError> {
-    written(connection, table, rows, on_conflict).await.map(drop)
+    written(connection, table, version, rows, on_conflict).await.map(drop)
 }
 
 /// Inserts those rows that are not there yet; returns how many.
 pub(crate) async fn insert_new<R: Serialize>(
     connection: &mut PgConnection,
-    table: &str,
+    table: &Table,
+    version: i32,
     rows: &[R],
 ) -> Result<u64, WriteError> {
-    written(connection, table, rows, "ON CONFLICT DO NOTHING").await
+    written(connection, table, version, rows, "ON CONFLICT DO NOTHING").await
 }
 
 /// How many rows were inserted or changed.
 async fn written<R: Serialize>(
     connection: &mut PgConnection,
-    table: &str,
+    table: &Table,
+    version: i32,
     rows: &[R],
     on_conflict: &str,
 ) -> Result<u64, WriteError> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let mut written = 0;
-    let statement = format!(
-        "INSERT INTO {table} AS old SELECT * FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}"
-    );
+    let statement = columns::insertion(table, version, on_conflict);
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
-        let rows = serde_json::to_string(rows)?;
-        written += sqlx::query(&statement).bind(rows).execute(&mut *connection).await?.rows_affected();
+        let insertion = columns::bind(sqlx::query(&statement), table, rows)?;
+        written += insertion.execute(&mut *connection).await?.rows_affected();
     }
     Ok(written)
 }
 
-/// The same, several times as quick, for tables where no row can be there already and no column is an SQL
+/// The same, quicker still, for tables where no row can be there already and no column is an SQL
 /// array (one of JSON may be). Each row has to name every column: an absent field would be an absent column.
 pub(crate) async fn copy<R: Serialize>(
     connection: &mut PgConnection,
-    table: &str,
+    table: &Table,
+    version: i32,
     rows: &[R],
 ) -> Result<(), WriteError> {
     let Some(first) = rows.first() else { return Ok(()) };
     let columns = copy::columns(first)?;
-    let statement = format!("COPY {table} ({}) FROM STDIN", columns.join(", "));
+    let statement = format!("COPY {} ({}) FROM STDIN", table.version(version), columns.join(", "));
     let mut copying = connection.copy_in_raw(&statement).await?;
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         let mut text = String::new();
@@ -90,7 +95,8 @@ pub(crate) async fn copy<R: Serialize>(
 /// Adds to rows: each of `added` to the row its key names. `key` and `sums` are the columns of the two.
 pub(crate) async fn add<K: Serialize, S: Serialize>(
     connection: &mut PgConnection,
-    table: &str,
+    table: &Table,
+    version: i32,
     added: BTreeMap<K, S>,
     key: &str,
     sums: &[&str],
@@ -103,23 +109,24 @@ pub(crate) async fn add<K: Serialize, S: Serialize>(
         sums: S,
     }
     let rows: Vec<Row<K, S>> = added.into_iter().map(|(key, sums)| Row { key, sums }).collect();
-    insert(connection, table, &rows, &replacing_and_adding(key, &[], sums)).await
+    insert(connection, table, version, &rows, &replacing_and_adding(key, &[], sums)).await
 }
 
 /// For tables of what is open: inserts what a batch opened and deletes what it closed, by `key`.
 pub(crate) async fn insert_and_delete<R: Serialize>(
     connection: &mut PgConnection,
-    table: &str,
+    table: &Table,
+    version: i32,
     opened: &[R],
     key: &str,
     closed: BTreeSet<Uuid>,
 ) -> Result<(), WriteError> {
-    insert(&mut *connection, table, opened, "").await?;
+    insert(&mut *connection, table, version, opened, "").await?;
     if closed.is_empty() {
         return Ok(());
     }
     let closed: Vec<Uuid> = closed.into_iter().collect();
-    let statement = format!("DELETE FROM {table} WHERE {key} = any($1)");
+    let statement = format!("DELETE FROM {} WHERE {key} = any($1)", table.version(version));
     sqlx::query(&statement).bind(closed).execute(connection).await?;
     Ok(())
 }

@@ -224,7 +224,7 @@ impl<P: Part> Usage<P> {
     }
 
     pub(crate) async fn write(self, connection: &mut PgConnection, version: i32) -> Result<(), WriteError> {
-        rows::add(connection, &P::TABLE.version(version), self.0, P::COLUMNS, &SUMS).await
+        rows::add(connection, &P::TABLE, version, self.0, P::COLUMNS, &SUMS).await
     }
 
     /// Customers only: what operator principals use is the operator's cost, not anyone's usage.

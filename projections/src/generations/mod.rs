@@ -279,7 +279,7 @@ impl Projection for Generations {
         version: i32,
     ) -> BoxFuture<'a, Result<(), WriteError>> {
         async move {
-            rows::copy(&mut *connection, &TABLE.version(version), &self.settled).await?;
+            rows::copy(&mut *connection, &TABLE, version, &self.settled).await?;
             for generation in self.mark_reversed(&mut *connection, version).await? {
                 self.usage.reversed(&generation);
                 self.models.reversed(&generation);

@@ -178,11 +178,11 @@ impl Book {
         const ISSUED: [&str; 4] = ["year", "number", "issued_at", "position"];
         let paid: Vec<Paid> = self.paid.into_values().collect();
         let replacing = rows::replacing_and_adding("payment_id", &ISSUED, &[]);
-        rows::insert(&mut *connection, &TABLE.version(version), &paid, &replacing).await?;
+        rows::insert(&mut *connection, &TABLE, version, &paid, &replacing).await?;
         let reversals: Vec<Reversal> = self.reversals.into_values().collect();
         let changed = [&["standing", "before_micro", "void_at"][..], &ISSUED].concat();
         let replacing = rows::replacing_and_adding("payment_id, reversal_id", &changed, &[]);
-        rows::insert(connection, &NOTES.version(version), &reversals, &replacing).await
+        rows::insert(connection, &NOTES, version, &reversals, &replacing).await
     }
 
     pub fn take(&mut self, fact: Fact) -> Result<(), WriteError> {
