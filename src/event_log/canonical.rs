@@ -34,9 +34,11 @@ impl ser::Error for NotCanonical {
 /// # Errors
 /// A fraction, or an object that has a key twice or one that is no text.
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<String, NotCanonical> {
-    let mut text = Vec::with_capacity(512);
-    value.serialize(Writer { text: &mut text })?;
-    String::from_utf8(text).map_err(ser::Error::custom)
+    let mut page = Page { text: Vec::with_capacity(2_048), ..Page::default() };
+    value.serialize(Writer { page: &mut page })?;
+    // Kept for as long as its command is under way.
+    page.text.shrink_to_fit();
+    String::from_utf8(page.text).map_err(ser::Error::custom)
 }
 
 /// Any JSON text as canonical JSON; stored jsonb text and the text it was stored from give the same.
@@ -47,30 +49,39 @@ pub fn canonical_text(json: &str) -> Result<String, NotCanonical> {
     canonical(&serde_json::from_str::<Value>(json)?)
 }
 
+/// What is written, and the objects that are open in it: an inner one has ended before the outer one goes on.
+#[derive(Default)]
+struct Page {
+    text: Vec<u8>,
+    /// Of the outermost open object, then of the one within it, and so on.
+    fields: Vec<Field>,
+    /// Where an object that ends is put in order.
+    ordered: Vec<u8>,
+}
+
 struct Writer<'a> {
-    text: &'a mut Vec<u8>,
+    page: &'a mut Page,
 }
 
 impl<'a> Writer<'a> {
     /// What serde_json writes without spaces is canonical for everything but objects and fractions.
     fn plain<T: Serialize + ?Sized>(self, value: &T) -> Result<(), NotCanonical> {
-        Ok(serde_json::to_writer(self.text, value)?)
+        Ok(serde_json::to_writer(&mut self.page.text, value)?)
     }
 
     fn object(self, closing: &'static [u8]) -> Object<'a> {
-        Object { start: self.text.len(), text: self.text, fields: Vec::with_capacity(16), closing }
+        Object { start: self.page.text.len(), fields: self.page.fields.len(), page: self.page, closing }
     }
 
     fn array(self, closing: &'static [u8]) -> Array<'a> {
-        self.text.push(b'[');
-        Array { text: self.text, any: false, closing }
+        self.page.text.push(b'[');
+        Array { page: self.page, any: false, closing }
     }
 
     /// Opens the object around a variant's content.
     fn variant(self, name: &str) -> Result<Writer<'a>, NotCanonical> {
-        self.text.push(b'{');
-        serde_json::to_writer(&mut *self.text, name)?;
-        self.text.push(b':');
+        self.page.text.push(b'{');
+        push_key(&mut self.page.text, name)?;
         Ok(self)
     }
 }
@@ -197,8 +208,8 @@ impl<'a> ser::Serializer for Writer<'a> {
         value: &T,
     ) -> Result<(), NotCanonical> {
         let content = self.variant(variant)?;
-        value.serialize(Writer { text: &mut *content.text })?;
-        content.text.push(b'}');
+        value.serialize(Writer { page: &mut *content.page })?;
+        content.page.text.push(b'}');
         Ok(())
     }
 
@@ -244,7 +255,7 @@ impl<'a> ser::Serializer for Writer<'a> {
 }
 
 struct Array<'a> {
-    text: &'a mut Vec<u8>,
+    page: &'a mut Page,
     any: bool,
     closing: &'static [u8],
 }
@@ -252,13 +263,13 @@ struct Array<'a> {
 impl Array<'_> {
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotCanonical> {
         if std::mem::replace(&mut self.any, true) {
-            self.text.push(b',');
+            self.page.text.push(b',');
         }
-        value.serialize(Writer { text: &mut *self.text })
+        value.serialize(Writer { page: &mut *self.page })
     }
 
     fn close(self) -> Result<(), NotCanonical> {
-        self.text.extend_from_slice(self.closing);
+        self.page.text.extend_from_slice(self.closing);
         Ok(())
     }
 }
@@ -288,54 +299,73 @@ as_array!(
     SerializeTupleVariant::serialize_field
 );
 
-/// Its fields stand in `text` behind one another, without what is between them, until it is closed.
+/// The values of its fields stand behind one another, without what is between them, until it is closed.
 struct Object<'a> {
-    text: &'a mut Vec<u8>,
+    page: &'a mut Page,
+    /// Where its values begin in the text.
     start: usize,
-    fields: Vec<Field>,
+    /// Where its fields begin among those of all open objects.
+    fields: usize,
     closing: &'static [u8],
 }
 
-/// Where a field's value begins; it ends where the next one begins.
+/// A field, and where its value stands in the text.
 struct Field {
     name: Cow<'static, str>,
-    value_start: usize,
+    start: usize,
+    end: usize,
 }
 
 impl Object<'_> {
     fn key(&mut self, name: Cow<'static, str>) {
-        self.fields.push(Field { name, value_start: self.text.len() });
+        let start = self.page.text.len();
+        self.page.fields.push(Field { name, start, end: start });
     }
 
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotCanonical> {
-        value.serialize(Writer { text: &mut *self.text })
+        value.serialize(Writer { page: &mut *self.page })?;
+        let end = self.page.text.len();
+        if let Some(field) = self.page.fields.last_mut() {
+            field.end = end;
+        }
+        Ok(())
     }
 
     fn close(self) -> Result<(), NotCanonical> {
-        let Self { text, start, fields, closing } = self;
-        let values = text.split_off(start);
-        let ends = fields.iter().skip(1).map(|field| field.value_start).chain([start + values.len()]);
-        let mut placed: Vec<_> = fields
-            .iter()
-            .zip(ends)
-            .map(|(field, end)| (&*field.name, &values[field.value_start - start..end - start]))
-            .collect();
-        placed.sort_unstable_by_key(|(name, _)| *name);
-        if let Some(pair) = placed.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(NotCanonical::KeyTwice(pair[0].0.to_owned()));
+        let Page { text, fields, ordered } = self.page;
+        let own = &mut fields[self.fields..];
+        own.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        if let Some(pair) = own.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            return Err(NotCanonical::KeyTwice(pair[0].name.to_string()));
         }
-        text.push(b'{');
-        for (number, (name, value)) in placed.into_iter().enumerate() {
+        ordered.clear();
+        ordered.push(b'{');
+        for (number, field) in own.iter().enumerate() {
             if number > 0 {
-                text.push(b',');
+                ordered.push(b',');
             }
-            serde_json::to_writer(&mut *text, name)?;
-            text.push(b':');
-            text.extend_from_slice(value);
+            push_key(ordered, &field.name)?;
+            ordered.extend_from_slice(&text[field.start..field.end]);
         }
-        text.extend_from_slice(closing);
+        ordered.extend_from_slice(self.closing);
+        text.truncate(self.start);
+        text.extend_from_slice(ordered);
+        fields.truncate(self.fields);
         Ok(())
     }
+}
+
+fn push_key(text: &mut Vec<u8>, name: &str) -> Result<(), NotCanonical> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    if name.bytes().all(plain) {
+        text.push(b'"');
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'"');
+    } else {
+        serde_json::to_writer(&mut *text, name)?;
+    }
+    text.push(b':');
+    Ok(())
 }
 
 macro_rules! as_object {

@@ -3,8 +3,9 @@
 //! Reads never fail and never see a half-built version: they go through views, which one
 //! transaction moves (`codexapi_projections::versions`). One streaming SELECT feeds every read model
 //! that is rebuilt; each folds in memory and is written every so many events, which bounds memory
-//! and is what makes it quick. The swap locks the live version, folds what has come since, and moves
-//! the view, so that nothing is missing and nothing goes back in time.
+//! and is what makes it quick; reading, folding and writing go on side by side. The swap locks the
+//! live version, folds what has come since, and moves the view, so that nothing is missing and
+//! nothing goes back in time.
 //!
 //! Killed anywhere it is simply begun again: what it left behind is not active, and is dropped at
 //! the start of the next one. So is the version a swap replaces, since statements may still read it.
@@ -16,19 +17,29 @@ mod swap;
 use anyhow::{Context, bail};
 use codexapi_projections::apply;
 use codexapi_projections::transaction::Transaction;
-use codexapi_projections::{Projection, ReadModel, versions};
-use futures::TryStreamExt;
+use codexapi_projections::{Entry, Projection, ReadModel, versions};
+use futures::stream::{self, TryChunksError};
+use futures::{StreamExt, TryStreamExt};
 use sqlx::PgPool;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::advisory_lock::SessionLock;
 use crate::event_log::read::{self, SHARD};
-use crate::projector::entry;
+use crate::projector::entries;
 
 pub use outdated::rebuild_outdated;
 pub use progress::Progress;
 
-/// Events folded in memory between two writes.
-const EVENTS_PER_WRITE: u32 = 10_000;
+/// Events folded in memory between two writes, at least. Sums of a day are the fewer rows the more are folded together.
+const EVENTS_PER_WRITE: u32 = 50_000;
+
+/// Read models written at a time, each in a transaction of its own.
+const WRITTEN_AT_ONCE: usize = 2;
+
+/// Events decoded at a time, and how often that many wait to be folded; bounds memory.
+const PAGE: usize = 1_000;
+const PAGES_AHEAD: usize = 4;
 
 /// The class of the rebuilds' locks; the read model's place in the registry is added.
 const REBUILD_LOCKS: i64 = 7_263_542_100;
@@ -106,49 +117,105 @@ impl Building {
         Ok(Self { model, version, batch: (model.batch)() })
     }
 
-    /// Writes what was folded, and that it reaches up to `position`.
-    async fn write(&mut self, pool: &PgPool, position: i64) -> anyhow::Result<()> {
-        let batch = std::mem::replace(&mut self.batch, (self.model.batch)());
-        let mut transaction = Transaction::begin(pool).await?;
-        // A version that is lost with the server is not active, and the swap's own commit is durable.
-        sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
-        batch.write(&mut transaction, self.version).await?;
-        apply::move_checkpoint(&mut transaction, self.model, self.version, position).await?;
-        transaction.commit().await?;
-        Ok(())
+    /// What was folded so far; folding goes on with an empty batch.
+    fn take(&mut self) -> Self {
+        let Self { model, version, batch } = self;
+        Self { model, version: *version, batch: std::mem::replace(batch, (model.batch)()) }
     }
 }
 
+/// Events are read and decoded by one task, folded here, and written by another.
 async fn fold_log(
     pool: &PgPool,
     building: &mut [Building],
     head: i64,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut events = read::stream_after(pool, SHARD, 0, head);
+    let (pages, mut decoded) = mpsc::channel(PAGES_AHEAD);
+    let reading = AbortOnDropHandle::new(tokio::spawn(read_log(pool.clone(), head, pages)));
+    let mut writing = Writing::nothing();
     let (mut folded, mut position) = (0, 0);
-    while let Some(stored) = events.try_next().await.context("reading the log")? {
-        let entry = entry(&stored);
-        for building in &mut *building {
-            apply::fold(building.model, building.batch.as_mut(), &entry)
-                .with_context(|| format!("folding into {}", building.model.name))?;
+    while let Some(page) = decoded.recv().await {
+        for entry in &page {
+            for building in &mut *building {
+                apply::fold(building.model, building.batch.as_mut(), entry)
+                    .with_context(|| format!("folding into {}", building.model.name))?;
+            }
+            (folded, position) = (folded + 1, entry.position());
         }
-        (folded, position) = (folded + 1, stored.position);
-        if folded == EVENTS_PER_WRITE {
-            write_all(pool, building, position).await?;
-            progress.at(position, folded);
-            folded = 0;
+        if folded >= EVENTS_PER_WRITE {
+            writing.next(pool, building, position).await?;
+            progress.at(position, std::mem::take(&mut folded));
         }
     }
-    write_all(pool, building, position).await?;
+    reading.await.context("the task that reads the log")??;
+    writing.next(pool, building, position).await?;
+    writing.end().await?;
     progress.at(position, folded);
     Ok(())
 }
 
-async fn write_all(pool: &PgPool, building: &mut [Building], position: i64) -> anyhow::Result<()> {
-    for building in building {
-        building.write(pool, position).await.with_context(|| format!("writing {}", building.model.name))?;
+/// Sends the log up to `head` on, decoded, until nobody wants more of it.
+async fn read_log(pool: PgPool, head: i64, pages: mpsc::Sender<Vec<Entry>>) -> anyhow::Result<()> {
+    let mut events = read::stream_after(&pool, SHARD, 0, head).try_chunks(PAGE);
+    loop {
+        let page = match events.try_next().await {
+            Ok(Some(stored)) => entries(&stored),
+            Ok(None) => return Ok(()),
+            Err(TryChunksError(_, error)) => return Err(error).context("reading the log"),
+        };
+        if pages.send(page).await.is_err() {
+            return Ok(());
+        }
     }
+}
+
+/// What was folded, on its way into the tables while more is folded.
+struct Writing(Option<AbortOnDropHandle<anyhow::Result<()>>>);
+
+impl Writing {
+    fn nothing() -> Self {
+        Self(None)
+    }
+
+    /// Begins to write what was folded up to `position`, once what came before it is written.
+    async fn next(&mut self, pool: &PgPool, building: &mut [Building], position: i64) -> anyhow::Result<()> {
+        let folded: Vec<Building> = building.iter_mut().map(Building::take).collect();
+        let pool = pool.clone();
+        self.end().await?;
+        self.0 = Some(AbortOnDropHandle::new(tokio::spawn(async move {
+            let pool = &pool;
+            let written = stream::iter(folded).map(|Building { model, version, batch }| async move {
+                let written = write(pool, model, version, batch, position).await;
+                written.with_context(|| format!("writing {}", model.name))
+            });
+            written.buffer_unordered(WRITTEN_AT_ONCE).try_collect::<()>().await
+        })));
+        Ok(())
+    }
+
+    async fn end(&mut self) -> anyhow::Result<()> {
+        match self.0.take() {
+            Some(writing) => writing.await.context("the task that writes")?,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes what was folded, and that it reaches up to `position`.
+async fn write(
+    pool: &PgPool,
+    model: &'static ReadModel,
+    version: i32,
+    batch: Box<dyn Projection>,
+    position: i64,
+) -> anyhow::Result<()> {
+    let mut transaction = Transaction::begin(pool).await?;
+    // A version that is lost with the server is not active, and the swap's own commit is durable.
+    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
+    batch.write(&mut transaction, version).await?;
+    apply::move_checkpoint(&mut transaction, model, version, position).await?;
+    transaction.commit().await?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! One provider: where it is, what it speaks, and the account requests to it are paid by.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,11 +8,15 @@ use anyhow::Context;
 use codexapi_aggregates::usage::Protocol;
 use http::header::{AUTHORIZATION, InvalidHeaderValue};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::Url;
 
 use super::circuits::CircuitKey;
 use super::signed_in::SignedIn;
 use crate::config::providers::{self, ProviderAccount};
 use crate::egress::Reach;
+
+const PROTOCOLS: [Protocol; 4] =
+    [Protocol::Responses, Protocol::Chat, Protocol::Messages, Protocol::Completions];
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -20,8 +25,8 @@ const CHATGPT_ACCOUNT_ID: HeaderName = HeaderName::from_static("chatgpt-account-
 
 pub struct Provider {
     name: String,
-    /// Without a trailing slash.
-    base_url: String,
+    /// Where each dialect is spoken: taken apart once, since every request goes to one of them.
+    urls: BTreeMap<Protocol, Url>,
     reach: Reach,
     account: Account,
     errors_are_free: bool,
@@ -64,9 +69,12 @@ impl Provider {
             }
             ProviderAccount::SignedIn { codex_home } => Account::SignedIn(SignedIn::new(codex_home)),
         };
+        let base_url = settings.base_url.as_str();
+        let url = |protocol| Ok((protocol, Url::parse(&format!("{base_url}/{}", path(&account, protocol)))?));
+        let urls = PROTOCOLS.map(url).into_iter().collect::<anyhow::Result<_>>();
         Ok(Self {
             name: settings.name.clone(),
-            base_url: settings.base_url.as_str().to_owned(),
+            urls: urls.with_context(|| format!("the base URL of provider {:?}", settings.name))?,
             reach: settings.base_url.reach(),
             account,
             errors_are_free: settings.errors_are_free,
@@ -91,19 +99,13 @@ impl Provider {
         self.reach
     }
 
-    pub(super) fn url(&self, protocol: Protocol, query: Option<&str>) -> String {
-        let path = match (&self.account, protocol) {
-            (Account::SignedIn(_), _) => "responses",
-            (Account::Api(_), Protocol::Responses) => "v1/responses",
-            (Account::Api(_), Protocol::Chat) => "v1/chat/completions",
-            (Account::Api(_), Protocol::Completions) => "v1/completions",
-            (Account::Api(_), Protocol::Messages) => "v1/messages",
-        };
-        let base = &self.base_url;
-        match query {
-            Some(query) => format!("{base}/{path}?{query}"),
-            None => format!("{base}/{path}"),
+    /// Where a dialect is spoken, with the client's query.
+    pub(super) fn url(&self, protocol: Protocol, query: Option<&str>) -> Url {
+        let mut url = self.urls[&protocol].clone();
+        if query.is_some() {
+            url.set_query(query);
         }
+        url
     }
 
     /// # Errors
@@ -130,6 +132,17 @@ impl Provider {
             }
         }
         Ok(())
+    }
+}
+
+/// Below the base URL, which has no trailing slash.
+fn path(account: &Account, protocol: Protocol) -> &'static str {
+    match (account, protocol) {
+        (Account::SignedIn(_), _) => "responses",
+        (Account::Api(_), Protocol::Responses) => "v1/responses",
+        (Account::Api(_), Protocol::Chat) => "v1/chat/completions",
+        (Account::Api(_), Protocol::Completions) => "v1/completions",
+        (Account::Api(_), Protocol::Messages) => "v1/messages",
     }
 }
 

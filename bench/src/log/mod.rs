@@ -15,7 +15,7 @@ mod service;
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use self::service::World;
@@ -34,28 +34,35 @@ pub struct LogArguments {
     /// Seconds that each of the rates is measured for
     #[arg(long, default_value_t = 10)]
     seconds: u64,
+    /// What is measured once the log is filled and the service started on it; all of it where nothing is named
+    #[arg(long, value_delimiter = ',', value_name = "PARTS")]
+    only: Vec<Part>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Appends,
+    Loads,
+    Rebuilds,
+    Pages,
+    CatchUp,
+    Verify,
 }
 
 pub async fn run(arguments: LogArguments) -> anyhow::Result<()> {
-    let LogArguments { binaries, generations, customers, seconds } = arguments;
+    let LogArguments { binaries, generations, customers, seconds, only } = arguments;
     let mut world = World::start(binaries).await?;
-    told("appending wallet commands, and raw rows beside them");
-    let appends = appends::measure(&world, seconds).await?;
-    told(&format!("filling the log with {generations} generations of {customers} customers"));
+    let appends = part(&only, Part::Appends, appends::measure(&world, seconds)).await?;
+    say(&format!("filling the log with {generations} generations of {customers} customers"));
     let business = business::Business::open(&world, customers).await?;
     let filling = filling::measure(&business, generations).await?;
-    told("loading long wallets");
-    let loads = loads::measure(&world, &business).await?;
-    told("rebuilding, and the same in SQL beside it");
-    let rebuilds = rebuilds::measure(&world).await?;
-    told("starting the service on it");
+    let loads = part(&only, Part::Loads, loads::measure(&world, &business)).await?;
+    let rebuilds = part(&only, Part::Rebuilds, rebuilds::measure(&world)).await?;
+    say("starting the service on it");
     let start = world.start_service().await?;
-    told("asking for every page");
-    let pages = pages::measure(&world, &business).await?;
-    told("following a thousand generations a second");
-    let catch_up = catch_up::measure(&world, &business, seconds).await?;
-    told("verifying every event of it");
-    let verified = world.verify().await?;
+    let pages = part(&only, Part::Pages, pages::measure(&world, &business)).await?;
+    let catch_up = part(&only, Part::CatchUp, catch_up::measure(&world, &business, seconds)).await?;
+    let verified = part(&only, Part::Verify, world.verify()).await?;
     let sizes = filling::sizes(&world.pool).await?;
     world.stop().await?;
     let report = json!({
@@ -66,6 +73,26 @@ pub async fn run(arguments: LogArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn told(what: &str) {
+/// Measures one part, where it is wanted.
+async fn part<T>(
+    only: &[Part],
+    part: Part,
+    measuring: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    if !only.is_empty() && !only.contains(&part) {
+        return Ok(None);
+    }
+    say(match part {
+        Part::Appends => "appending wallet commands, and raw rows beside them",
+        Part::Loads => "loading long wallets",
+        Part::Rebuilds => "rebuilding, and the same in SQL beside it",
+        Part::Pages => "asking for every page",
+        Part::CatchUp => "following a thousand generations a second",
+        Part::Verify => "verifying every event of it",
+    });
+    measuring.await.map(Some)
+}
+
+fn say(what: &str) {
     eprintln!("log: {what}");
 }

@@ -1,4 +1,5 @@
-//! Rebuilding balances and usage from the log, beside the same in pure SQL: the same rows and indexes, no check.
+//! Rebuilding balances and usage from the log, beside the same in pure SQL: the same rows, indexes and statistics, no
+//! check.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,17 @@ pub struct Rebuilds {
 /// The read models that hold balances and usage.
 const BALANCES_AND_USAGE: [&str; 2] = ["wallet_balances", "generations"];
 
-const SQL: [&str; 10] = [
+const TABLES: [&str; 7] = [
+    "bench_balances",
+    "bench_generations",
+    "bench_usage",
+    "bench_models",
+    "bench_spans",
+    "bench_margin",
+    "bench_provider_days",
+];
+
+const SQL: [&str; 17] = [
     "CREATE TABLE bench_balances AS
      SELECT aggregate_id::uuid AS account_id,
          sum((body->>'amount_micro')::bigint) FILTER (WHERE kind = 'CreditGranted') AS granted_micro,
@@ -80,6 +91,32 @@ const SQL: [&str; 10] = [
      SELECT date_bin('15 minutes', settled_at, 'epoch') AS quarter, billed_model, provider, count(*) AS requests,
          sum(charged_micro) AS charged_micro, sum(provider_cost_micro) AS provider_cost_micro
      FROM bench_generations GROUP BY 1, 2, 3",
+    "ALTER TABLE bench_margin ADD PRIMARY KEY (quarter, billed_model, provider)",
+    "CREATE TABLE bench_models AS
+     SELECT quarter, billed_model, sum(requests)::bigint AS requests, sum(input_tokens)::bigint AS input_tokens,
+         sum(cached_input_tokens)::bigint AS cached_input_tokens, sum(output_tokens)::bigint AS output_tokens,
+         sum(charged_micro)::bigint AS charged_micro, sum(covered_micro)::bigint AS covered_micro,
+         sum(shortfall_micro)::bigint AS shortfall_micro, sum(insured_micro)::bigint AS insured_micro
+     FROM bench_usage GROUP BY 1, 2",
+    "ALTER TABLE bench_models ADD PRIMARY KEY (quarter, billed_model)",
+    "CREATE TABLE bench_spans AS
+     SELECT billed_model, span.days, span.first_day, account_id, count(*) AS requests,
+         sum(input_tokens)::bigint AS input_tokens, sum(cached_input_tokens)::bigint AS cached_input_tokens,
+         sum(output_tokens)::bigint AS output_tokens, sum(charged_micro)::bigint AS charged_micro,
+         sum(covered_micro)::bigint AS covered_micro, sum(shortfall_micro)::bigint AS shortfall_micro,
+         sum(insured_micro)::bigint AS insured_micro
+     FROM bench_generations
+     CROSS JOIN LATERAL (SELECT (settled_at AT TIME ZONE 'UTC')::date AS day) settled
+     CROSS JOIN LATERAL (VALUES (1::bigint, day), (7, day - (day - '0001-01-01'::date + 1) % 7)) span(days, first_day)
+     GROUP BY 1, 2, 3, 4",
+    "ALTER TABLE bench_spans ADD PRIMARY KEY (billed_model, days, first_day, account_id)",
+    "CREATE TABLE bench_provider_days AS
+     SELECT attempt->>'provider' AS provider, (settled_at AT TIME ZONE 'UTC')::date AS day,
+         attempt->>'upstream_model' AS upstream_model, count(*) AS attempts,
+         sum((attempt->>'provider_cost_micro')::bigint)::bigint AS cost_micro
+     FROM bench_generations, jsonb_array_elements(attempts) attempt GROUP BY 1, 2, 3",
+    "ANALYZE bench_balances, bench_generations, bench_usage, bench_models, bench_spans, bench_margin,
+         bench_provider_days",
 ];
 
 pub async fn measure(world: &World) -> anyhow::Result<Rebuilds> {
@@ -94,7 +131,7 @@ pub async fn measure(world: &World) -> anyhow::Result<Rebuilds> {
     }
     let sql = started.elapsed();
     same_balances(pool).await?;
-    for table in ["bench_balances", "bench_generations", "bench_usage", "bench_margin"] {
+    for table in TABLES {
         sqlx::query(&format!("DROP TABLE {table}")).execute(pool).await?;
     }
     let all = rebuilt(pool, &rebuild::named("all")?).await?;
@@ -136,6 +173,17 @@ async fn same_balances(pool: &PgPool) -> anyhow::Result<()> {
     )
     .fetch_one(pool)
     .await?;
-    ensure!(differing == 0 && usage == 0, "{differing} balances and {usage} quarter-hours differ from SQL's");
+    let spans: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM customer_spans c FULL JOIN bench_spans s
+         USING (billed_model, days, first_day, account_id)
+         WHERE (c.requests, c.charged_micro, c.output_tokens) IS DISTINCT FROM
+               (s.requests, s.charged_micro, s.output_tokens)",
+    )
+    .fetch_one(pool)
+    .await?;
+    ensure!(
+        differing == 0 && usage == 0 && spans == 0,
+        "{differing} balances, {usage} quarter-hours and {spans} days and weeks differ from SQL's"
+    );
     Ok(())
 }
