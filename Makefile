@@ -12,12 +12,11 @@ run:
 test:
 	scripts/setup --with-clients && cargo build --workspace --bins && cargo test --workspace && tests/clients/run
 
-# Us as the image carries us and the peers, beside each other on this machine: an hour and a half, of which the build
-# takes half an hour, and bench/REPORT.md is written anew.
+# Us and the peers beside each other on this machine: an hour and a half, and bench/REPORT.md is written anew.
 bench:
-	scripts/setup --with-clients && cargo build --profile shipped --workspace --exclude codexapi-prove --bins && bench/run --binaries $(TARGET)/shipped $(ARGS)
+	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release $(ARGS)
 
-# The same in a few minutes, of a build that takes less, written to the build folder.
+# The same in a few minutes, written to the build folder.
 bench-quick:
 	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release --quick --out $(TARGET)/bench $(ARGS)
 
