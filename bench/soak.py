@@ -41,6 +41,7 @@ def soak(world, minutes):
         stop.set()
         watching.join()
         generations = int(service.sql("SELECT count(*) FROM generations"))
+        say(f"the load is over; verifying {generations} generations, which takes some minutes")
         service.verify()
     finally:
         stop.set()

@@ -256,6 +256,7 @@ fn gateway_settings(config: &Config, node: NodeIncarnation) -> GatewaySettings {
         },
         settlement: SettlementLimits {
             deadline: seconds(config.gateway.settle_seconds),
+            in_doubt: seconds(config.gateway.in_doubt_seconds),
             queue: count(config.gateway.settlement_queue),
         },
         keepalive: KEEPALIVE,

@@ -167,6 +167,16 @@ pub struct GatewaySettings {
         value_parser = clap::value_parser!(u32).range(1..=300)
     )]
     pub settle_seconds: u32,
+    /// Seconds a client waits longer where its charge may be stored all the same, from 0 to 600: it is told that it pays
+    /// nothing once that is certain
+    #[arg(
+        long,
+        env = "CODEXAPI_IN_DOUBT_SECONDS",
+        value_name = "SECONDS",
+        default_value_t = 120,
+        value_parser = clap::value_parser!(u32).range(0..=600)
+    )]
+    pub in_doubt_seconds: u32,
     /// Settlements that may be on their way at a time, from 10 to 1000000; at 80 % new generations get 503
     #[arg(
         long,

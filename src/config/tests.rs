@@ -100,6 +100,7 @@ fn each_setting_is_named_when_it_is_bad() {
         ("CODEXAPI_LAUNCHER_PACKAGE", "a b"),
         ("CODEXAPI_LAUNCHER_VERSION", "two"),
         ("CODEXAPI_SETTLEMENT_QUEUE", "0"),
+        ("CODEXAPI_IN_DOUBT_SECONDS", "601"),
         ("CODEXAPI_STORED_DAYS", "for ever"),
         ("CODEXAPI_STORED_LIMIT_BYTES", "1"),
         ("CODEXAPI_BACKGROUND_PER_NODE", "many"),

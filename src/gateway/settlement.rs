@@ -26,14 +26,13 @@ use crate::nodes::{CERTAINLY_OVER, Homes, Ran};
 const FIRST_RETRY: Duration = Duration::from_millis(20);
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
-/// How long a client waits beyond the deadline where its charge may be stored: as long as a request waits for credit.
-const IN_DOUBT_FOR: Duration = Duration::from_secs(120);
-
 /// Settlements that may be waiting for Postgres at a time.
 #[derive(Clone, Copy, Debug)]
 pub struct SettlementLimits {
     /// How long a client waits for its generation to be durable.
     pub deadline: Duration,
+    /// How long a client waits beyond the deadline where its charge may be stored.
+    pub in_doubt: Duration,
     /// Unfinished settlements; at 80 % of it new generations are refused.
     pub queue: usize,
 }
@@ -86,7 +85,7 @@ impl Settlements {
     /// # Errors
     /// `TimedOut` past the deadline, `Refused` where the rules refuse the settlement.
     pub async fn settle(&self, ending: Ending, command: SettleGeneration) -> Result<Settlement, NotSettled> {
-        let _unfinished = self.count_unfinished();
+        let unfinished = self.count_unfinished();
         let generation = ending.generation_id;
         let settle = Settle { ending, command, terms: self.terms.clone() };
         let deadline = Instant::now() + self.limits.deadline;
@@ -109,9 +108,9 @@ impl Settlements {
             }
         };
         tracing::error!(%generation, in_doubt, "{failed}");
-        let forgone = self.forgo_in_background(settle);
+        let forgone = self.forgo_in_background(settle, unfinished);
         // Were the client told now and this process killed, nobody would take back a charge that is stored after all.
-        if in_doubt && tokio::time::timeout(IN_DOUBT_FOR, forgone).await.is_err() {
+        if in_doubt && tokio::time::timeout(self.limits.in_doubt, forgone).await.is_err() {
             tracing::error!(%generation, "it is told that it failed, while its charge is still in doubt");
         }
         Err(failed)
@@ -147,10 +146,9 @@ impl Settlements {
     }
 
     /// The client is told that it pays nothing, whatever becomes of its request meanwhile.
-    fn forgo_in_background(&self, settle: Settle) -> JoinHandle<()> {
+    fn forgo_in_background(&self, settle: Settle, unfinished: Unfinished) -> JoinHandle<()> {
         let forgo = Forgo::from(settle);
         let this = self.clone();
-        let unfinished = self.count_unfinished();
         self.tasks.spawn(async move {
             let _unfinished = unfinished;
             this.until_durable("forgoing a charge", &forgo).await;

@@ -53,7 +53,11 @@ impl Business {
     /// One generation of `conversation`, held and settled.
     pub async fn generate(&self, conversation: &str) -> GenerationId {
         let generation_id = self.hold().await;
-        let settle = self.settlement_of(generation_id);
+        self.settle(conversation, &self.settlement_of(generation_id)).await;
+        generation_id
+    }
+
+    pub async fn settle(&self, conversation: &str, settle: &SettleGeneration) {
         let terms = WalletTerms::default();
         self.log
             .execute_pair(
@@ -67,7 +71,6 @@ impl Business {
             )
             .await
             .expect("settled");
-        generation_id
     }
 
     pub async fn hold(&self) -> GenerationId {

@@ -145,6 +145,12 @@ impl Generation {
     pub fn billed_input_tokens(&self) -> i64 {
         self.cumulative_input_tokens - self.already_billed_tokens
     }
+
+    /// What the lines come to beyond the most that an estimate may cost; nobody pays it.
+    pub fn capped_micro(&self) -> MicroUsd {
+        let (lines_micro, _) = self.lines.iter().map(|line| line.amount_pico).sum::<PicoUsd>().round();
+        lines_micro - self.cost_micro - self.insured_micro
+    }
 }
 
 /// Which generations to list; the default is all.

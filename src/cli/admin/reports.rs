@@ -24,7 +24,26 @@ const SHOWN_PER_FAMILY: u32 = 20;
 /// Newest first; what is resolved only where asked for.
 pub(super) async fn queue(desk: &Desk, all: bool, page: &ListArguments) -> anyhow::Result<()> {
     let page = queues::page(desk.log.pool(), !all, page.before, page.limit).await?;
-    let rows = page.rows.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
+    let rows: Vec<_> = page
+        .rows
+        .iter()
+        .map(|entry| {
+            json!({
+                "id": entry.position,
+                "at": entry.at,
+                "reasons": entry.reasons,
+                "generation": entry.generation_id,
+                "account": entry.account_id,
+                "provider": entry.provider,
+                "providerResponse": entry.provider_response_id,
+                "firstGeneration": entry.first_generation_id,
+                "amountUsd": entry.amount_micro.to_string(),
+                "providerCostUsd": entry.provider_cost_micro.to_string(),
+                "resolution": entry.resolution,
+                "resolvedAt": entry.resolved_at,
+            })
+        })
+        .collect();
     desk.output.table(&rows);
     Ok(())
 }

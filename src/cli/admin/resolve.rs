@@ -9,7 +9,7 @@ use crate::queue::{self, QueueAction};
 /// An entry and what becomes of it.
 #[derive(Args)]
 pub(super) struct ResolveArguments {
-    /// The entry's position, as `queue` shows it
+    /// The entry's id, as `queue` shows it
     entry: i64,
     #[command(subcommand)]
     verb: ResolveVerb,

@@ -112,15 +112,16 @@ struct GenerationUsage {
     web_search_calls: i64,
 }
 
-/// Amounts in micro-USD, and in dollars for people. cost = charged + covered + shortfall.
+/// Amounts in micro-USD, and in dollars for people. cost = charged + covered + shortfall; the lines, rounded once, are
+/// cost + insured + capped.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct GenerationCharge {
     charged_micro: i64,
     #[schema(example = "0.012345")]
     charged_usd: String,
-    /// Whether a plan paid; then `cost`, `covered`, `insured` and `lines` are absent. Lines are also absent where rates
-    /// are not disclosed.
+    /// Whether a plan paid; then `cost`, `covered`, `insured`, `capped` and `lines` are absent. `capped` and lines are
+    /// also absent where rates are not disclosed.
     covered_by_plan: bool,
     /// The plan that paid.
     plan_id: Option<String>,
@@ -134,6 +135,9 @@ struct GenerationCharge {
     /// What was not charged because the provider failed; no part of the cost.
     insured_micro: Option<i64>,
     insured_usd: Option<String>,
+    /// What the lines come to beyond the most that an estimate may cost; not charged, and no part of the cost.
+    capped_micro: Option<i64>,
+    capped_usd: Option<String>,
     balance_after_micro: Option<i64>,
     /// `full`: all input is billed; `delta`: input this conversation was not billed for before.
     #[schema(value_type = String)]
@@ -144,7 +148,7 @@ struct GenerationCharge {
     #[schema(value_type = String)]
     mode: Mode,
     lines: Option<Vec<ChargeLine>>,
-    /// Sum of the lines less the cost, in pico-USD: what rounding left over.
+    /// What rounding the lines' sum left over, in pico-USD.
     remainder_pico: Option<String>,
 }
 
@@ -300,6 +304,7 @@ fn charge(generation: &Generation, disclosure: Disclosure) -> GenerationCharge {
     let itemised = !covered_by_plan && disclosure == Disclosure::Full;
     let (cost, covered) = (shown(generation.cost_micro), shown(generation.covered_micro));
     let insured = shown(generation.insured_micro);
+    let capped = itemised.then(|| generation.capped_micro());
     GenerationCharge {
         charged_micro: generation.charged_micro.0,
         charged_usd: generation.charged_micro.to_string(),
@@ -313,6 +318,8 @@ fn charge(generation: &Generation, disclosure: Disclosure) -> GenerationCharge {
         shortfall_usd: generation.shortfall_micro.to_string(),
         insured_micro: insured.map(|amount| amount.0),
         insured_usd: insured.map(|amount| amount.to_string()),
+        capped_micro: capped.map(|amount| amount.0),
+        capped_usd: capped.map(|amount| amount.to_string()),
         balance_after_micro: generation.balance_micro.map(|amount| amount.0),
         policy: generation.policy,
         card_version: generation.card_version,

@@ -5,6 +5,7 @@ use codexapi::accounts::{self, CreatedCustomer};
 use codexapi_aggregates::account::{Account, AccountCommand, KeyKind, KeyLimits};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::usage::{SettleGeneration, UsageSource};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -49,13 +50,32 @@ async fn a_generation_shows_how_its_charge_came_about_right_after_it() {
     assert_eq!((&charge["chargedMicro"], &charge["chargedUsd"]), (&8_234.into(), &"0.008234".into()));
     assert_eq!((&charge["costMicro"], &charge["coveredByPlan"]), (&8_234.into(), &false.into()));
     assert_eq!((&charge["cardVersion"], &charge["mode"]), (&1.into(), &"standard".into()));
-    assert_eq!(charge["remainderPico"], "-500000");
+    assert_eq!((&charge["remainderPico"], &charge["cappedMicro"]), (&"-500000".into(), &0.into()));
     let lines = charge["lines"].as_array().expect("lines");
     let pico: i128 =
         lines.iter().map(|line| line["amountPico"].as_str().unwrap().parse::<i128>().unwrap()).sum();
     assert_eq!(pico, 8_233_500_000);
     assert_eq!((&lines[0]["kind"], &lines[0]["rateUsd"]), (&"input".into(), &"5.000000".into()));
     assert!(!shown.to_string().contains("simulator"), "the provider is nobody's business: {shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estimate_beyond_its_cap_says_what_of_its_lines_was_not_charged() {
+    let service = Service::start().await;
+    let (customer, _) = customer_with(&service, 0).await;
+    let business = business_of(&service, &customer);
+    let estimated = SettleGeneration {
+        usage_source: UsageSource::Estimated,
+        estimate_cap_micro: MicroUsd(5_000),
+        ..business.settlement_of(business.hold().await)
+    };
+    let id = estimated.generation_id;
+    business.settle(&format!("{}:conversation", customer.account_id), &estimated).await;
+    let shown = read(&service, &format!("/api/v1/generations/{id}"), &customer).await;
+    let charge = &shown["charge"];
+    assert_eq!(shown["usage"]["source"], "estimated");
+    assert_eq!((&charge["chargedMicro"], &charge["costMicro"]), (&5_000.into(), &5_000.into()));
+    assert_eq!((&charge["cappedMicro"], &charge["cappedUsd"]), (&3_234.into(), &"0.003234".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,3 +177,26 @@ async fn what_could_not_be_settled_in_time_is_told_as_failed_once_it_is_certain_
     .await;
     deployment.verify().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_that_stays_in_doubt_is_told_as_failed_and_costs_nothing_once_the_log_is_back() {
+    let limits = [("CODEXAPI_SETTLE_SECONDS", "1"), ("CODEXAPI_IN_DOUBT_SECONDS", "1")];
+    let deployment = Arc::new(Deployment::start(&limits).await);
+    let (customer, asked, paused, _) = asked_and_paused(&deployment, Protocol::Responses, false).await;
+    let told = tokio::time::timeout(PATIENCE, asked).await.expect("told while the log stands still");
+    let told = told.expect("no panic");
+    assert_eq!(told.status, 503, "{}", told.text);
+    assert!(told.text.contains("nothing was charged"), "{}", told.text);
+    assert_eq!(deployment.app.gateway.settlements().unfinished(), 1, "one ending, counted once");
+    paused.end().await;
+    deployment.settled(customer.account_id).await;
+    wait_for("the whole balance", async || {
+        (deployment.balance(customer.account_id).await == BALANCE).then_some(())
+    })
+    .await;
+    wait_for("no ending under way", async || {
+        (deployment.app.gateway.settlements().unfinished() == 0).then_some(())
+    })
+    .await;
+    deployment.verify().await;
+}
