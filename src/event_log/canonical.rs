@@ -41,7 +41,7 @@ pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<String, NotCanonica
     String::from_utf8(page.text).map_err(ser::Error::custom)
 }
 
-/// Any JSON text as canonical JSON; stored jsonb text and the text it was stored from give the same.
+/// Any JSON text as canonical JSON; the text that jsonb makes of another gives the same.
 ///
 /// # Errors
 /// As `canonical`, and where it is no JSON.
@@ -118,7 +118,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_i128(self, value: i128) -> Result<(), NotCanonical> {
-        // Read back from jsonb, a larger one would be a fraction.
+        // Read back, a larger one would be a fraction.
         match (i64::try_from(value), u64::try_from(value)) {
             (Ok(value), _) => self.plain(&value),
             (_, Ok(value)) => self.plain(&value),

@@ -1,8 +1,8 @@
 //! The hash chain: each event's hash covers the whole event and the hash before it in its stream,
 //! so that an edited, swapped or removed event shows.
 //!
-//! What is hashed is canonical JSON (`canonical.rs`) and not the stored text, because jsonb does not keep
-//! the text. Anyone can therefore recompute a hash from a row.
+//! What is hashed is canonical JSON (`canonical.rs`) and not whatever text is stored: events that were once kept as jsonb
+//! have another order of keys. Anyone can recompute a hash from a row.
 
 use codexapi_aggregates::time::Timestamp;
 use sha2::{Digest, Sha256};

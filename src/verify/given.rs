@@ -18,20 +18,20 @@ pub(super) async fn check(snapshot: &mut Snapshot) -> Result<(), Stop> {
 const GRANTED_AS_PROMISED: &str = "
     WITH promised AS (
         SELECT position, aggregate_id AS account, payload->'TokensBought'->>'purchase_id' AS grant_id,
-               payload->'TokensBought'->'credit_micro' AS amount, 'bought with cash' AS how
+               payload->'TokensBought'->>'credit_micro' AS amount, 'bought with cash' AS how
         FROM events WHERE event_type = 'cash_wallet.tokens_bought'
         UNION ALL
         SELECT position, aggregate_id, payload->'ShareCreditClaimed'->>'grant_id',
-               payload->'ShareCreditClaimed'->'amount_micro', 'claimed for sharing'
+               payload->'ShareCreditClaimed'->>'amount_micro', 'claimed for sharing'
         FROM events WHERE event_type = 'bonus.share_credit_claimed'
         UNION ALL
         SELECT position, payload->'CreditGranted'->'signup'->>'account_id',
-               payload->'CreditGranted'->'signup'->>'grant_id', payload->'CreditGranted'->'signup'->'amount_micro',
+               payload->'CreditGranted'->'signup'->>'grant_id', payload->'CreditGranted'->'signup'->>'amount_micro',
                'promised to a Gumroad buyer'
         FROM events WHERE event_type = 'gumroad.credit_granted'
     ), granted AS (
         SELECT aggregate_id AS account, payload->'CreditGranted'->>'grant_id' AS grant_id,
-               payload->'CreditGranted'->'amount_micro' AS amount
+               payload->'CreditGranted'->>'amount_micro' AS amount
         FROM events WHERE event_type = 'wallet.credit_granted' AND EXISTS (SELECT FROM promised)
     )
     SELECT p.account, p.grant_id,

@@ -132,7 +132,7 @@ const GRANTS: &str = "
         SELECT aggregate_id AS payment_id, payload->'PaymentStarted'->>'account_id' AS wallet, position
         FROM events
         WHERE event_type = 'payment.payment_started'
-          AND payload->'PaymentStarted'->'purpose' ? 'token_credit'
+          AND (payload->'PaymentStarted'->'purpose')::jsonb ? 'token_credit'
     ), credited AS (
         SELECT aggregate_id AS payment_id, payload->'PaymentCredited'->>'granted_micro' AS granted, position
         FROM events WHERE event_type = 'payment.payment_credited'
@@ -159,7 +159,7 @@ const REVERSALS: &str = "
     WITH started AS (
         SELECT aggregate_id AS payment_id FROM events
         WHERE event_type = 'payment.payment_started'
-          AND payload->'PaymentStarted'->'purpose' ? 'token_credit'
+          AND (payload->'PaymentStarted'->'purpose')::jsonb ? 'token_credit'
     ), credited AS (
         SELECT aggregate_id AS payment_id, (payload->'PaymentCredited'->>'granted_micro')::bigint AS granted
         FROM events WHERE event_type = 'payment.payment_credited'
@@ -232,7 +232,7 @@ const PLANS: &str = "
         SELECT aggregate_id AS payment_id, payload->'PaymentStarted'->>'account_id' AS wallet, position
         FROM events
         WHERE event_type = 'payment.payment_started'
-          AND payload->'PaymentStarted'->'purpose' ? 'entitlement'
+          AND (payload->'PaymentStarted'->'purpose')::jsonb ? 'entitlement'
     ), credited AS (
         SELECT aggregate_id AS payment_id FROM events WHERE event_type = 'payment.payment_credited'
     ), granted AS (

@@ -34,14 +34,14 @@ const CHARGED_TWICE: &str = "
 
 const CHARGE_AND_SETTLEMENT: &str = "
     WITH charged AS (
-        SELECT position, aggregate_id AS wallet, payload->'UsageCharged' AS event
+        SELECT position, aggregate_id AS wallet, (payload->'UsageCharged')::jsonb AS event
         FROM events WHERE event_type = 'wallet.usage_charged'
     ), settled AS (
         SELECT position, payload->'GenerationSettled'->'payer'->'wallet'->>'account_id' AS wallet,
-               payload->'GenerationSettled' AS event
+               (payload->'GenerationSettled')::jsonb AS event
         FROM events
         WHERE event_type = 'usage.generation_settled'
-          AND jsonb_typeof(payload->'GenerationSettled'->'payer') = 'object'
+          AND json_typeof(payload->'GenerationSettled'->'payer') = 'object'
     ), compared AS (
         SELECT COALESCE(c.event->>'generation_id', s.event->>'generation_id') AS generation_id,
                CASE

@@ -142,7 +142,7 @@ async fn an_edited_payload_is_named() {
     let wallet = business.wallet();
     tamper(
         &database.pool,
-        "UPDATE events SET payload = jsonb_set(payload, '{UsageCharged,charged_micro}', '1')
+        "UPDATE events SET payload = jsonb_set(payload::jsonb, '{UsageCharged,charged_micro}', '1')
          WHERE event_type = 'wallet.usage_charged' AND sequence = 3",
     )
     .await;
@@ -157,7 +157,7 @@ async fn edited_metadata_is_named() {
     let wallet = business.wallet();
     tamper(
         &database.pool,
-        "UPDATE events SET metadata = jsonb_set(metadata, '{actor}', '\"operator:nobody\"')
+        "UPDATE events SET metadata = jsonb_set(metadata::jsonb, '{actor}', '\"operator:nobody\"')
          WHERE aggregate_type = 'wallet' AND sequence = 2",
     )
     .await;
@@ -329,7 +329,7 @@ async fn a_stream_forged_with_fitting_hashes_breaks_the_seal() {
     let (database, _business) = trading().await;
     tamper(
         &database.pool,
-        "UPDATE events SET metadata = jsonb_set(metadata, '{actor}', '\"operator:nobody\"')
+        "UPDATE events SET metadata = jsonb_set(metadata::jsonb, '{actor}', '\"operator:nobody\"')
          WHERE aggregate_id = 'conversation-b' AND sequence = 1",
     )
     .await;
@@ -361,7 +361,7 @@ async fn a_forged_charge_is_named_by_its_sums() {
     let (database, business) = trading().await;
     tamper(
         &database.pool,
-        "UPDATE events SET payload = jsonb_set(payload, '{UsageCharged,charged_micro}', '1')
+        "UPDATE events SET payload = jsonb_set(payload::jsonb, '{UsageCharged,charged_micro}', '1')
          WHERE event_type = 'wallet.usage_charged' AND sequence = 3",
     )
     .await;
@@ -377,7 +377,7 @@ async fn a_forged_balance_is_named() {
     let (database, business) = trading().await;
     tamper(
         &database.pool,
-        "UPDATE events SET payload = jsonb_set(payload, '{HoldPlaced,balance_micro}', '99000000')
+        "UPDATE events SET payload = jsonb_set(payload::jsonb, '{HoldPlaced,balance_micro}', '99000000')
          WHERE event_type = 'wallet.hold_placed' AND sequence = 2",
     )
     .await;
@@ -392,7 +392,7 @@ async fn a_forged_line_is_named() {
     let (database, _business) = trading().await;
     tamper(
         &database.pool,
-        "UPDATE events SET payload = jsonb_set(payload, '{GenerationSettled,lines,0,units}', '900')
+        "UPDATE events SET payload = jsonb_set(payload::jsonb, '{GenerationSettled,lines,0,units}', '900')
          WHERE aggregate_id = 'conversation-a' AND sequence = 1",
     )
     .await;

@@ -59,8 +59,8 @@ async fn forge(pool: &PgPool, business: &Business, variant: &str, field: &str, t
     tamper(
         pool,
         &format!(
-            "UPDATE events SET payload = jsonb_set(payload, '{{{variant},{field}}}', '{to}')
-             WHERE position = (SELECT max(position) FROM events WHERE payload ? '{variant}')"
+            "UPDATE events SET payload = jsonb_set(payload::jsonb, '{{{variant},{field}}}', '{to}')
+             WHERE position = (SELECT max(position) FROM events WHERE payload::jsonb ? '{variant}')"
         ),
     )
     .await;

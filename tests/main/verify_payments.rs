@@ -148,8 +148,8 @@ async fn a_corrupted_row_of_what_was_paid_and_bought_is_named() {
 /// The statement that changes a field of the last event of a kind.
 fn forgery(variant: &str, field: &str, to: &str) -> String {
     format!(
-        "UPDATE events SET payload = jsonb_set(payload, '{{{variant},{field}}}', '{to}')
-         WHERE position = (SELECT max(position) FROM events WHERE payload ? '{variant}')"
+        "UPDATE events SET payload = jsonb_set(payload::jsonb, '{{{variant},{field}}}', '{to}')
+         WHERE position = (SELECT max(position) FROM events WHERE payload::jsonb ? '{variant}')"
     )
 }
 

@@ -116,8 +116,8 @@ struct Row {
 
 const INSERT: &str = "INSERT INTO bench_events (event_id, aggregate_type, aggregate_id, sequence, event_type,
         event_version, payload, metadata, hash, payload_digest, recorded_at)
-    SELECT e.event_id, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::jsonb,
-           e.metadata::jsonb, e.hash, sha256(convert_to(e.payload, 'UTF8')), now()
+    SELECT e.event_id, e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json,
+           e.metadata::json, e.hash, sha256(convert_to(e.payload, 'UTF8')), now()
     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
          AS e(event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, hash)";
 

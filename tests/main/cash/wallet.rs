@@ -75,7 +75,8 @@ async fn a_tampered_cash_event_is_named() {
     shop.pay_in(100).await;
     let mut connection = shop.service.app.pool.connect_options().connect().await.expect("connected");
     connection.execute("SET session_replication_role = replica").await.expect("superuser");
-    let tamper = "UPDATE events SET payload = jsonb_set(payload, '{ToppedUp,amount_micro}', '900000000')
+    let tamper =
+        "UPDATE events SET payload = jsonb_set(payload::jsonb, '{ToppedUp,amount_micro}', '900000000')
                   WHERE event_type = 'cash_wallet.topped_up'";
     connection.execute(tamper).await.expect("tampered");
     match shop.verify().await.difference {

@@ -67,7 +67,7 @@ async fn every_hash_can_be_recomputed_from_its_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_of_tampering_breaks_the_chain_where_it_was_done() {
     for (change, sequence) in [
-        ("UPDATE events SET payload = jsonb_set(payload, '{Debited,amount}', '11') WHERE aggregate_id = 'a' AND sequence = 2", 2),
+        ("UPDATE events SET payload = jsonb_set(payload::jsonb, '{Debited,amount}', '11') WHERE aggregate_id = 'a' AND sequence = 2", 2),
         ("UPDATE events SET metadata = '{\"actor\": \"somebody\"}' WHERE aggregate_id = 'a' AND sequence = 2", 2),
         ("UPDATE events SET recorded_at = recorded_at + interval '1 microsecond' WHERE aggregate_id = 'a' AND sequence = 2", 2),
         ("UPDATE events SET event_version = '2' WHERE aggregate_id = 'a' AND sequence = 3", 3),
@@ -82,6 +82,36 @@ async fn each_kind_of_tampering_breaks_the_chain_where_it_was_done() {
         assert_eq!(broken.first(), Some(&("a".to_owned(), sequence)), "{change}");
         assert!(broken.iter().all(|(stream, _)| stream == "a"), "{change}: {broken:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_were_stored_as_jsonb_are_the_same_as_json() {
+    let database = TestDatabase::new().await;
+    let log = open(&database.pool).await;
+    three_movements_each(&log).await;
+    let earlier = "ALTER TABLE events ALTER payload TYPE jsonb USING payload::jsonb,
+                                      ALTER metadata TYPE jsonb USING metadata::jsonb;
+                   DROP FUNCTION plain_json";
+    sqlx::raw_sql(earlier).execute(&database.pool).await.expect("as it was");
+    let migration = include_str!("../../../migrations/20261129010001_store_events_as_json.sql");
+    sqlx::raw_sql(migration).execute(&database.pool).await.expect("migrated");
+    credit(&open(&database.pool).await, "a", 1).await.expect("credited");
+    assert_eq!(broken_chains(&database.pool).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_postgres_cannot_take_apart_is_refused_and_holds_up_nobody() {
+    let database = TestDatabase::new().await;
+    let log = open(&database.pool).await;
+    let noted = async |note: &str| {
+        let credit = |purse: &Purse, _| Ok::<_, std::convert::Infallible>(purse.credit(1, note));
+        log.execute("a", &metadata(), credit).await.map(|executed| executed.sequence)
+    };
+    assert_eq!(noted("\u{1} \\u0000").await.expect("a control character and a backslash"), 1);
+    let refusal = noted("before\0after").await.expect_err("a NUL character").to_string();
+    assert!(refusal.contains("unsupported Unicode escape sequence"), "{refusal}");
+    assert_eq!(noted("after it").await.expect("the log goes on"), 2);
+    assert_eq!(broken_chains(&database.pool).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
