@@ -12,7 +12,7 @@ def describe(peers):
         "cpu": cpu_model(), "cores": os.cpu_count(), "memoryGb": memory_gb(), "kernel": platform.release(),
         "loadBefore": load(), "node": printed("node", "--version"),
         "python": printed(str(peers / "python" / "bin" / "python"), "--version"),
-        "commit": printed("git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD"),
+        "commit": commit(),
         "portkey": json.loads((peers / "npm/node_modules/@portkey-ai/gateway/package.json").read_text())["version"],
         "litellm": printed(str(peers / "python" / "bin" / "python"), "-c",
                            "import importlib.metadata as m; print(m.version('litellm'))"),
@@ -32,6 +32,10 @@ def cpu_model():
 def memory_gb():
     total = next(line for line in pathlib.Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal"))
     return round(int(total.split()[1]) / 2**20, 1)
+
+
+def commit():
+    return printed("git", "-C", str(pathlib.Path(__file__).parent), "rev-parse", "--short", "HEAD")
 
 
 def printed(*command):

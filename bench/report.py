@@ -200,7 +200,7 @@ def soak_lines(soak):
         return []
     memory = soak["residentMb"]
     return [
-        "## Soak", "", f"`make soak`: {soak['minutes']} minutes of 80 KB prompts, whole and streamed in turn; "
+        "## Soak", "", f"`make soak` at commit {soak['commit']}: {soak['minutes']} minutes of 80 KB prompts, whole and streamed in turn; "
         f"{soak['requests']:,} answers read to their end, {soak['aborted']:,} left by their clients. Resident memory "
         f"{memory['first']} MB at first, {memory['atHalf']} MB at half time, {memory['last']} MB at the end, never more "
         f"than {memory['most']} MB; slope over the second half {soak['slopeMbPerHour']} MB an hour.", "",

@@ -6,6 +6,7 @@ import pathlib
 import threading
 import time
 
+import machine
 from contenders import REPOSITORY, Codexapi
 from main import World, say
 from measure import Cell, measure
@@ -48,7 +49,7 @@ def soak(world, minutes):
         service.stop()
     settled = [sample for sample in samples if sample[0] >= samples[-1][0] / 2]
     return {
-        "minutes": round(samples[-1][0] / 60, 1), **served, "generations": generations,
+        "commit": machine.commit(), "minutes": round(samples[-1][0] / 60, 1), **served, "generations": generations,
         "residentMb": {"first": mb(samples[0][1]), "atHalf": mb(settled[0][1]), "last": mb(samples[-1][1]),
                        "most": mb(max(amount for _, amount in samples))},
         "slopeMbPerHour": round(slope(settled) * 3600 / 2**20, 2),
