@@ -32,37 +32,41 @@ const CHARGED_TWICE: &str = "
     FROM events WHERE event_type = 'wallet.usage_charged'
     GROUP BY 1 HAVING count(*) > 1 ORDER BY 3 LIMIT 1";
 
-const CHARGE_AND_SETTLEMENT: &str = "
+/// Each payload is taken apart once, into what is compared.
+const CHARGE_AND_SETTLEMENT: &str = r#"
     WITH charged AS (
-        SELECT position, aggregate_id AS wallet, (payload->'UsageCharged')::jsonb AS event
-        FROM events WHERE event_type = 'wallet.usage_charged'
+        SELECT position, aggregate_id AS wallet, event.*
+        FROM events, json_to_record(payload->'UsageCharged') AS event
+            (generation_id text, cost_micro bigint, charged_micro bigint, covered_by_plan_micro bigint,
+             shortfall_micro bigint, insured_micro bigint, "from" jsonb, balance_micro bigint)
+        WHERE event_type = 'wallet.usage_charged'
     ), settled AS (
-        SELECT position, payload->'GenerationSettled'->'payer'->'wallet'->>'account_id' AS wallet,
-               (payload->'GenerationSettled')::jsonb AS event
-        FROM events
-        WHERE event_type = 'usage.generation_settled'
-          AND json_typeof(payload->'GenerationSettled'->'payer') = 'object'
+        SELECT position, payer->'wallet'->>'account_id' AS wallet, event.*
+        FROM events, json_to_record(payload->'GenerationSettled') AS event
+            (payer json, generation_id text, cost_micro bigint, charged_micro bigint, covered_by_plan_micro bigint,
+             shortfall_micro bigint, insured_micro bigint, "from" jsonb, balance_micro bigint)
+        WHERE event_type = 'usage.generation_settled' AND json_typeof(payer) = 'object'
     ), compared AS (
-        SELECT COALESCE(c.event->>'generation_id', s.event->>'generation_id') AS generation_id,
+        SELECT generation_id,
                CASE
-                   WHEN s.event IS NULL THEN 'it was charged and never settled'
-                   WHEN c.event IS NULL THEN 'it was settled and never charged'
+                   WHEN s.position IS NULL THEN 'it was charged and never settled'
+                   WHEN c.position IS NULL THEN 'it was settled and never charged'
                    WHEN c.wallet <> s.wallet THEN 'wallet ' || c.wallet || ' was charged, ' || s.wallet || ' was to pay'
-                   WHEN c.event->'cost_micro' <> s.event->'cost_micro' THEN 'the costs of charge and settlement differ'
-                   WHEN c.event->'charged_micro' <> s.event->'charged_micro' THEN 'the amounts of charge and settlement differ'
-                   WHEN c.event->'covered_by_plan_micro' <> s.event->'covered_by_plan_micro'
-                     OR c.event->'shortfall_micro' <> s.event->'shortfall_micro'
-                     OR c.event->'insured_micro' <> s.event->'insured_micro'
+                   WHEN c.cost_micro <> s.cost_micro THEN 'the costs of charge and settlement differ'
+                   WHEN c.charged_micro <> s.charged_micro THEN 'the amounts of charge and settlement differ'
+                   WHEN c.covered_by_plan_micro <> s.covered_by_plan_micro
+                     OR c.shortfall_micro <> s.shortfall_micro
+                     OR c.insured_micro <> s.insured_micro
                        THEN 'plan, shortfall or insurance of charge and settlement differ'
-                   WHEN COALESCE(c.event->'from', '[]') <> COALESCE(s.event->'from', '[]')
+                   WHEN COALESCE(c."from", '[]') <> COALESCE(s."from", '[]')
                        THEN 'the grants of charge and settlement differ'
-                   WHEN s.event->'balance_micro' IS DISTINCT FROM c.event->'balance_micro'
+                   WHEN s.balance_micro IS DISTINCT FROM c.balance_micro
                        THEN 'the balances after charge and settlement differ'
                END AS what,
                COALESCE(c.position, s.position) AS position
-        FROM charged c FULL JOIN settled s ON s.event->>'generation_id' = c.event->>'generation_id'
+        FROM charged c FULL JOIN settled s USING (generation_id)
     )
-    SELECT generation_id, what, position FROM compared WHERE what IS NOT NULL ORDER BY position LIMIT 1";
+    SELECT generation_id, what, position FROM compared WHERE what IS NOT NULL ORDER BY position LIMIT 1"#;
 
 /// A reversal of nothing leaves no trace in the wallet.
 const REVERSALS: &str = "
