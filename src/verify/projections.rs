@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_projections::{READ_MODELS, ReadModel, Table, apply, versions::Active};
+use codexapi_projections::{Projection, READ_MODELS, ReadModel, Table, apply, versions::Active};
 use sqlx::PgConnection;
 
 use super::snapshot::Snapshot;
@@ -17,8 +17,11 @@ use crate::event_log::COMMAND_EVENTS;
 use crate::event_log::read::{self, SHARD};
 use crate::projector;
 
-/// Events folded at a time.
+/// Events read at a time.
 const PAGE: i64 = 5_000;
+
+/// Events folded between two writes; the more, the fewer times a customer's row is written.
+const EVENTS_PER_WRITE: usize = 50_000;
 
 /// No live version has this number; its tables exist only in the snapshot's transaction.
 const FRESH: i32 = i32::MAX;
@@ -103,25 +106,35 @@ async fn fold_anew(
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
     let of = u64::try_from(up_to).unwrap_or(0);
-    let mut position = 0;
+    let (mut position, mut folded) = (0, 0);
+    let mut batches = empty_batches(standing);
     while position < up_to {
         let page = read::read_after(&mut *connection, SHARD, position, PAGE).await?;
         let within = page.iter().take_while(|stored| stored.position <= up_to);
         let entries: Vec<_> = within.map(projector::entry).collect();
-        for Standing { model, .. } in standing {
-            let failed = |error: String| stopped(model, error);
-            let mut batch = (model.batch)();
+        for (model, batch) in &mut batches {
             for entry in &entries {
-                apply::fold(model, batch.as_mut(), entry).map_err(|error| failed(error.to_string()))?;
+                apply::fold(model, batch.as_mut(), entry)
+                    .map_err(|error| stopped(model, error.to_string()))?;
             }
-            batch.write(&mut *connection, FRESH).await.map_err(|error| failed(error.to_string()))?;
         }
-        let Some(last) = page.last() else { break };
-        position = last.position;
+        folded += entries.len();
+        position = page.last().map_or(up_to, |last| last.position);
+        if folded >= EVENTS_PER_WRITE || position >= up_to {
+            for (model, batch) in std::mem::replace(&mut batches, empty_batches(standing)) {
+                let written = batch.write(&mut *connection, FRESH).await;
+                written.map_err(|error| stopped(model, error.to_string()))?;
+            }
+            folded = 0;
+        }
         let done = u64::try_from(position.min(up_to)).unwrap_or(0);
         (options.progress)(Progress { step: "read models", done, of });
     }
     Ok(())
+}
+
+fn empty_batches(standing: &[Standing]) -> Vec<(&'static ReadModel, Box<dyn Projection>)> {
+    standing.iter().map(|Standing { model, .. }| (*model, (model.batch)())).collect()
 }
 
 /// The number of rows where both are the same.
