@@ -1,6 +1,6 @@
--- Events keep their JSON as it was written. Taking it apart for jsonb cost half of what storing an event did, and what
--- reads events wants the text. What jsonb would not have taken (a NUL character in a string) is refused as before.
--- A log that has events is written anew here once: some ten seconds for a million.
+-- Events keep their JSON as it was written. Taking it apart for jsonb was a good part of storing an event, and what reads
+-- events wants the text. What jsonb would not have taken (a NUL character in a string) is refused as before.
+-- A log that has events is written anew here once, and is locked meanwhile: have the time, and its size free on the disk.
 ALTER TABLE events
     ALTER COLUMN payload TYPE json USING payload::json,
     ALTER COLUMN metadata TYPE json USING metadata::json;
