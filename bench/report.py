@@ -172,7 +172,8 @@ def log_lines(log):
     lines = [
         "## The log", "", f"{log['generations']:,} generations of {log['customers']:,} customers over thirty days, made "
         f"through the log's own append path ({log['filling']['generationsPerSecond']:,} generations/s, one process); "
-        f"`verify` had nothing to say, in {log['verify']['seconds']:.0f} s.", "",
+        f"`verify` had nothing to say, in {log['verify']['seconds']:.0f} s and at most "
+        f"{log['verify']['peakResidentMb']} MB.", "",
         "| wallet commands/s through the append path | 1 task | 64 tasks | 512 tasks |", "|---|---:|---:|---:|",
     ]
     for name, rates in (("100 wallets", appends["hundredWallets"]), ("one wallet", appends["oneWallet"])):

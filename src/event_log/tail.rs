@@ -21,8 +21,9 @@ const CHANNEL: &str = "events_appended";
 /// How often the head is read although nobody called.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Other nodes' appends are asked for at least this far apart: a busy node commits more often.
-const GATHER: Duration = Duration::from_millis(10);
+/// Other nodes' appends are asked for at least this far apart: a busy node commits far more often, and each asking reads
+/// what they have written.
+const GATHER: Duration = Duration::from_millis(50);
 
 /// Pause after a failure, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -92,10 +93,12 @@ impl Tail {
 
     async fn hear(&mut self, notification: &PgNotification) -> anyhow::Result<()> {
         match parse(notification.payload()) {
-            // What stands between is another node's, and is still to be acted on.
+            // Of what stands between, another node's part is still to be acted on.
             Some((node, last)) if node == self.node && self.heard > self.seen => self.announce(last),
             Some((node, last)) if node == self.node => self.saw(last),
             Some((_, last)) => {
+                // Who follows the log reads it anyway; only what is cached waits.
+                self.announce(last);
                 self.heard = self.heard.max(last);
                 if Instant::now() >= self.due {
                     self.catch_up(self.heard).await?;

@@ -32,7 +32,7 @@ pub use outdated::rebuild_outdated;
 pub use progress::Progress;
 
 /// Events folded in memory between two writes, at least. Sums of a day are the fewer rows the more are folded together.
-const EVENTS_PER_WRITE: u32 = 50_000;
+pub(crate) const EVENTS_PER_WRITE: u32 = 50_000;
 
 /// Read models written at a time, each in a transaction of its own.
 const WRITTEN_AT_ONCE: usize = 2;

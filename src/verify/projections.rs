@@ -16,12 +16,10 @@ use super::{CheckedProjection, Difference, Progress, Report, Stop, VerifyOptions
 use crate::event_log::COMMAND_EVENTS;
 use crate::event_log::read::{self, SHARD};
 use crate::projector;
+use crate::rebuild::EVENTS_PER_WRITE;
 
 /// Events read at a time.
 const PAGE: i64 = 5_000;
-
-/// Events folded between two writes; the more, the fewer times a customer's row is written.
-const EVENTS_PER_WRITE: usize = 50_000;
 
 /// No live version has this number; its tables exist only in the snapshot's transaction.
 const FRESH: i32 = i32::MAX;
@@ -120,7 +118,7 @@ async fn fold_anew(
         }
         folded += entries.len();
         position = page.last().map_or(up_to, |last| last.position);
-        if folded >= EVENTS_PER_WRITE || position >= up_to {
+        if folded >= EVENTS_PER_WRITE as usize || position >= up_to {
             for (model, batch) in std::mem::replace(&mut batches, empty_batches(standing)) {
                 let written = batch.write(&mut *connection, FRESH).await;
                 written.map_err(|error| stopped(model, error.to_string()))?;

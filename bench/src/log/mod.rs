@@ -16,6 +16,7 @@ mod service;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
 use self::service::World;
@@ -74,7 +75,7 @@ pub async fn run(arguments: LogArguments) -> anyhow::Result<()> {
 }
 
 /// Measures one part, where it is wanted.
-async fn part<T>(
+async fn part<T: Serialize>(
     only: &[Part],
     part: Part,
     measuring: impl Future<Output = anyhow::Result<T>>,
@@ -90,7 +91,10 @@ async fn part<T>(
         Part::CatchUp => "following a thousand generations a second",
         Part::Verify => "verifying every event of it",
     });
-    measuring.await.map(Some)
+    let measured = measuring.await?;
+    // The report comes at the very end: a part that fails takes nothing with it.
+    say(&serde_json::to_string(&measured)?);
+    Ok(Some(measured))
 }
 
 fn say(what: &str) {

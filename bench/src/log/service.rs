@@ -24,6 +24,7 @@ use tokio::process::{Child, Command};
 const READY_WITHIN: Duration = Duration::from_secs(120);
 const STOP_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+const WEIGH_EVERY: Duration = Duration::from_millis(500);
 
 /// Opens the operator's pages; the service is this program's own and listens on loopback.
 pub const ADMIN_TOKEN: &str = "bench-admin-token-0000000000000000";
@@ -46,6 +47,14 @@ pub struct World {
 pub struct Started {
     ready_millis: u128,
     again_millis: u128,
+}
+
+/// What a check of the whole log took.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Verified {
+    seconds: u64,
+    peak_resident_mb: u64,
 }
 
 impl World {
@@ -96,14 +105,27 @@ impl World {
         Ok(Started { ready_millis, again_millis })
     }
 
-    /// What `verify` says, as JSON. Errors: it finds something.
-    pub async fn verify(&self) -> anyhow::Result<serde_json::Value> {
+    /// Checks the whole log. Errors: it finds something.
+    pub async fn verify(&self) -> anyhow::Result<Verified> {
         let started = Instant::now();
-        let output = self.program("verify").arg("--json").output().await.context("running verify")?;
+        let mut verify = self.program("verify");
+        let verify = verify.arg("--json").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let process = verify.id().context("a process id")?;
+        let ended = verify.wait_with_output();
+        tokio::pin!(ended);
+        let mut peak_resident_mb = 0;
+        let output = loop {
+            tokio::select! {
+                output = &mut ended => break output.context("running verify")?,
+                () = tokio::time::sleep(WEIGH_EVERY) => {
+                    peak_resident_mb = peak_resident_mb.max(peak_resident_kb(process) / 1_024);
+                }
+            }
+        };
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "verify found something: {said}{errors}");
-        Ok(serde_json::json!({ "seconds": started.elapsed().as_secs_f64() }))
+        Ok(Verified { seconds: started.elapsed().as_secs(), peak_resident_mb })
     }
 
     pub async fn stop(mut self) -> anyhow::Result<()> {
@@ -154,4 +176,11 @@ impl World {
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+}
+
+/// The most that the process has had resident; 0 once it has ended.
+fn peak_resident_kb(process: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|peak| peak.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
