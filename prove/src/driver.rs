@@ -259,7 +259,7 @@ async fn buy(
     .await?;
     let session_id = page["sessionId"].as_str().ok_or_else(|| format!("no session: {page}"))?.to_owned();
     let pay = format!("/checkout/sessions/{session_id}/pay");
-    let paid = until_done(async || match session(world, &session_id).await {
+    let paid = until_done(async || match session_now(world, &session_id).await {
         Ok(session) if session["payment_status"] == "paid" => Ok(session),
         Ok(_) => stripe_control(world, Method::POST, &pay, &json!({})).await,
         Err(why) => Err(why),
@@ -283,6 +283,10 @@ async fn buy(
 
 /// A session as Stripe has it.
 pub async fn session(world: &World<'_>, session_id: &str) -> Result<Value, String> {
+    until_done(async || session_now(world, session_id).await).await
+}
+
+async fn session_now(world: &World<'_>, session_id: &str) -> Result<Value, String> {
     let path = format!("/v1/checkout/sessions/{session_id}");
     answer(world.http.get(format!("{}{path}", world.stripe.base_url())).bearer_auth(STRIPE_KEY)).await
 }
@@ -290,7 +294,7 @@ pub async fn session(world: &World<'_>, session_id: &str) -> Result<Value, Strin
 /// What of a payment was given back, in cents, as Stripe has it.
 pub async fn refunded(world: &World<'_>, intent: &str) -> Result<i64, String> {
     let url = format!("{}/v1/payment_intents/{intent}?expand[]=latest_charge", world.stripe.base_url());
-    let intent = answer(world.http.get(url).bearer_auth(STRIPE_KEY)).await?;
+    let intent = until_done(async || answer(world.http.get(&url).bearer_auth(STRIPE_KEY)).await).await?;
     let refunded = intent["latest_charge"]["amount_refunded"].as_i64();
     refunded.ok_or_else(|| format!("a paid intent has a charge: {intent}"))
 }
@@ -346,8 +350,9 @@ async fn send(
 
 /// A JSON answer of success; otherwise what was said instead.
 pub async fn answer(request: reqwest::RequestBuilder) -> Result<Value, String> {
-    let response = request.timeout(TRY_TIMEOUT).send().await.map_err(|error| error.to_string())?;
-    let (status, text) = (response.status(), response.text().await.map_err(|error| error.to_string())?);
+    let said = |error: reqwest::Error| format!("{:#}", anyhow::Error::from(error));
+    let response = request.timeout(TRY_TIMEOUT).send().await.map_err(said)?;
+    let (status, text) = (response.status(), response.text().await.map_err(said)?);
     if !status.is_success() {
         return Err(format!("{status}: {text}"));
     }
@@ -355,7 +360,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Result<Value, String> {
 }
 
 /// Tries until it succeeds; the last failure where that takes too long.
-async fn until_done<T>(mut attempt: impl AsyncFnMut() -> Result<T, String>) -> Result<T, String> {
+pub async fn until_done<T>(mut attempt: impl AsyncFnMut() -> Result<T, String>) -> Result<T, String> {
     let started = Instant::now();
     loop {
         match attempt().await {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::time::{sleep, sleep_until};
 
 use crate::books::Books;
-use crate::driver::{self, Came, Order, Record, answer, carry_out};
+use crate::driver::{self, Came, Order, Record, answer, carry_out, until_done};
 use crate::oracle::{self, Balance, Bill, Evidence, Finding, Payment};
 use crate::plan::{Act, Dialect, Fault, Generate, Model, Plan, Provider, Step};
 use crate::told::Told;
@@ -323,7 +323,8 @@ async fn bills(world: &World<'_>) -> anyhow::Result<Vec<Bill>> {
     let (mut bills, mut after) = (Vec::new(), Some(0));
     while let Some(from) = after {
         let url = format!("{}/_bills?after={from}&limit={PAGE}", world.simulator.base_url());
-        let page = answer(world.http.get(url)).await.map_err(anyhow::Error::msg)?;
+        let page =
+            until_done(async || answer(world.http.get(&url)).await).await.map_err(anyhow::Error::msg)?;
         let listed: Vec<Bill> = serde_json::from_value(page["bills"].clone()).context("bills")?;
         bills.extend(listed);
         after = page["next"].as_i64();
