@@ -182,6 +182,11 @@ async fn proven(
     show(&report);
     let file = written(&arguments.out, "failed", plan)?;
     println!("  the whole plan: {}", file.display());
+    for (number, log) in report.logs.iter().enumerate() {
+        let file = file.with_extension(format!("node-{number}.log"));
+        std::fs::write(&file, log).with_context(|| format!("cannot write {}", file.display()))?;
+        println!("  what node {number} wrote: {}", file.display());
+    }
     println!("  looking for the smallest plan that fails, with at most {} runs", arguments.shrink_tries);
     let quiet = Settings { progress: false, ..settings.clone() };
     let smallest = shrink::shrink(plan, arguments.shrink_tries, async |candidate: &Plan| {

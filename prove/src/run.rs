@@ -60,6 +60,8 @@ pub struct Report {
     payments: usize,
     /// Nodes that ended by themselves and were started again.
     pub ended: Vec<String>,
+    /// What each node wrote, where something was found.
+    pub logs: Vec<String>,
     took: Duration,
 }
 
@@ -99,15 +101,20 @@ pub async fn run(ground: &Ground, plan: &Plan, settings: &Settings) -> anyhow::R
     }
     let report = compare(&world, &plan, records, settings, findings).await;
     let mut report = report.context("comparing the money")?;
+    let mut logs = Vec::new();
     for (number, node) in world.nodes.iter().enumerate() {
         let logged = node.service.lock().await.logged();
         if logged.contains("panicked at") {
             let what = format!("node {number} panicked:\n{}", tail(&logged));
             report.findings.push(Finding { step: None, what });
         }
+        logs.push(logged);
+    }
+    if report.findings.is_empty() {
+        logs.clear();
     }
     world.end().await?;
-    Ok(Report { ended, took: started.elapsed(), ..report })
+    Ok(Report { ended, logs, took: started.elapsed(), ..report })
 }
 
 /// What came of every step, and which nodes had to be started again meanwhile.
@@ -250,6 +257,7 @@ async fn compare(
         *told.entry(name).or_insert(0) += 1;
     }
     Ok(Report {
+        logs: vec![],
         findings,
         told,
         bills: bills.len(),
