@@ -186,7 +186,8 @@ def log_lines(log):
         f"| balances and usage | {rebuilds['eventsPerSecond']:,} | {rebuilds['seconds']:.1f} |",
         f"| the same in pure SQL | {rebuilds['sqlEventsPerSecond']:,} | {rebuilds['sqlSeconds']:.1f} |",
         f"| every read model | {rebuilds['allEventsPerSecond']:,} | {rebuilds['allSeconds']:.1f} |", "",
-        f"The log takes {per_generation:,.0f} bytes a generation, indexes included; the largest tables beside it: "
+        f"The log takes {per_generation:,.0f} bytes a generation and the read tables "
+        f"{sizes['readTableBytes'] / max(sizes['events'], 1) * 3:,.0f}, indexes included; the largest tables beside it: "
         + ", ".join(f"{name} {size / 2**20:,.0f} MB" for name, size in sizes["tables"][:4]) + ".", "",
         "| page | KB | p50 ms | p95 ms |", "|---|---:|---:|---:|",
     ]

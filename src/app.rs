@@ -51,6 +51,9 @@ const ASKED_WHEN_IDLE: Duration = Duration::from_millis(500);
 /// For the lock, the batches, and read models that go on alone.
 const PROJECTOR_CONNECTIONS: u32 = 5;
 
+/// Tries at connecting come ever further apart, up to a fifth of this: Postgres must not be back for long before it is seen.
+const PROJECTOR_CONNECTS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Everything a request may need. Built once, shared by all.
 pub struct App {
     pub config: Config,
@@ -179,7 +182,8 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
 /// A pool beside `pool` for who asks the same all the time: among all of a large pool's connections each would have to
 /// plan those statements, and hold what it needs for them.
 fn few_connections(pool: &PgPool) -> PgPool {
-    pool_options(PROJECTOR_CONNECTIONS).connect_lazy_with((*pool.connect_options()).clone())
+    let options = pool_options(PROJECTOR_CONNECTIONS).acquire_timeout(PROJECTOR_CONNECTS_WITHIN);
+    options.connect_lazy_with((*pool.connect_options()).clone())
 }
 
 fn pool_options(connections: u32) -> PgPoolOptions {

@@ -19,6 +19,9 @@ const ROWS_PER_STATEMENT: usize = 2_000;
 /// No generation has more tokens or calls. Sums of a batch of such counts fit an i64.
 const MAX_COUNT: u64 = 1_000_000_000_000;
 
+/// The end of the year 9999, in microseconds since 1970.
+const LAST_MICROS: i64 = 253_402_300_799_999_999;
+
 /// Why a query failed: the database, or a row that is not what this build expects.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -177,9 +180,10 @@ pub(crate) fn account_of(event: &RecordedEvent) -> Result<Uuid, FoldError> {
         .map_err(|_| FoldError::NotAnAccount { position: event.position, stream: event.aggregate_id.clone() })
 }
 
-/// A moment as the tables keep it.
+/// A moment as the tables keep it. What lies beyond the year 9999 is kept as its end: Postgres cannot read the text of
+/// later ones, and a read model that stands still there would be worse.
 pub(crate) fn time(event: &RecordedEvent, at: Timestamp) -> Result<DateTime<Utc>, FoldError> {
-    DateTime::from_timestamp_micros(at.0)
+    DateTime::from_timestamp_micros(at.0.min(LAST_MICROS))
         .ok_or(FoldError::NotATime { position: event.position, micros: at.0 })
 }
 

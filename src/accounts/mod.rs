@@ -5,6 +5,7 @@
 
 mod adjusting;
 mod credit;
+pub mod given;
 mod in_force;
 mod keys;
 mod limits;

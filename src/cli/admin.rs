@@ -21,11 +21,12 @@ use codexapi_projections::api_keys::{self, ApiKey};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::words::variant;
-use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer};
+use super::words::{dollars, variant};
+use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer, given};
+use crate::app;
+use crate::clock::{self, NamedMoment};
 use crate::config::{CredentialSettings, DatabaseSettings, WalletSettings};
 use crate::event_log::{EventLog, EventLogOptions};
-use crate::{app, clock};
 
 /// Rows listed at a time where the caller names no number.
 const DEFAULT_ROWS: u32 = 50;
@@ -100,9 +101,9 @@ struct MarginArguments {
 enum CustomerVerb {
     /// Register a customer and issue the System Token, which is printed
     Create {
-        #[arg(long)]
+        #[arg(long, value_parser = given::name)]
         name: Option<String>,
-        #[arg(long)]
+        #[arg(long, value_parser = given::email)]
         email: Option<String>,
     },
     /// List customers, newest first, with their balances
@@ -117,16 +118,17 @@ enum CustomerVerb {
     Credit {
         account: AccountId,
         /// Dollars, such as 10 or 2.50
+        #[arg(value_parser = dollars)]
         dollars: MicroUsd,
         /// top-up, admin, share-credit, gumroad, referral or promo
         #[arg(long, default_value = "admin", value_parser = variant::<GrantSource>)]
         source: GrantSource,
         /// The same key with the same inputs grants once, however often it is sent
-        #[arg(long = "key", value_name = "IDEMPOTENCY_KEY")]
+        #[arg(long = "key", value_name = "IDEMPOTENCY_KEY", value_parser = given::idempotency_key)]
         idempotency_key: String,
         /// When what is left of it expires, such as 2027-01-31T00:00:00Z
         #[arg(long)]
-        expires: Option<DateTime<Utc>>,
+        expires: Option<NamedMoment>,
     },
     /// Take credit away, once per idempotency key; never more than there is
     Take(wallets::TakeArguments),
@@ -295,7 +297,7 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
         }
         CustomerVerb::List { search, page } => wallets::list(desk, search.as_deref(), &page).await,
         CustomerVerb::Credit { account, dollars, source, idempotency_key, expires } => {
-            let expires_at = expires.map(|moment| Timestamp(moment.timestamp_micros()));
+            let expires_at = expires.map(|named| named.0);
             let grant = GrantCredit {
                 account_id: account,
                 source,

@@ -18,7 +18,8 @@ use utoipa::OpenApi as _;
 
 use crate::app::{self, App};
 use crate::config::{
-    Config, DatabaseSettings, SettingError, WalletSettings, explain, secret_on_command_line,
+    Config, DatabaseSettings, SettingError, WalletSettings, explain, missing_secret, secret_on_command_line,
+    unknown_settings, without_secret_flags,
 };
 use crate::http::openapi::ApiDocument;
 use crate::processes::lease;
@@ -120,10 +121,15 @@ impl Cli {
     /// The setting that is missing or bad, by its name; else the parser's own words.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, CliError> {
         let command = Self::command();
-        let matches =
-            command.clone().try_get_matches_from(arguments).map_err(|error| settle(&command, error))?;
-        if let Some(secret) = secret_on_command_line(&command, &matches) {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        if let Some(secret) = secret_on_command_line(&command, &arguments) {
             return Err(CliError::Setting(secret));
+        }
+        let matches = shown(command.clone())
+            .try_get_matches_from(arguments)
+            .map_err(|error| settle(&command, error))?;
+        if let Some(missing) = missing_secret(&command, &matches) {
+            return Err(CliError::Setting(missing));
         }
         let cli = Self::from_arg_matches(&matches).map_err(|error| settle(&command, error))?;
         match cli.command {
@@ -178,8 +184,26 @@ impl Cli {
     }
 }
 
+/// The command line as people meet it.
+fn shown(command: clap::Command) -> clap::Command {
+    numbers_may_be_negative(without_secret_flags(command))
+}
+
+/// Else the parser takes `-5` for a flag, and advises what fails; so whatever reads the number says what is wrong.
+fn numbers_may_be_negative(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        })
+        .mut_subcommands(numbers_may_be_negative)
+}
+
 async fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::start(&config.log)?;
+    for unknown in unknown_settings(&Cli::command(), &config, std::env::vars_os().map(|(name, _)| name)) {
+        tracing::warn!("{unknown}");
+    }
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone())?);
     App::build(config).await?.serve(stop, |_| {}).await
@@ -250,7 +274,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        shown(Cli::command()).debug_assert();
     }
 
     #[test]
@@ -263,4 +287,54 @@ mod tests {
         }
         check(&Cli::command());
     }
+
+    /// What the program says to these words, before it does anything.
+    fn refusal(words: &str) -> String {
+        let words: Vec<_> = words.split(' ').map(|word| OsString::from(word.replace("EMPTY", ""))).collect();
+        match shown(Cli::command()).try_get_matches_from(words).map(|matches| Cli::from_arg_matches(&matches))
+        {
+            Ok(_) => panic!("taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_key_must_tell_one_command_from_another() {
+        let long = "x".repeat(201);
+        for key in ["EMPTY", long.as_str()] {
+            for command in [
+                "customer credit A 1",
+                "customer set-balance A 1 --seen 1",
+                "customer take A 1 --reason abuse",
+                "plans grant A --hours 1",
+            ] {
+                let command = command.replace('A', ACCOUNT);
+                let said = refusal(&format!("codexapi admin {command} --key {key}"));
+                assert!(said.contains("an idempotency key has 1 to 200 bytes"), "{command}: {said}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_negative_amount_is_refused_as_one_wherever_it_stands() {
+        for words in [
+            "customer credit A -5 --key k",
+            "customer take A -2.50 --reason abuse --key k",
+            "customer set-balance A 5 --seen -5 --key k",
+            "pricing per-call -1",
+        ] {
+            let said = refusal(&format!("codexapi admin {}", words.replace('A', ACCOUNT)));
+            assert!(said.contains("an amount is never negative"), "{words}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_customer_has_a_name_that_can_be_shown() {
+        for name in ["EMPTY", "\x1b[2JAda"] {
+            let said = refusal(&format!("codexapi admin customer create --name {name}"));
+            assert!(said.contains("a name has 1 to 200 characters"), "{said}");
+        }
+    }
+
+    const ACCOUNT: &str = "0de00000-0000-7000-8000-000000000001";
 }

@@ -1,4 +1,7 @@
 //! What commands print: aligned text for people, or one JSON document for scripts.
+//!
+//! Customers choose names and write what else is listed, and a terminal obeys control characters: all are printed as
+//! JSON writes them, `\u001b`.
 
 use serde_json::Value;
 
@@ -13,7 +16,7 @@ impl Output {
     /// One thing, as `name  value` lines.
     pub fn record(self, record: &Value) {
         match self {
-            Self::Json => println!("{record}"),
+            Self::Json => println!("{}", tame(&record.to_string())),
             Self::Text => print!("{}", lines(record)),
         }
     }
@@ -21,7 +24,7 @@ impl Output {
     /// A list, as a table under its columns' names.
     pub fn table(self, rows: &[Value]) {
         match self {
-            Self::Json => println!("{}", Value::Array(rows.to_vec())),
+            Self::Json => println!("{}", tame(&Value::Array(rows.to_vec()).to_string())),
             Self::Text => print!("{}", table(rows)),
         }
     }
@@ -50,9 +53,22 @@ fn table(rows: &[Value]) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => tame(text),
+        other => tame(&other.to_string()),
     }
+}
+
+/// A text without control characters. A JSON document has them within its strings alone, where it goes on meaning the
+/// same.
+fn tame(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut tamed, character| {
+        match character {
+            '\n' => tamed.push_str("\\n"),
+            control if control.is_control() => tamed.push_str(&format!("\\u{:04x}", u32::from(control))),
+            other => tamed.push(other),
+        }
+        tamed
+    })
 }
 
 #[cfg(test)]
@@ -66,5 +82,18 @@ mod tests {
         let rows = [json!({ "a": "long", "b": 1 }), json!({ "a": null, "b": 22 })];
         assert_eq!(table(&rows), "a     b\nlong  1\n-     22\n");
         assert_eq!(table(&[]), "none\n");
+    }
+
+    #[test]
+    fn no_control_character_reaches_a_terminal() {
+        let named = json!({ "name": "\u{1b}[2JAda\u{9b}31m\u{7f}", "notes": ["two\nlines"] });
+        let texts = [lines(&named), table(std::slice::from_ref(&named)), tame(&named.to_string())];
+        for text in &texts {
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+            assert!(text.contains("\\u001b[2JAda\\u009b31m\\u007f"), "{text}");
+        }
+        let read: Value = serde_json::from_str(&texts[2]).expect("JSON");
+        assert_eq!(read, named);
+        assert_eq!(table(&[json!({ "note": "two\nlines" })]), "note\ntwo\\nlines\n");
     }
 }

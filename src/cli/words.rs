@@ -1,16 +1,27 @@
-//! Words on the command line that name variants of events: `top-up` or `top_up` is `GrantSource::TopUp`.
+//! What is written on the command line: words that name variants of events (`top-up` or `top_up` is
+//! `GrantSource::TopUp`), and dollars.
 
+use codexapi_aggregates::money::MicroUsd;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Reads a variant's stored name.
+/// Reads a variant's stored name. A refusal lists names as we write them, with dashes.
 pub fn variant<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let name = text.replace('-', "_");
-    serde_json::from_value(Value::String(name)).map_err(|error| error.to_string())
+    serde_json::from_value(Value::String(name)).map_err(|error| error.to_string().replace('_', "-"))
+}
+
+/// Reads an amount. The commands say by their names which way it goes, so none has a sign.
+pub fn dollars(text: &str) -> Result<MicroUsd, String> {
+    if text.starts_with('-') {
+        return Err("an amount is never negative: say how many dollars, such as 12.50".into());
+    }
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 #[cfg(test)]
 mod tests {
+    use codexapi_aggregates::wallet::AdjustmentReason;
     use codexapi_aggregates::wallet::events::GrantSource;
 
     use super::*;
@@ -20,5 +31,19 @@ mod tests {
         assert_eq!(variant::<GrantSource>("top-up"), Ok(GrantSource::TopUp));
         assert_eq!(variant::<GrantSource>("top_up"), Ok(GrantSource::TopUp));
         assert!(variant::<GrantSource>("gift").expect_err("unknown").contains("promo"));
+    }
+
+    #[test]
+    fn a_refusal_lists_what_is_taken_as_it_is_written() {
+        let refusal = variant::<AdjustmentReason>("nonsense").expect_err("unknown");
+        assert!(refusal.contains("granted-in-error") && !refusal.contains('_'), "{refusal}");
+        assert_eq!(variant("granted-in-error"), Ok(AdjustmentReason::GrantedInError));
+    }
+
+    #[test]
+    fn an_amount_has_no_sign() {
+        assert_eq!(dollars("2.50"), Ok(MicroUsd(2_500_000)));
+        assert!(dollars("-5").expect_err("negative").contains("never negative"));
+        assert!(dollars("five").expect_err("no number").contains("decimal dollars"));
     }
 }

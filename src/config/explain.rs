@@ -6,8 +6,7 @@
 use std::borrow::Cow;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, Command};
 
 /// A setting that is missing or cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +23,12 @@ impl SettingError {
         Self { setting: name.into(), problem: "is not a setting; see `codexapi serve --help`".into() }
     }
 
+    /// A setting that `arg` stands for and nothing gives.
+    pub(super) fn missing(arg: &Arg) -> Self {
+        let setting = arg.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Self { setting, problem: format!("is not set. It is: {}", expected(arg)) }
+    }
+
     pub(super) fn other(error: &clap::Error) -> Self {
         Self { setting: "configuration".into(), problem: format!("cannot be read: {}", error.kind()) }
     }
@@ -38,29 +43,17 @@ pub fn explain(command: &Command, error: &clap::Error) -> Option<SettingError> {
         _ => return None,
     };
     let arg = names.iter().find_map(|name| find(command, name))?;
+    if error.kind() == ErrorKind::MissingRequiredArgument {
+        return Some(SettingError::missing(arg));
+    }
     let setting = arg.get_env()?.to_string_lossy().into_owned();
-    let expected = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let problem = match error.kind() {
-        ErrorKind::MissingRequiredArgument => format!("is not set. It is: {expected}"),
-        _ => format!("is set, but {}. It is: {expected}", complaint(arg, error)),
-    };
+    let problem = format!("is set, but {}. It is: {}", complaint(arg, error), expected(arg));
     Some(SettingError { setting, problem })
 }
 
-/// A secret given as a flag, where every user of the machine can read it.
-pub fn secret_on_command_line(command: &Command, matches: &ArgMatches) -> Option<SettingError> {
-    let given = |arg: &&Arg| {
-        arg.is_hide_env_values_set()
-            && matches.try_contains_id(arg.get_id().as_str()).is_ok()
-            && matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine)
-    };
-    if let Some(arg) = command.get_arguments().find(given) {
-        let setting = arg.get_env()?.to_string_lossy().into_owned();
-        let problem = "is a secret: set it in the environment, not on the command line".into();
-        return Some(SettingError { setting, problem });
-    }
-    let (name, inner) = matches.subcommand()?;
-    secret_on_command_line(command.find_subcommand(name)?, inner)
+/// What a right value looks like.
+fn expected(arg: &Arg) -> String {
+    arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
 /// What was found, without the value of a secret.

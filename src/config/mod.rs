@@ -19,9 +19,11 @@ pub mod limits;
 pub mod plans;
 pub mod prices;
 pub mod providers;
+mod secrets;
 pub mod servers;
 pub mod stored;
 pub mod stripe;
+mod unknown;
 
 use std::ffi::OsString;
 
@@ -35,12 +37,14 @@ pub use catalog::{CatalogSettings, Disclosure};
 pub use company::CompanySettings;
 pub use connections::ConnectionSettings;
 pub use credentials::CredentialSettings;
-pub use explain::{SettingError, explain, secret_on_command_line};
+pub use explain::{SettingError, explain};
 pub use gumroad::GumroadSettings;
 pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};
+pub use secrets::{missing_secret, secret_on_command_line, without_secret_flags};
 pub use servers::{DatabaseSettings, HttpSettings, LogFormat, LogSettings, NatsSettings, NodeSettings};
 pub use stored::StoredSettings;
 pub use stripe::StripeSettings;
+pub use unknown::{UnknownSetting, unknown_settings};
 
 /// Everything `codexapi serve` can be told.
 #[derive(Clone, Debug, Args)]

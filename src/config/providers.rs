@@ -19,7 +19,10 @@ const SIGNED_IN_URL: &str = "https://chatgpt.com/backend-api/codex";
 
 /// Every provider of this deployment, in the order of the file.
 #[derive(Clone, Debug, Default)]
-pub struct Providers(Vec<Provider>);
+pub struct Providers {
+    all: Vec<Provider>,
+    key_variables: BTreeSet<String>,
+}
 
 /// One upstream.
 #[derive(Clone, Debug)]
@@ -79,15 +82,20 @@ impl fmt::Debug for ProviderKey {
 
 impl Providers {
     pub fn new(providers: Vec<Provider>) -> Self {
-        Self(providers)
+        Self { all: providers, key_variables: BTreeSet::new() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Provider> {
-        self.0.iter()
+        self.all.iter()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
+    }
+
+    /// The environment variables that keys were read from.
+    pub fn key_variables(&self) -> impl Iterator<Item = &str> {
+        self.key_variables.iter().map(String::as_str)
     }
 
     /// Reads the file at `path`, secrets from the environment; an empty path is no providers.
@@ -106,14 +114,17 @@ impl Providers {
     pub fn parse(text: &str, secret: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
         let mut names = BTreeSet::new();
-        let mut providers = Vec::new();
+        let mut providers = Self::default();
         for entry in file.providers {
             if !names.insert(entry.name.get_ref().clone()) {
                 return Err(at(text, &entry.name, "names a provider that stands further up already"));
             }
-            providers.push(check(text, entry, &secret)?);
+            providers
+                .key_variables
+                .extend(entry.api_key_env.iter().map(|variable| variable.get_ref().clone()));
+            providers.all.push(check(text, entry, &secret)?);
         }
-        Ok(Self(providers))
+        Ok(providers)
     }
 }
 

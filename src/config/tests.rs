@@ -243,13 +243,80 @@ fn the_help_lists_every_setting_with_its_variable() {
 
 #[test]
 fn a_secret_given_as_a_flag_is_refused() {
-    let command = Serve::command().mut_args(|arg| arg.env(Resettable::Reset));
-    let digest_key = format!("--token-digest-key={}", "a1".repeat(32));
-    let arguments =
-        ["codexapi", "--database-url=postgres://localhost/db", "--nats-url=nats://localhost", &digest_key];
-    let matches = command.try_get_matches_from(arguments).expect("parsed");
-    let refusal = secret_on_command_line(&Serve::command(), &matches).expect("refused");
-    assert!(refusal.problem.contains("is a secret"), "{refusal}");
-    let config = Serve::from_arg_matches(&matches).expect("parsed").config;
-    assert_eq!(config.node.node_name, "node-1");
+    let command = Serve::command();
+    let refusal = |arguments: &[&str]| {
+        let arguments: Vec<_> = arguments.iter().map(Into::into).collect();
+        secret_on_command_line(&command, &arguments)
+    };
+    let secrets: Vec<_> = command.get_arguments().filter(|arg| arg.is_hide_env_values_set()).collect();
+    assert_eq!(secrets.len(), 9);
+    for arg in secrets {
+        let flag = format!("--{}", arg.get_long().expect("a flag"));
+        for given in [vec![flag.as_str(), "hunter2"], vec![&format!("{flag}=hunter2")]] {
+            let refused = refusal(&given).unwrap_or_else(|| panic!("{given:?} was taken"));
+            assert_eq!(Some(refused.setting.as_ref()), arg.get_env());
+            assert!(refused.problem.contains("is a secret") && !refused.problem.contains("hunter2"));
+        }
+    }
+    assert_eq!(refusal(&["--node-name=node-7", "--", "--token-digest-key"]), None);
 }
+
+#[test]
+fn the_help_names_secrets_as_variables_and_never_as_flags() {
+    let mut command = without_secret_flags(Serve::command());
+    for help in [command.render_help(), command.render_long_help()].map(|help| help.to_string()) {
+        for arg in Serve::command().get_arguments().filter(|arg| arg.is_hide_env_values_set()) {
+            let (flag, variable) = (arg.get_long().expect("a flag"), arg.get_env().expect("a variable"));
+            assert!(!help.contains(&format!("--{flag} ")), "--{flag} in {help}");
+            assert!(help.contains(&*variable.to_string_lossy()), "{variable:?} is not in {help}");
+        }
+    }
+}
+
+#[test]
+fn a_misspelt_setting_is_named_with_the_one_that_was_meant() {
+    let command = Serve::command();
+    let config = Config {
+        catalog: CatalogSettings {
+            providers: providers::Providers::parse(KEYED_PROVIDER, |_| Some("hunter2".into())).expect("good"),
+            ..Config::from_pairs(required()).expect("enough").catalog
+        },
+        ..Config::from_pairs(required()).expect("enough")
+    };
+    let said = |name: &str| {
+        let unknown = unknown_settings(&command, &config, [name.into()]);
+        unknown.first().map(ToString::to_string)
+    };
+    for fine in [
+        "PATH",
+        "CODEXAPI_LISTEN",
+        "CODEXAPI_CRASH_AT",
+        "CODEXAPI_CODEX_API_KEY",
+        "CODEXAPI_HOUSE_KEY",
+        "DATABASE_ULR",
+    ] {
+        assert_eq!(said(fine), None, "{fine}");
+    }
+    for (misspelt, meant) in [
+        ("CODEXAPI_LISTNE", "CODEXAPI_LISTEN"),
+        ("CODEXAPI_PROVIDER_FILE", "CODEXAPI_PROVIDERS_FILE"),
+        ("CODEXAPI_DATABASE_URL", "DATABASE_URL"),
+    ] {
+        let said = said(misspelt).expect("unknown");
+        assert!(said.starts_with(&format!("{misspelt} is not a setting")), "{said}");
+        assert!(said.contains(&format!("{meant} is the nearest")), "{said}");
+    }
+    let said = said("CODEXAPI_QWERTYUIOPASDF").expect("unknown");
+    assert!(!said.contains("nearest"), "{said}");
+}
+
+/// A provider whose key has a name like a setting's.
+const KEYED_PROVIDER: &str = r#"
+[[providers]]
+name = "house"
+protocol = "chat"
+base_url = "https://api.example.com"
+api_key_env = "CODEXAPI_HOUSE_KEY"
+[[providers.models]]
+model = "gpt-5.5"
+"#;

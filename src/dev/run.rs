@@ -4,9 +4,9 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::checkpoint;
@@ -25,6 +25,7 @@ use crate::embedded::{
     EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
     FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port,
 };
+use crate::http::system;
 use crate::telemetry;
 
 const DATABASE: &str = "codexapi";
@@ -39,8 +40,11 @@ const SIMULATED: [(&str, &[Protocol]); 3] = [
     ("deepseek-v4-pro", &[Protocol::Responses, Protocol::Chat, Protocol::Messages]),
 ];
 
-/// How long the demo customer's token may take to be known to the read tables.
-const PROJECTED_WITHIN: Duration = Duration::from_secs(20);
+/// How long the service may take to be ready, the demo customer's token known to its read tables, ...
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// ... and how often it is asked meanwhile.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
 
 /// What `codexapi dev` can be told.
 #[derive(Clone, Debug, Args)]
@@ -101,7 +105,8 @@ async fn serve(
         let _nobody_waits = ready.send(address).is_err();
     });
     let (served, announced) = tokio::join!(serving, async {
-        let announced = announce.await;
+        // Who stops it meanwhile need not hear that it has not become ready.
+        let announced = stop.run_until_cancelled(announce).await.unwrap_or(Ok(()));
         if announced.is_err() {
             stop.cancel();
         }
@@ -119,10 +124,7 @@ async fn announce(
     simulated: bool,
 ) -> anyhow::Result<()> {
     let (account_id, balance) = demo::ensure_customer(app, secrets).await?;
-    let head = crate::event_log::read::head(&app.pool, crate::event_log::SHARD).await?;
-    checkpoint::wait_for(&app.pool, "api_keys", head, PROJECTED_WITHIN)
-        .await
-        .context("the demo customer is not in the read tables yet")?;
+    wait_until_ready(app).await?;
     let base_url = format!("http://{address}");
     let webhook = format!("{base_url}/api/v1/stripe/webhook");
     servers.stripe.tell(&webhook, &secrets.stripe_webhook_secret).await?;
@@ -159,6 +161,32 @@ async fn announce(
     };
     println!("{}", banner.text());
     Ok(())
+}
+
+/// Waits until `/ready` says so and the demo customer's token works.
+///
+/// # Errors
+/// It did not come to that in time: what `/ready` says.
+async fn wait_until_ready(app: &App) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    let head = crate::event_log::read::head(&app.pool, crate::event_log::SHARD).await?;
+    let is_known = checkpoint::wait_for(&app.pool, "api_keys", head, READY_WITHIN)
+        .await
+        .context("looking for the demo customer in the read tables")?;
+    loop {
+        let readiness = system::readiness(app).await;
+        if is_known && readiness.is_ready() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let unknown = if is_known { "" } else { " The demo customer is not in the read tables yet." };
+            bail!(
+                "not ready within {} seconds, so everything was stopped again. /ready says: {readiness}.{unknown}",
+                READY_WITHIN.as_secs()
+            );
+        }
+        tokio::time::sleep(ASKED_EVERY).await;
+    }
 }
 
 /// What `codexapi admin`, `events` and `verify` need to work on these servers, as a file to source.

@@ -27,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(50);
 
 /// Pause after a failure, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A stream that another process has written.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::count::count_input_tokens;
 use codexapi_protocols::request::ParsedRequest;
@@ -13,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::error::Problem;
 use super::models;
+use super::whole_body::WholeBody;
 use crate::app::App;
 
 /// How many input tokens a Messages request has.
@@ -26,12 +25,7 @@ use crate::app::App;
     ),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn count(
-    State(app): State<Arc<App>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Problem> {
-    let limit = app.config.http.body_limit_bytes;
-    let body = body.map_err(|rejection| Problem::unreadable_body(&rejection, limit))?;
+pub async fn count(State(app): State<Arc<App>>, WholeBody(body): WholeBody) -> Result<Json<Value>, Problem> {
     let unreadable = |bad: &dyn std::error::Error| Problem::invalid("invalid_request", bad.to_string());
     let counting = tokio::task::spawn_blocking(move || {
         let model = ParsedRequest::parse(Protocol::Messages, &body)?.model;

@@ -15,6 +15,7 @@ use tracing::Instrument;
 
 use super::address::ClientAddress;
 use super::error::{Problem, dialect};
+use super::nul;
 use crate::app::App;
 use crate::clock;
 use crate::metrics::RequestLabels;
@@ -44,12 +45,9 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
     request.extensions_mut().insert(address);
 
     let span = tracing::info_span!("request", id = %id.0);
-    let mut response = match is_text(request.uri().path()) {
-        true => next.run(request).instrument(span.clone()).await,
-        false => {
-            let message = "The path of this URL is no text: its escaped bytes are not UTF-8.";
-            Problem::invalid("invalid_path", message).into_response()
-        }
+    let mut response = match refusal_of(request.uri().path()) {
+        None => next.run(request).instrument(span.clone()).await,
+        Some(message) => Problem::invalid("invalid_path", message).into_response(),
     };
     let _entered = span.enter();
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
@@ -66,8 +64,17 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
     response
 }
 
-/// Whether the bytes a path stands for, with its escapes read, are UTF-8.
-fn is_text(path: &str) -> bool {
+/// Why a path is not text that could name anything.
+fn refusal_of(path: &str) -> Option<String> {
+    match std::str::from_utf8(&unescaped(path)) {
+        Err(_) => Some("The path of this URL is no text: its escaped bytes are not UTF-8.".into()),
+        Ok(text) if text.contains('\0') => Some(format!("The path of this URL: {}.", nul::REFUSED)),
+        Ok(_) => None,
+    }
+}
+
+/// The bytes a path stands for, with its escapes read.
+fn unescaped(path: &str) -> Vec<u8> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (mut bytes, mut rest) = (Vec::with_capacity(path.len()), path.as_bytes());
     while let Some((first, after)) = rest.split_first() {
@@ -78,7 +85,7 @@ fn is_text(path: &str) -> bool {
         bytes.push(escaped.map_or(*first, |(high, low)| high * 16 + low));
         rest = if escaped.is_some() { &after[2..] } else { after };
     }
-    std::str::from_utf8(&bytes).is_ok()
+    bytes
 }
 
 /// The one place a cause is logged.
@@ -107,15 +114,18 @@ fn add_id(response: &mut Response, spoken: Option<Protocol>, id: &RequestId) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_text;
+    use super::refusal_of;
 
     #[test]
     fn a_path_is_text_where_its_escapes_are() {
         for text in ["/v1/models/gpt-5.5", "/v1/models/%C3%A4", "/%", "/%zz", "/100%25", "/%c3%a4%2"] {
-            assert!(is_text(text), "{text}");
+            assert_eq!(refusal_of(text), None, "{text}");
         }
         for bytes in ["/v1/models/%ff", "/%C3", "/%C3/%A4", "/a%80"] {
-            assert!(!is_text(bytes), "{bytes}");
+            assert!(refusal_of(bytes).is_some_and(|said| said.contains("UTF-8")), "{bytes}");
+        }
+        for nul in ["/v1/models/%00", "/a%00b"] {
+            assert!(refusal_of(nul).is_some_and(|said| said.contains("U+0000")), "{nul}");
         }
     }
 }

@@ -6,7 +6,6 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use axum::extract::rejection::BytesRejection;
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::account::AccountRefusal;
 use codexapi_aggregates::usage::Protocol;
@@ -108,16 +107,6 @@ impl Problem {
             "invalid_token" | "revoked_token" => r#"Bearer realm="codexapi", error="invalid_token""#,
             _ => r#"Bearer realm="codexapi""#,
         }
-    }
-
-    /// A body that could not be read, or is larger than `limit_bytes`.
-    pub fn unreadable_body(rejection: &BytesRejection, limit_bytes: u64) -> Self {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let message = format!("The body is larger than {limit_bytes} bytes.");
-            let kind = ErrorKind::InvalidRequest;
-            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, kind, "request_too_large", message);
-        }
-        Self::invalid("unreadable_body", "The body could not be read to its end.")
     }
 
     /// The body for `dialect`; `None` is our own.

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::errors::ErrorKind;
 use http::header::{ALLOW, CONNECTION, CONTENT_ENCODING, UPGRADE};
@@ -17,6 +16,7 @@ use super::address::ClientAddress;
 use super::auth::{AuthError, Principal};
 use super::envelope::RequestId;
 use super::error::Problem;
+use super::whole_body::WholeBody;
 use crate::app::App;
 use crate::gateway::refusal::{Caller, GatewayError, respond};
 use crate::gateway::{Incoming, KeyAccess, Payee};
@@ -39,7 +39,7 @@ pub type Parts = (
     responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn responses(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+pub async fn responses(parts: Parts, body: Result<WholeBody, Problem>) -> Response {
     generate(Protocol::Responses, parts, body).await
 }
 
@@ -49,7 +49,7 @@ pub async fn responses(parts: Parts, body: Result<Bytes, BytesRejection>) -> Res
     responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn chat(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+pub async fn chat(parts: Parts, body: Result<WholeBody, Problem>) -> Response {
     generate(Protocol::Chat, parts, body).await
 }
 
@@ -59,7 +59,7 @@ pub async fn chat(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response
     responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn completions(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+pub async fn completions(parts: Parts, body: Result<WholeBody, Problem>) -> Response {
     generate(Protocol::Completions, parts, body).await
 }
 
@@ -69,7 +69,7 @@ pub async fn completions(parts: Parts, body: Result<Bytes, BytesRejection>) -> R
     responses((status = 200, body = serde_json::Value, description = "Whole, or as server-sent events where `stream` is set")),
     security(("bearer" = []), ("apiKey" = []))
 )]
-pub async fn messages(parts: Parts, body: Result<Bytes, BytesRejection>) -> Response {
+pub async fn messages(parts: Parts, body: Result<WholeBody, Problem>) -> Response {
     generate(Protocol::Messages, parts, body).await
 }
 
@@ -117,14 +117,14 @@ async fn generate(
         headers,
         RawQuery(query),
     ): Parts,
-    body: Result<Bytes, BytesRejection>,
+    body: Result<WholeBody, Problem>,
 ) -> Response {
     let arrived = Instant::now();
-    let body =
-        match body.map_err(|rejection| body_error(&app, &rejection)).and_then(|body| plain(body, &headers)) {
-            Ok(body) => body,
-            Err(error) => return respond(&error, &Caller::unparsed(protocol, &headers, &request_id.0)),
-        };
+    let body = body.map_err(|problem| body_error(&app, &problem));
+    let body = match body.and_then(|WholeBody(body)| plain(body, &headers)) {
+        Ok(body) => body,
+        Err(error) => return respond(&error, &Caller::unparsed(protocol, &headers, &request_id.0)),
+    };
     let payee = match payee(principal) {
         Ok(payee) => payee,
         Err(refusal) => return Problem::from(refusal).into_response(),
@@ -174,8 +174,8 @@ fn plain(body: Bytes, headers: &HeaderMap) -> Result<Bytes, GatewayError> {
     }
 }
 
-fn body_error(app: &App, rejection: &BytesRejection) -> GatewayError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+fn body_error(app: &App, problem: &Problem) -> GatewayError {
+    if problem.status == StatusCode::PAYLOAD_TOO_LARGE {
         let limit_mib = usize::try_from(app.config.http.body_limit_bytes >> 20).unwrap_or(usize::MAX);
         return GatewayError::TooLarge { limit_mib };
     }

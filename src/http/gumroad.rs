@@ -18,12 +18,11 @@ use super::admin::body::AdminBody;
 use super::envelope::RequestId;
 use super::error::{ErrorBody, Problem};
 use super::query::NoQuery;
+use crate::accounts::given::{MAX_EMAIL_CHARS, MAX_NAME_CHARS, is_address};
 use crate::app::App;
 use crate::gumroad::{Buyer, Register, RegisterRefusal};
 
 /// Characters of each field at most.
-const MAX_EMAIL: usize = 254;
-const MAX_NAME: usize = 200;
 const MAX_MOBILE: usize = 32;
 const MAX_LICENCE_KEY: usize = 128;
 const MAX_FINGERPRINT: usize = 512;
@@ -115,11 +114,8 @@ pub async fn register(
 
 impl GumroadSignUp {
     fn read(self) -> Result<Buyer, Problem> {
-        let email = short("email", Some(self.email), MAX_EMAIL)?.unwrap_or_default();
-        let is_address = email.split_once('@').is_some_and(|(name, host)| {
-            !name.is_empty() && host.contains('.') && !email.contains(char::is_whitespace)
-        });
-        if !is_address {
+        let email = short("email", Some(self.email), MAX_EMAIL_CHARS)?.unwrap_or_default();
+        if !is_address(&email) {
             return Err(Problem::invalid("invalid_email", "`email` is an e-mail address."));
         }
         let country = short("country", self.country, 2)?.map(|country| country.to_ascii_uppercase());
@@ -130,7 +126,7 @@ impl GumroadSignUp {
         }
         Ok(Buyer {
             email,
-            name: short("name", self.name, MAX_NAME)?,
+            name: short("name", self.name, MAX_NAME_CHARS)?,
             country,
             mobile: short("mobile", self.mobile, MAX_MOBILE)?,
             licence_key: short("licenseKey", self.license_key, MAX_LICENCE_KEY)?,

@@ -22,6 +22,7 @@ pub mod key;
 pub mod known_keys;
 mod models;
 pub mod movement;
+pub mod nul;
 pub mod openai;
 pub mod openapi;
 pub mod per_call;
@@ -35,12 +36,12 @@ pub mod stripe_webhook;
 pub mod system;
 pub mod toolbox;
 pub mod unread;
+pub mod whole_body;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::Method;
@@ -235,7 +236,6 @@ fn customers_routes() -> Vec<Route> {
 
 /// The whole service as one router.
 pub fn router(app: Arc<App>) -> Router {
-    let body_limit = usize::try_from(app.config.http.body_limit_bytes).unwrap_or(usize::MAX);
     let patience = Duration::from_secs(app.config.connections.client_body_seconds.into());
     routes()
         .into_iter()
@@ -245,7 +245,6 @@ pub fn router(app: Arc<App>) -> Router {
         })
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(DefaultBodyLimit::max(body_limit))
         .layer(CatchPanicLayer::custom(error::caught_panic))
         .layer(from_fn_with_state(patience, arrival::expect))
         .layer(from_fn(sound::check))

@@ -11,6 +11,7 @@ use http::Uri;
 use http::request::Parts;
 
 use super::error::Problem;
+use super::nul;
 
 /// The parameters of one request, each at most once.
 #[derive(Debug, Default)]
@@ -21,17 +22,20 @@ pub struct NoQuery;
 
 impl QueryParams {
     /// # Errors
-    /// A parameter that is not `known`, stands twice, or is no text.
+    /// A parameter that is not `known`, stands twice, is no text, or is text with U+0000 in it.
     pub fn of(uri: &Uri, known: &[&str]) -> Result<Self, Problem> {
         let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
             return Err(refused("The query cannot be read: it is not `name=value` pairs, percent-encoded."));
         };
-        for (place, (name, _)) in pairs.iter().enumerate() {
+        for (place, (name, value)) in pairs.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 return Err(refused(unknown(name, known)));
             }
             if pairs[..place].iter().any(|(earlier, _)| earlier == name) {
                 return Err(refused(format!("`{name}` stands in the query twice.")));
+            }
+            if value.contains('\0') {
+                return Err(refused(format!("`{name}`: {}.", nul::REFUSED)));
             }
         }
         Ok(Self(pairs))
@@ -116,6 +120,13 @@ mod tests {
         let refusal = query("limt=3").expect_err("misspelt").message;
         assert_eq!(refusal, "`limt` is not a parameter of this URL. It takes: limit, from, before.");
         assert!(query("limit=3&limit=4").expect_err("twice").message.contains("`limit` stands"));
+    }
+
+    #[test]
+    fn text_with_nul_in_it_is_refused_by_name() {
+        let refusal = query("from=a%00b").expect_err("U+0000").message;
+        assert_eq!(refusal, "`from`: text must not contain the character U+0000.");
+        assert!(query("fr%00om=a").expect_err("U+0000").message.starts_with("`from` is not a parameter"));
     }
 
     #[test]

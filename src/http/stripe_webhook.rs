@@ -5,14 +5,12 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use codexapi_protocols::errors::ErrorKind;
-use http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::billing::stripe::payments;
 use super::error::{ErrorBody, Problem};
+use super::whole_body::whole;
 use crate::app::App;
 use crate::metrics::WebhookLabels;
 use crate::payments::inbox::Effect;
@@ -39,12 +37,8 @@ pub struct WebhookTaken {
 pub async fn take(State(app): State<Arc<App>>, request: Request) -> Result<Json<WebhookTaken>, Problem> {
     let payments = payments(&app)?;
     let signature = request.headers().get("stripe-signature").cloned();
-    let body = Limited::new(request.into_body(), LIMIT_BYTES)
-        .collect()
-        .await
-        .map_err(|error| unreadable(&*error))?;
-    let taken =
-        payments.take_webhook(signature.as_ref().map(|value| value.as_bytes()), &body.to_bytes()).await;
+    let body = whole(request, LIMIT_BYTES).await?;
+    let taken = payments.take_webhook(signature.as_ref().map(|value| value.as_bytes()), &body).await;
     let count = |effect: Effect| {
         app.metrics.stripe_webhooks.get_or_create(&WebhookLabels { effect: effect.name() }).inc();
     };
@@ -74,13 +68,4 @@ fn not_believed(refused: BadSignature) -> Problem {
         BadSignature::OutOfTime => "out_of_time",
     };
     Problem::invalid(code, format!("{refused}.").replacen("the", "The", 1))
-}
-
-fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Problem {
-    if error.is::<LengthLimitError>() {
-        let message = format!("The body is larger than {LIMIT_BYTES} bytes.");
-        let (status, kind) = (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::InvalidRequest);
-        return Problem::new(status, kind, "request_too_large", message);
-    }
-    Problem::invalid("unreadable_body", "The body could not be read to its end.")
 }

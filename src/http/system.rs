@@ -1,5 +1,6 @@
 //! The service about itself: what it is, whether it lives, whether it can work.
 
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,17 +70,42 @@ pub async fn health() -> Json<Health> {
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
 )]
 pub async fn ready(State(app): State<Arc<App>>) -> Response {
-    let mut problems = projection_problems(&app).await;
+    let readiness = readiness(&app).await;
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness)).into_response()
+}
+
+/// What `/ready` says.
+pub async fn readiness(app: &App) -> Readiness {
+    let mut problems = projection_problems(app).await;
     if !app.nats_is_connected() {
         let detail = "not connected; read models follow the log itself".into();
         problems.push(ReadinessProblem { part: "nats".into(), degraded_only: true, detail });
     }
-    let (status, word) = match problems.iter().all(|problem| problem.degraded_only) {
-        true if problems.is_empty() => (StatusCode::OK, "ready"),
-        true => (StatusCode::OK, "degraded"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
+    let status = match problems.iter().all(|problem| problem.degraded_only) {
+        true if problems.is_empty() => "ready",
+        true => "degraded",
+        false => "not_ready",
     };
-    (status, Json(Readiness { status: word, problems })).into_response()
+    Readiness { status, problems }
+}
+
+impl Readiness {
+    /// Whether requests can be answered, if later than usual.
+    pub fn is_ready(&self) -> bool {
+        self.problems.iter().all(|problem| problem.degraded_only)
+    }
+}
+
+impl Display for Readiness {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.status)?;
+        for (place, ReadinessProblem { part, detail, .. }) in self.problems.iter().enumerate() {
+            let separator = if place == 0 { ": " } else { ", " };
+            write!(formatter, "{separator}{part} {detail}")?;
+        }
+        Ok(())
+    }
 }
 
 /// The database, and each read model that lags or stands.

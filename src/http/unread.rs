@@ -3,7 +3,8 @@
 //! A request is often answered before its body has been read: no token, a body that is too large. Closing the
 //! connection then makes the client's kernel throw away the answer, and what its user sees is a broken pipe. So the
 //! rest is read and thrown away first, up to a limit of bytes and of time. A client that waits for our permission to
-//! send (`Expect: 100-continue`) has sent nothing, and is answered at once.
+//! send (`Expect: 100-continue`) has sent nothing, and is answered at once. So is one that sends too much, which may be
+//! more than is ever read, or nothing at all after a head that announced it: the rest is thrown away while it reads.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -42,6 +43,11 @@ pub async fn discard(request: Request, next: Next) -> Response {
         if response.status() == StatusCode::REQUEST_TIMEOUT {
             // It has had its time.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return response;
+        }
+        if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            tokio::spawn(tokio::time::timeout(DISCARDING_TIMEOUT, read_to_end(body)));
             return response;
         }
         let all = tokio::time::timeout(DISCARDING_TIMEOUT, read_to_end(body)).await;

@@ -39,6 +39,8 @@ pub enum ImportError {
     Refused(#[from] InvoiceRefusal),
     #[error("the invoice is no text: it is not UTF-8")]
     NotText,
+    #[error("the invoice's text must not contain the character U+0000")]
+    HoldsNul,
     #[error("no provider is called {provider:?}: nothing was ever asked of it")]
     UnknownProvider { provider: String },
     #[error(transparent)]
@@ -60,7 +62,11 @@ pub async fn import(
         let provider = provider.chars().take(MAX_PROVIDER_CHARS).collect();
         return Err(ImportError::UnknownProvider { provider });
     }
-    let invoice = csv::parse(std::str::from_utf8(file).map_err(|_| ImportError::NotText)?)?;
+    let text = std::str::from_utf8(file).map_err(|_| ImportError::NotText)?;
+    if text.contains('\0') {
+        return Err(ImportError::HoldsNul);
+    }
+    let invoice = csv::parse(text)?;
     let digest = Sha256::digest(file);
     let new = store(pool, provider, &invoice, &digest, imported_by).await;
     let new = new.context("keeping an invoice").map_err(ImportError::Failed)?;

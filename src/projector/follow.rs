@@ -23,9 +23,10 @@ use super::feed::{BATCH, Feed, FeedBatch, entries};
 use crate::crash_points;
 use crate::event_log::read::{self, SHARD};
 
-/// Pause after a failure, doubled each time up to the longest.
+/// Pause after a failure, doubled each time up to the longest. Doors go by the read models: once Postgres is back, a
+/// revoked key must be known there at once.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
-pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often the checkpoints are compared with the log's head, whatever the feed says.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -36,18 +36,20 @@ pub(super) async fn check(
         level.entry(standing.position).or_default().push(standing);
     }
     for (position, standing) in level {
-        fold_anew(connection, &standing, position, options).await?;
-        for Standing { model, version, .. } in standing {
+        create_fresh(connection, &standing).await?;
+        fold(connection, &standing, 0, position, options).await?;
+        for Standing { model, version, .. } in &standing {
             let mut rows = 0;
             for table in model.tables {
-                rows += compare(connection, model, table, version, position).await?;
+                rows += compare(connection, model, table, *version, position).await?;
                 if table.name == "usage_quarters" {
-                    charges_add_up(connection, table, version, position).await?;
+                    charges_add_up(connection, table, *version, position).await?;
                 }
             }
-            drop_fresh(connection, model).await?;
             report.projections.push(CheckedProjection { projection: model.name.into(), position, rows });
         }
+        fold(connection, &standing, position, report.position, options).await?;
+        drop_fresh(connection, &standing).await?;
     }
     Ok(())
 }
@@ -92,19 +94,24 @@ async fn live(connection: &mut PgConnection, model: &ReadModel) -> sqlx::Result<
     Ok(found.map(|(version, revision, position)| (Active { version, revision }, position)))
 }
 
-/// Folds those that stand at `up_to` in one reading of the log.
-async fn fold_anew(
-    connection: &mut PgConnection,
-    standing: &[Standing],
-    up_to: i64,
-    options: &VerifyOptions,
-) -> Result<(), Stop> {
+async fn create_fresh(connection: &mut PgConnection, standing: &[Standing]) -> sqlx::Result<()> {
     for table in standing.iter().flat_map(|standing| standing.model.tables) {
         let statement = format!("CREATE TEMPORARY TABLE {} ({})", table.version(FRESH), table.columns);
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
+    Ok(())
+}
+
+/// Folds what follows `after` up to `up_to` into the fresh tables of those that stand together, in one reading of the log.
+async fn fold(
+    connection: &mut PgConnection,
+    standing: &[Standing],
+    after: i64,
+    up_to: i64,
+    options: &VerifyOptions,
+) -> Result<(), Stop> {
     let of = u64::try_from(up_to).unwrap_or(0);
-    let (mut position, mut folded) = (0, 0);
+    let (mut position, mut folded) = (after, 0);
     let mut batches = empty_batches(standing);
     while position < up_to {
         let page = read::read_after(&mut *connection, SHARD, position, PAGE).await?;
@@ -210,8 +217,8 @@ async fn charges_add_up(
     Err(Difference::UsageSum { position, expected, found }.into())
 }
 
-async fn drop_fresh(connection: &mut PgConnection, model: &ReadModel) -> Result<(), Stop> {
-    for table in model.tables {
+async fn drop_fresh(connection: &mut PgConnection, standing: &[Standing]) -> sqlx::Result<()> {
+    for table in standing.iter().flat_map(|standing| standing.model.tables) {
         let statement = format!("DROP TABLE {}", table.version(FRESH));
         sqlx::query(&statement).execute(&mut *connection).await?;
     }

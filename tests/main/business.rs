@@ -9,6 +9,7 @@ use codexapi_aggregates::money::{MicroUsd, Rate};
 use codexapi_aggregates::pricing::PriceBook;
 use codexapi_aggregates::pricing::tariff::{Fees, Mode, Quote, Rates, Tariff};
 use codexapi_aggregates::settlement;
+use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{
     Attempt, AttemptResult, BillingPolicy, ClientFamily, Outcome, Payer, Protocol, SettleGeneration, Timings,
     TokenUsage, Usage, UsageSource,
@@ -45,9 +46,17 @@ impl Business {
     }
 
     pub async fn grant(&self, amount_micro: MicroUsd) {
+        self.grant_for(amount_micro, None).await;
+    }
+
+    pub async fn grant_until(&self, amount_micro: MicroUsd, expires_at: Timestamp) {
+        self.grant_for(amount_micro, Some(expires_at)).await;
+    }
+
+    async fn grant_for(&self, amount_micro: MicroUsd, expires_at: Option<Timestamp>) {
         let grant_id = GrantId(clock::new_id());
         let source = GrantSource::Admin;
-        self.command(WalletAction::GrantCredit { grant_id, source, amount_micro, expires_at: None }).await;
+        self.command(WalletAction::GrantCredit { grant_id, source, amount_micro, expires_at }).await;
     }
 
     /// One generation of `conversation`, held and settled.

@@ -5,8 +5,10 @@ use codexapi::event_log::read::{self, SHARD};
 use codexapi::event_log::seal;
 use codexapi::history::{self, Show, StreamName};
 use codexapi::verify::{self, Difference, HoldTerms, Report, VerifyOptions};
+use codexapi_aggregates::event::Metadata;
+use codexapi_aggregates::ids::GrantId;
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::wallet::Wallet;
+use codexapi_aggregates::wallet::{GrantSource, Wallet, WalletAction, WalletCommand, WalletTerms};
 use codexapi_projections::{Entry, READ_MODELS, apply, versions};
 use sha2::{Digest, Sha256};
 use sqlx::{Connection, PgConnection, PgPool};
@@ -413,6 +415,29 @@ async fn a_charge_without_its_settlement_is_named() {
     let Difference::Settlement { generation_id: named, what, .. } = &found else { panic!("{found}") };
     assert_eq!(named, &generation_id.to_string());
     assert_eq!(what, "it was charged and never settled");
+}
+
+#[tokio::test]
+async fn a_read_model_that_cannot_go_on_is_named() {
+    let (database, business) = trading().await;
+    business.generate("conversation-c").await;
+    assert_eq!(verify(&database.pool).await.difference, None, "they are only behind");
+    // A wallet that is nobody's: it is in order, and no read model can say whose it is.
+    let action = WalletAction::GrantCredit {
+        grant_id: GrantId(clock::new_id()),
+        source: GrantSource::Admin,
+        amount_micro: MicroUsd::dollars(1),
+        expires_at: None,
+    };
+    let (terms, metadata) = (WalletTerms::default(), Metadata::process("test"));
+    let granted = business.log.execute("nobody", &metadata, |wallet: &Wallet, now| {
+        wallet.decide(WalletCommand { action: action.clone(), terms: terms.clone(), now })
+    });
+    granted.await.expect("stored");
+    let found = difference(&database.pool).await;
+    let Difference::ProjectionStopped { projection, reason } = &found else { panic!("{found}") };
+    assert_eq!(projection, "wallet_balances");
+    assert!(reason.contains("nobody"), "{reason}");
 }
 
 #[tokio::test]

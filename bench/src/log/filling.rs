@@ -62,6 +62,8 @@ pub fn whose(business: &Business, number: u64) -> &Customer {
 pub struct Sizes {
     events: i64,
     event_bytes: i64,
+    /// Of each read table, the version that was built last.
+    read_table_bytes: i64,
     tables: Vec<(String, i64)>,
 }
 
@@ -77,5 +79,13 @@ pub async fn sizes(pool: &PgPool) -> anyhow::Result<Sizes> {
     )
     .fetch_all(pool)
     .await?;
-    Ok(Sizes { events, event_bytes, tables })
+    let read_table_bytes = sqlx::query_scalar(
+        "SELECT sum(bytes)::bigint FROM (
+             SELECT DISTINCT ON (regexp_replace(relname, '_\\d+$', '')) pg_total_relation_size(oid) AS bytes
+             FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND relname ~ '_\\d+$'
+             ORDER BY regexp_replace(relname, '_\\d+$', ''), substring(relname from '\\d+$')::int DESC) AS newest",
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Sizes { events, event_bytes, read_table_bytes, tables })
 }

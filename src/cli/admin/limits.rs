@@ -1,17 +1,17 @@
 //! What keys may use, and whether a customer's keys work at all.
 
-use chrono::{DateTime, Utc};
 use clap::Args;
 use codexapi_aggregates::account::{KeyLimits, SuspensionReason};
 use codexapi_aggregates::ids::{AccountId, KeyId};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::routing::Catalog;
-use codexapi_aggregates::time::Timestamp;
 use ipnet::IpNet;
 use serde_json::json;
 
 use super::Desk;
 use crate::accounts::{self, SetLimits};
+use crate::cli::words::dollars;
+use crate::clock::NamedMoment;
 
 /// The whole of what a key may use.
 #[derive(Args)]
@@ -25,17 +25,17 @@ pub(super) struct LimitsArguments {
     #[arg(long, value_name = "N")]
     parallel_requests: Option<u32>,
     /// Dollars per UTC day, such as 2.50
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     daily_budget: Option<MicroUsd>,
     /// Dollars per UTC month
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     monthly_budget: Option<MicroUsd>,
     /// A model it may use; several times for several, never for all
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
     /// When it stops working, such as 2027-01-31T00:00:00Z
     #[arg(long, value_name = "TIME")]
-    expires: Option<DateTime<Utc>>,
+    expires: Option<NamedMoment>,
     /// A network it may be used from, such as 192.0.2.0/24; several times for several, never for everywhere
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<IpNet>,
@@ -49,7 +49,7 @@ pub(super) async fn set(desk: &Desk, arguments: LimitsArguments) -> anyhow::Resu
         daily_budget_micro: arguments.daily_budget,
         monthly_budget_micro: arguments.monthly_budget,
         allowed_models: arguments.models,
-        expires_at: arguments.expires.map(|moment| Timestamp(moment.timestamp_micros())),
+        expires_at: arguments.expires.map(|named| named.0),
         has_networks: !arguments.networks.is_empty(),
     };
     let set = SetLimits { limits, networks: arguments.networks };

@@ -11,8 +11,9 @@ use codexapi_aggregates::wallet::entitlements::{AssumedRates, FairUse, FairUseWi
 use serde_json::{Value, json};
 
 use super::{Desk, moment};
-use crate::accounts::{self, GrantHours};
+use crate::accounts::{self, GrantHours, given};
 use crate::catalog_seed;
+use crate::cli::words::dollars;
 use crate::config::plans::PlanList;
 
 const SECONDS_PER_HOUR: u32 = 3_600;
@@ -35,7 +36,7 @@ pub(super) enum PlansVerb {
         #[arg(long)]
         hours: u32,
         /// The same key with the same inputs grants once, however often it is sent
-        #[arg(long = "key", value_name = "IDEMPOTENCY_KEY")]
+        #[arg(long = "key", value_name = "IDEMPOTENCY_KEY", value_parser = given::idempotency_key)]
         idempotency_key: String,
     },
     /// Take back what of a grant lies ahead
@@ -48,10 +49,10 @@ pub(super) struct FairUseArguments {
     #[arg(requires_all = ["input", "output", "windows"])]
     plan: Option<PlanId>,
     /// Dollars that a million input tokens count for, such as 5
-    #[arg(long, requires = "plan")]
+    #[arg(long, requires = "plan", value_parser = dollars)]
     input: Option<MicroUsd>,
     /// Dollars that a million output tokens count for
-    #[arg(long, requires = "plan")]
+    #[arg(long, requires = "plan", value_parser = dollars)]
     output: Option<MicroUsd>,
     /// Hours of a window and its limit in dollars, such as 5=40; shortest first
     #[arg(long = "window", value_name = "HOURS=DOLLARS", requires = "plan", value_parser = window)]

@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use codexapi_aggregates::money::{MicroUsd, Rate};
 use codexapi_aggregates::pricing::events::{InternalPlan, ModePlan, ModelTariff};
@@ -20,14 +19,15 @@ use serde_json::{Value, json};
 
 use super::Desk;
 use crate::cli::output::Output;
-use crate::cli::words::variant;
+use crate::cli::words::{dollars, variant};
+use crate::clock::{self, NamedMoment};
 use crate::config::Disclosure;
 use crate::config::prices::PriceList;
 use crate::http::admin::rate_changes::Preview;
 use crate::http::admin::tariffs::parse_percent;
 use crate::http::pricing::master_pricing;
+use crate::pricing_seed;
 use crate::rerating::{self, Asked, Comparison, MAX_DAYS, Proposal, Proposals, Reached};
-use crate::{clock, pricing_seed};
 
 const SECS_PER_DAY: i64 = 86_400;
 
@@ -41,7 +41,7 @@ pub(super) enum PricingVerb {
         file: PathBuf,
         /// From when on, such as 2027-01-01T00:00:00Z; at once by default
         #[arg(long)]
-        effective_at: Option<DateTime<Utc>>,
+        effective_at: Option<NamedMoment>,
     },
     /// Show the prices in force
     Show,
@@ -75,6 +75,7 @@ pub(super) enum PricingVerb {
     /// Set what every call of a customer costs, beside what it uses
     PerCall {
         /// Dollars, such as 0.001; 0 for nothing
+        #[arg(value_parser = dollars)]
         dollars: MicroUsd,
     },
     /// Set how a client family is billed
@@ -95,8 +96,10 @@ pub(super) enum PricingVerb {
         #[arg(value_parser = variant::<ModelFamily>)]
         family: ModelFamily,
         /// Dollars per million input tokens
+        #[arg(value_parser = dollars)]
         input: MicroUsd,
         /// Dollars per million output tokens
+        #[arg(value_parser = dollars)]
         output: MicroUsd,
     },
 }
@@ -119,19 +122,19 @@ pub(super) struct InternalArguments {
     #[arg(long = "model", value_name = "MODEL", required = true)]
     models: Vec<String>,
     /// Dollars per million input tokens meanwhile
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     input: MicroUsd,
     /// Of input read from a cache; as input by default
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     cached_input: Option<MicroUsd>,
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     output: MicroUsd,
     /// Dollars per million input tokens afterwards
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     landing_input: MicroUsd,
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     landing_cached_input: Option<MicroUsd>,
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     landing_output: MicroUsd,
     #[command(flatten)]
     time: TimeArguments,
@@ -141,7 +144,7 @@ pub(super) struct InternalArguments {
 struct TimeArguments {
     /// When it begins, such as 2027-01-01T00:00:00Z; now by default
     #[arg(long)]
-    start: Option<DateTime<Utc>>,
+    start: Option<NamedMoment>,
     /// How long it is; 60 by default, 720 for internal rates
     #[arg(long)]
     minutes: Option<u32>,
@@ -223,10 +226,10 @@ async fn change(desk: &Desk, command: &(dyn Fn(Timestamp) -> PricingCommand + Sy
 async fn publish(
     desk: &Desk,
     file: &std::path::Path,
-    effective_at: Option<DateTime<Utc>>,
+    effective_at: Option<NamedMoment>,
 ) -> anyhow::Result<()> {
     let prices = read_list(file)?;
-    let effective_at = effective_at.map(|moment| Timestamp(moment.timestamp_micros()));
+    let effective_at = effective_at.map(|named| named.0);
     let cards = pricing_seed::publish(&desk.log, &desk.metadata, &prices, effective_at).await?;
     let row = |card: &pricing_seed::PublishedCard| json!({ "model": card.model, "version": card.version });
     desk.output.table(&cards.iter().map(row).collect::<Vec<_>>());
@@ -366,7 +369,7 @@ fn percentage(text: &str) -> Result<i32, String> {
 
 impl TimeArguments {
     fn span(&self, now: Timestamp, default_secs: i64) -> Span {
-        let start = self.start.map_or(now, |moment| Timestamp(moment.timestamp_micros()));
+        let start = self.start.map_or(now, |named| named.0);
         let secs = self.minutes.map_or(default_secs, |minutes| i64::from(minutes) * 60);
         Span { start, end: start.plus_secs(secs) }
     }

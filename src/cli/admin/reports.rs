@@ -107,5 +107,22 @@ fn range(from: Option<NaiveDate>, to: Option<NaiveDate>, zone: Tz) -> anyhow::Re
         Some(from) => from,
         None => to.checked_sub_days(Days::new(DEFAULT_DAYS)).context("--to is too early")?,
     };
+    anyhow::ensure!(from <= to, "the first day, {from}, is after the last, {to}");
     Ok((from, to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_day_is_not_after_the_last() {
+        let day = |text: &str| text.parse::<NaiveDate>().expect("a day");
+        let (first, last) = (day("2026-11-01"), day("2026-11-30"));
+        assert_eq!(range(Some(first), Some(last), Tz::UTC).expect("a month"), (first, last));
+        assert_eq!(range(Some(last), Some(last), Tz::UTC).expect("one day"), (last, last));
+        let refusal = range(Some(last), Some(first), Tz::UTC).expect_err("backwards").to_string();
+        assert_eq!(refusal, "the first day, 2026-11-30, is after the last, 2026-11-01");
+        range(Some(day("9000-01-01")), None, Tz::UTC).expect_err("after today");
+    }
 }

@@ -9,14 +9,15 @@ use serde_json::json;
 
 use super::{Desk, ListArguments};
 use crate::accounts::listing;
-use crate::accounts::{self, AdjustCredit, CreditChange, notes};
-use crate::cli::words::variant;
+use crate::accounts::{self, AdjustCredit, CreditChange, given, notes};
+use crate::cli::words::{dollars, variant};
 use crate::http::movement::MovementLine;
 
 #[derive(Args)]
 pub(super) struct TakeArguments {
     account: AccountId,
     /// Dollars, such as 10 or 2.50
+    #[arg(value_parser = dollars)]
     dollars: MicroUsd,
     /// granted-in-error, duplicate-credit, abuse or customer-request
     #[arg(long, value_parser = variant::<AdjustmentReason>)]
@@ -29,9 +30,10 @@ pub(super) struct TakeArguments {
 pub(super) struct SetBalanceArguments {
     account: AccountId,
     /// The balance there should be, in dollars
+    #[arg(value_parser = dollars)]
     dollars: MicroUsd,
     /// The balance you saw; where it is another by now, nothing changes
-    #[arg(long, value_name = "DOLLARS")]
+    #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     seen: MicroUsd,
     #[command(flatten)]
     change: ChangeArguments,
@@ -40,7 +42,7 @@ pub(super) struct SetBalanceArguments {
 #[derive(Args)]
 struct ChangeArguments {
     /// The same key with the same inputs moves credit once, however often it is sent
-    #[arg(long = "key", value_name = "IDEMPOTENCY_KEY")]
+    #[arg(long = "key", value_name = "IDEMPOTENCY_KEY", value_parser = given::idempotency_key)]
     idempotency_key: String,
     /// For other operators; kept beside the log, where it can be erased
     #[arg(long)]

@@ -1,14 +1,12 @@
 //! What operators send: JSON of a known shape, of a bounded size.
 
 use axum::extract::{FromRequest, Request};
-use bytes::Bytes;
-use codexapi_protocols::errors::ErrorKind;
-use http::StatusCode;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use crate::http::error::Problem;
+use crate::http::nul;
+use crate::http::whole_body::whole;
 
 /// The largest body.
 const LIMIT_BYTES: usize = 64 * 1024;
@@ -36,16 +34,17 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for OptionalBody<T> {
     }
 }
 
-/// A whole body of at most `limit_bytes`.
-pub async fn whole(request: Request, limit_bytes: usize) -> Result<Bytes, Problem> {
-    let read = Limited::new(request.into_body(), limit_bytes).collect().await;
-    Ok(read.map_err(|error| unreadable(&*error, limit_bytes))?.to_bytes())
-}
-
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // A list would be read as an object's fields in order, which nobody means.
     if body.trim_ascii_start().first() != Some(&b'{') {
         return Err(Problem::invalid("invalid_body", "The body should be a JSON object."));
+    }
+    // What cannot be read at all is told of below, with what is wrong with it.
+    if let Some(path) = serde_json::from_slice(body).ok().and_then(|sent| nul::holder(&sent)) {
+        return Err(match path.as_str() {
+            "" => unlike(nul::REFUSED),
+            field => unlike(format_args!("`{field}`: {}", nul::REFUSED)),
+        });
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
@@ -61,15 +60,6 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
 
 fn unlike(why: impl std::fmt::Display) -> Problem {
     Problem::invalid("invalid_body", format!("The body is not what this URL takes: {why}."))
-}
-
-fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static), limit_bytes: usize) -> Problem {
-    if error.is::<LengthLimitError>() {
-        let (status, kind) = (StatusCode::PAYLOAD_TOO_LARGE, ErrorKind::InvalidRequest);
-        let message = format!("The body is larger than {limit_bytes} bytes.");
-        return Problem::new(status, kind, "request_too_large", message);
-    }
-    Problem::invalid("unreadable_body", "The body could not be read to its end.")
 }
 
 /// A field that may be left out (stays as it is), null (is cleared) or given.
@@ -122,6 +112,11 @@ mod tests {
             (r#"{"kes": []}"#, "`kes`: unknown field `kes`"),
             ("{}", "missing field `keys`"),
             (r#"{"keys": []} {}"#, "trailing characters"),
+            (
+                r#"{"keys": [{"limit": "\u0000"}]}"#,
+                "`keys[0].limit`: text must not contain the character U+0000",
+            ),
+            (r#"{"\u0000": []}"#, "takes: text must not contain the character U+0000"),
         ];
         for (text, told) in cases {
             assert!(refused(text).contains(told), "{text}: {}", refused(text));

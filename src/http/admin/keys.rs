@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use chrono::{DateTime, Utc};
 use codexapi_aggregates::account::KeyLimits;
 use codexapi_aggregates::ids::KeyId;
 use codexapi_aggregates::money::MicroUsd;
@@ -13,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::AdminBody;
-use super::{Actor, of_change, timestamp};
+use super::{Actor, of_change};
 use crate::accounts::{self, SetLimits};
 use crate::app::App;
+use crate::clock::NamedMoment;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
 
@@ -34,7 +34,8 @@ pub struct LimitsOfKey {
     /// Models by their names, labels or aliases; empty for all, at most 100.
     allowed_models: Vec<String>,
     /// From when on the key does not work.
-    expires_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    expires_at: Option<NamedMoment>,
     /// Networks it may be used from, as `192.0.2.0/24`; empty for everywhere, at most 100.
     networks: Vec<String>,
 }
@@ -84,7 +85,7 @@ impl LimitsOfKey {
             daily_budget_micro: self.daily_budget_micro.map(MicroUsd),
             monthly_budget_micro: self.monthly_budget_micro.map(MicroUsd),
             allowed_models: self.allowed_models,
-            expires_at: self.expires_at.map(timestamp),
+            expires_at: self.expires_at.map(|named| named.0),
             has_networks: !self.networks.is_empty(),
         };
         Ok(SetLimits { limits, networks })

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::AdminBody;
-use super::{Actor, moment, positions, timestamp};
+use super::{Actor, moment, positions};
 use crate::app::App;
-use crate::clock;
+use crate::clock::{self, NamedMoment};
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
 
@@ -35,7 +35,8 @@ pub struct SetMaintenanceMode {
     /// What clients are told, 1 to 500 characters; wanted where `active` is true.
     message: Option<String>,
     /// When it ends by itself; without it, it goes on until it is ended.
-    until: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    until: Option<NamedMoment>,
 }
 
 /// What a change has come to.
@@ -88,7 +89,7 @@ pub async fn set(
             service.decide(match active {
                 true => ServiceCommand::SetMaintenance {
                     message: message.clone().unwrap_or_default(),
-                    until: until.map(timestamp),
+                    until: until.map(|named| named.0),
                     now,
                 },
                 false => ServiceCommand::ClearMaintenance { now },

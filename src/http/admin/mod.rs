@@ -68,10 +68,6 @@ fn moment(at: Timestamp) -> DateTime<Utc> {
     DateTime::from_timestamp_micros(at.0).unwrap_or_default()
 }
 
-fn timestamp(moment: DateTime<Utc>) -> Timestamp {
-    Timestamp(moment.timestamp_micros())
-}
-
 /// Where the one event of a change stands; nowhere (0) where nothing changed.
 fn of_change(position: i64) -> Vec<i64> {
     Some(position).filter(|position| *position > 0).into_iter().collect()

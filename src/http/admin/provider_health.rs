@@ -16,9 +16,9 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::body::{AdminBody, OptionalBody, given};
-use super::{Actor, moment, positions, timestamp};
+use super::{Actor, moment, positions};
 use crate::app::App;
-use crate::clock;
+use crate::clock::{self, NamedMoment};
 use crate::health::history::{self, PastCheck, Rates};
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
@@ -149,7 +149,7 @@ pub struct SetHealth {
     /// Null wakes it.
     #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<DateTime<Utc>>)]
-    asleep_until: Option<Option<DateTime<Utc>>>,
+    asleep_until: Option<Option<NamedMoment>>,
 }
 
 /// Whom to wake; without a provider, all.
@@ -305,7 +305,7 @@ impl SetHealth {
             failures_to_open: self.failures_to_open.unwrap_or(before.failures_to_open),
             latency_threshold_ms: self.latency_threshold_ms.unwrap_or(before.latency_threshold_ms),
             asleep_until: match self.asleep_until {
-                Some(until) => until.map(timestamp),
+                Some(until) => until.map(|named| named.0),
                 None => before.asleep_until,
             },
         }

@@ -14,10 +14,10 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::Actor;
-use super::body::whole;
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::QueryParams;
+use crate::http::whole_body::whole;
 use crate::invoices::{self, ImportError, Imported};
 
 /// The largest file.
@@ -276,7 +276,9 @@ impl From<ImportError> for Problem {
     fn from(error: ImportError) -> Self {
         let message = error.to_string();
         match error {
-            ImportError::Refused(_) | ImportError::NotText => Self::invalid("invalid_invoice", message),
+            ImportError::Refused(_) | ImportError::NotText | ImportError::HoldsNul => {
+                Self::invalid("invalid_invoice", message)
+            }
             ImportError::UnknownProvider { .. } => Self::invalid("unknown_provider", message),
             ImportError::Read(error) => error.into(),
             ImportError::Failed(cause) => Self::unavailable(cause),

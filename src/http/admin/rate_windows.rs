@@ -19,12 +19,13 @@ use http::{StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::Actor;
 use super::body::AdminBody;
 use super::rerated::{ComparedUsage, compared};
 use super::tariffs::TariffBody;
 use super::token_rates::{TokenRatesChanged, changed, displayed_fees};
-use super::{Actor, timestamp};
 use crate::app::App;
+use crate::clock::NamedMoment;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
 use crate::rerating::{self, Asked, Proposal, Proposals};
@@ -46,8 +47,10 @@ pub struct ScheduleWindow {
     #[schema(value_type = String)]
     timeline: TimelineName,
     /// Now where left out.
-    start: Option<DateTime<Utc>>,
-    end: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    start: Option<NamedMoment>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    end: Option<NamedMoment>,
     minutes: Option<u32>,
     /// Of the mode timeline: `surge`, `reduced` or `standard`.
     #[schema(value_type = Option<String>)]
@@ -308,12 +311,12 @@ fn tariffs(
 
 impl ScheduleWindow {
     fn span(&self, now: Timestamp) -> Span {
-        let start = self.start.map_or(now, timestamp);
+        let start = self.start.map_or(now, |named| named.0);
         let default_secs = match self.timeline {
             TimelineName::Mode => DEFAULT_MODE_SECS,
             TimelineName::Internal => DEFAULT_INTERNAL_SECS,
         };
         let secs = self.minutes.map_or(default_secs, |minutes| i64::from(minutes) * 60);
-        Span { start, end: self.end.map_or(start.plus_secs(secs), timestamp) }
+        Span { start, end: self.end.map_or(start.plus_secs(secs), |named| named.0) }
     }
 }

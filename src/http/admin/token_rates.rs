@@ -18,9 +18,9 @@ use utoipa::ToSchema;
 
 use super::body::{AdminBody, given};
 use super::tariffs::TariffBody;
-use super::{Actor, moment, positions, timestamp};
+use super::{Actor, moment, positions};
 use crate::app::App;
-use crate::clock;
+use crate::clock::{self, NamedMoment};
 use crate::commands::Committed;
 use crate::config::Disclosure;
 use crate::http::error::{ErrorBody, Problem};
@@ -93,7 +93,8 @@ struct ModelRates {
 pub struct SetTokenRates {
     model: String,
     /// From when; at once where left out.
-    effective_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    effective_at: Option<NamedMoment>,
     display: Option<TariffBody>,
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<TariffBody>)]
@@ -143,7 +144,7 @@ pub async fn set(
     _: NoQuery,
     AdminBody(set): AdminBody<SetTokenRates>,
 ) -> Result<Json<TokenRatesChanged>, Problem> {
-    let effective_at = set.effective_at.map(timestamp);
+    let effective_at = set.effective_at.map(|named| named.0);
     let fees = displayed_fees(&app).await?;
     let change = Change::of(&set, fees.get(&set.model).copied().unwrap_or_default())?;
     let committed = app

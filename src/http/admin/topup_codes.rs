@@ -13,11 +13,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{AdminBody, OptionalBody};
-use super::{Actor, moment, timestamp};
+use super::{Actor, moment};
 use crate::app::App;
 use crate::bonuses::email_link::EmailLink;
 use crate::bonuses::{self, NewCode};
-use crate::clock;
+use crate::clock::{self, NamedMoment};
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
 
@@ -31,7 +31,8 @@ pub struct IssueTopUpCode {
     bonus_basis_points: u32,
     /// The one plan it is for; any, where it is left out.
     plan_id: Option<String>,
-    expires_at: DateTime<Utc>,
+    #[schema(value_type = DateTime<Utc>)]
+    expires_at: NamedMoment,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -116,7 +117,7 @@ pub async fn issue(
         code: body.code,
         basis_points: body.bonus_basis_points,
         plan_id: body.plan_id,
-        expires_at: timestamp(body.expires_at),
+        expires_at: body.expires_at.0,
     };
     let issued = bonuses::issue_code(&app.log, &actor.metadata, account_id, new).await?;
     Ok(Json(TopUpCode::of(issued.code_id, issued.code)))

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::billing::{FairUseSet, SetFairUse, SoldPlan, fair_use_of};
 use super::body::AdminBody;
 use super::{Actor, moment};
+use crate::accounts::given::MAX_KEY_BYTES;
 use crate::accounts::{self, GrantHours};
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
@@ -23,9 +24,6 @@ use crate::http::query::NoQuery;
 /// The plans whose URLs these are.
 pub(super) const UNLIMITED: &str = "unlimited";
 const PROMO: &str = "unlimited-promo";
-
-/// Bytes of an idempotency key.
-const MAX_KEY_BYTES: usize = 200;
 
 /// The promo as it is sold, with what its tokens count for and its limits.
 #[utoipa::path(

@@ -18,19 +18,18 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::body::AdminBody;
-use super::{Actor, positions, timestamp};
+use super::{Actor, positions};
+use crate::accounts::given::MAX_KEY_BYTES;
 use crate::accounts::listing::{self, Customer, MAX_SEARCH_CHARS};
 use crate::accounts::{self, AdjustCredit, CreditChange, notes};
 use crate::app::App;
+use crate::clock::NamedMoment;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::movement::MovementLine;
 use crate::http::query::{NoQuery, QueryParams};
 
 /// Rows on a page where the caller names no number.
 const DEFAULT_LIMIT: u32 = 50;
-
-/// Bytes of an idempotency key.
-const MAX_KEY_BYTES: usize = 200;
 
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -201,7 +200,8 @@ pub struct AdjustBody {
     #[schema(value_type = Option<String>)]
     source: Option<GrantSource>,
     /// With `grantMicro`: when what is left of it expires.
-    expires_at: Option<DateTime<Utc>>,
+    #[schema(value_type = Option<DateTime<Utc>>)]
+    expires_at: Option<NamedMoment>,
     /// Micro-USD to take away; refused where there is less.
     take_micro: Option<i64>,
     /// With `takeMicro`: `granted_in_error`, `duplicate_credit`, `abuse` or `customer_request`.
@@ -267,7 +267,7 @@ pub async fn adjust(
         (Some(amount), None) if body.reason.is_none() => CreditChange::Up {
             amount_micro: MicroUsd(amount),
             source: body.source.unwrap_or(GrantSource::Admin),
-            expires_at: body.expires_at.map(timestamp),
+            expires_at: body.expires_at.map(|named| named.0),
         },
         (None, Some(amount)) if body.source.is_none() && body.expires_at.is_none() => {
             let Some(reason) = body.reason else {

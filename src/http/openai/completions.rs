@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, Query, State};
 use axum::response::Response;
 use axum::{Extension, Json};
@@ -17,6 +15,7 @@ use super::{json_text, owner};
 use crate::app::App;
 use crate::http::auth::Principal;
 use crate::http::error::Problem;
+use crate::http::whole_body::WholeBody;
 use crate::stored::{CompletionQuery, Metadata, Order};
 
 /// Completions that were created with `store`, oldest first.
@@ -83,9 +82,9 @@ pub async fn update(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    WholeBody(body): WholeBody,
 ) -> Result<Response, Problem> {
-    change(&app, principal, &id, body).await
+    change(&app, principal, &id, &body).await
 }
 
 /// The same as the POST of this URL.
@@ -100,9 +99,9 @@ pub async fn patch(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
     Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
+    WholeBody(body): WholeBody,
 ) -> Result<Response, Problem> {
-    change(&app, principal, &id, body).await
+    change(&app, principal, &id, &body).await
 }
 
 /// Deletes a stored completion.
@@ -121,12 +120,7 @@ pub async fn delete(
     Ok(Json(json!({ "id": id, "object": "chat.completion.deleted", "deleted": true })))
 }
 
-async fn change(
-    app: &App,
-    principal: Principal,
-    id: &str,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
+async fn change(app: &App, principal: Principal, id: &str, body: &[u8]) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Change<'a> {
@@ -137,8 +131,7 @@ async fn change(
         let message = "The body should be a JSON object with `metadata` and nothing else.";
         Problem::invalid("invalid_request", message).about("metadata")
     };
-    let body = body.map_err(|rejection| Problem::invalid("bad_body", rejection.body_text()))?;
-    let change: Change = serde_json::from_slice(&body).map_err(unreadable)?;
+    let change: Change = serde_json::from_slice(body).map_err(unreadable)?;
     let metadata = Metadata::parse(change.metadata.get())?;
     Ok(json_text(app.stored.update_completion(owner(principal)?, id, &metadata).await?.body))
 }

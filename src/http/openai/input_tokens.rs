@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::{Extension, Json};
+use bytes::Bytes;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_protocols::count::count_response_input_tokens;
 use codexapi_protocols::request::{BadRequest, ParsedRequest};
@@ -16,6 +15,7 @@ use super::owner;
 use crate::app::App;
 use crate::http::auth::Principal;
 use crate::http::error::Problem;
+use crate::http::whole_body::WholeBody;
 
 /// Input tokens of a Responses request, the conversation it goes on from included: an estimate.
 #[utoipa::path(
@@ -27,7 +27,7 @@ use crate::http::error::Problem;
 pub async fn count(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    body: Result<Bytes, BytesRejection>,
+    WholeBody(body): WholeBody,
 ) -> Result<Json<Value>, Problem> {
     counted(&app, principal, body).await
 }
@@ -42,17 +42,12 @@ pub async fn count(
 pub async fn input_tokens(
     State(app): State<Arc<App>>,
     Extension(principal): Extension<Principal>,
-    body: Result<Bytes, BytesRejection>,
+    WholeBody(body): WholeBody,
 ) -> Result<Json<Value>, Problem> {
     counted(&app, principal, body).await
 }
 
-async fn counted(
-    app: &App,
-    principal: Principal,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Problem> {
-    let body = body.map_err(|rejection| Problem::invalid("bad_body", rejection.body_text()))?;
+async fn counted(app: &App, principal: Principal, body: Bytes) -> Result<Json<Value>, Problem> {
     let parsed = match ParsedRequest::parse(Protocol::Responses, &body) {
         // Who only counts need not name a model.
         Err(BadRequest::Missing { field: "model", .. }) => {

@@ -2,6 +2,7 @@
 //! compared afterwards with what the simulated provider says it billed.
 
 pub mod books;
+mod dev;
 mod killed;
 mod leases;
 mod load;

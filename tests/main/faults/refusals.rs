@@ -68,3 +68,18 @@ async fn a_bad_setting_is_named_and_no_secret_shown() {
         assert!(!said.contains("secret"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_misspelt_setting_is_named_once_and_its_value_never() {
+    let given = [
+        ("DATABASE_URL", "postgres://codexapi:secret@127.0.0.1:9/codexapi"),
+        ("CODEXAPI_SEALING_KYE", "secret"),
+        ("CODEXAPI_NOTHING_LIKE_ANY", "secret"),
+    ];
+    let said = refusal(&[&GOOD[..], &given].concat()).await;
+    for name in ["CODEXAPI_SEALING_KYE", "CODEXAPI_NOTHING_LIKE_ANY"] {
+        assert_eq!(said.matches(name).count(), 1, "{said}");
+    }
+    assert!(said.contains("CODEXAPI_SEALING_KEY is the nearest"), "{said}");
+    assert!(!said.contains("secret") && !said.contains("CODEXAPI_LISTEN"), "{said}");
+}

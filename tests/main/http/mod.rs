@@ -4,6 +4,7 @@ mod access;
 pub mod admin;
 mod edges;
 mod generations;
+mod nul;
 mod operating;
 mod reading;
 mod setup;

@@ -1,6 +1,8 @@
 //! Batches: cut anywhere, delivered again, overlapping, with holes.
 
 use codexapi_aggregates::event::RecordedEvent;
+use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::time::Timestamp;
 use codexapi_projections::apply::{Applied, ApplyError, apply};
 use codexapi_projections::{Entry, FoldError, READ_MODELS, checkpoint, read_model};
 use proptest::prelude::*;
@@ -9,6 +11,7 @@ use serde_json::Value;
 
 use super::history::{History, KINDS, Step, account};
 use super::{apply_to_all, clear, database, entries, tables};
+use crate::business::Business;
 
 /// Each case folds a whole history twice.
 const CASES: u32 = 24;
@@ -119,6 +122,21 @@ async fn an_event_that_cannot_be_decoded_stops_its_own_read_models_just_before_i
     let balances = read_model("wallet_balances").expect("a read model");
     let applied = apply(&pool, balances, &batch, 0).await.expect("applied");
     assert_eq!(applied, Applied::Upto { position: events[29].position });
+}
+
+#[tokio::test]
+async fn a_moment_beyond_the_calendar_stops_no_read_model() {
+    let (_database, pool) = database().await;
+    let business = Business::open(&pool).await;
+    business.grant_until(MicroUsd::dollars(1), Timestamp(i64::MAX)).await;
+    business.grant_until(MicroUsd::dollars(2), Timestamp::from_secs(253_402_300_800)).await;
+    crate::verify::project(&pool).await;
+    let kept: Vec<String> = sqlx::query_scalar("SELECT expires_at::text FROM expiring_grants_1")
+        .fetch_all(&pool)
+        .await
+        .expect("read");
+    assert_eq!(kept, ["9999-12-31 23:59:59.999999+00"; 2]);
+    assert_eq!(crate::verify::verify(&pool).await.difference, None);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Clients that keep what they do not use: a head that trickles, a body that trickles, an answer nobody takes,
 //! connections without number. Each is ended, and nobody else waits for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
@@ -14,6 +14,9 @@ use crate::money::Deployment;
 
 /// Between two bytes of a client that takes its time.
 const TRICKLE: Duration = Duration::from_millis(50);
+
+/// Shorter than anybody waits for a body.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 const HURRIED: [(&str, &str); 4] = [
     ("CODEXAPI_CLIENT_HEAD_SECONDS", "1"),
@@ -94,7 +97,7 @@ async fn a_body_that_trickles_is_told_so_and_costs_nothing() {
     let trickling = paths.map(async |(path, said)| {
         let mut slow = connect(&deployment).await;
         let head = head(path, &customer.token);
-        slow.write_all(format!("{head}Content-Length: 1000000\r\n\r\n{{").as_bytes()).await.expect("sent");
+        slow.write_all(format!("{head}Content-Length: 60000\r\n\r\n{{").as_bytes()).await.expect("sent");
         let (mut reading, mut writing) = slow.into_split();
         let writing = tokio::spawn(async move {
             while writing.write_all(b" ").await.is_ok() {
@@ -119,6 +122,47 @@ async fn a_body_that_trickles_is_told_so_and_costs_nothing() {
     join_all(trickling).await;
     assert_eq!(deployment.count("wallet.hold_placed", customer.account_id).await, 0);
     is_served(&deployment).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_announced_as_too_large_is_refused_by_its_head_alone() {
+    let deployment = Deployment::start(&[]).await;
+    let customer = deployment.customer(1_000_000).await;
+    let cases = [
+        ("/v1/messages", 99_999_999_999_u64, r#""type":"request_too_large""#),
+        ("/v1/messages/count_tokens", 99_999_999_999, r#""type":"request_too_large""#),
+        ("/v1/responses", 99_999_999_999, r#""type":"invalid_request_error""#),
+        ("/v1/chat/completions", 40_000_000, r#""type":"invalid_request_error""#),
+        ("/v1/chat/completions/chatcmpl-1", 40_000_000, r#""code":"request_too_large""#),
+        ("/v1/responses/input_tokens", 40_000_000, r#""code":"request_too_large""#),
+        ("/api/v1/plan-settings", 70_000, r#""code":"request_too_large""#),
+    ];
+    for (path, length, said) in cases {
+        for expect in ["", "Expect: 100-continue\r\n"] {
+            let started = Instant::now();
+            let mut client = connect(&deployment).await;
+            let head = head(path, &customer.token);
+            let head = format!("{head}{expect}Content-Length: {length}\r\n\r\n");
+            let heard = converse(&mut client, head.as_bytes()).await;
+            assert_eq!(heard.statuses(), [413], "{path} {expect}: {heard:?}");
+            assert!(heard.text.contains(said), "{path} {expect}: {heard:?}");
+            assert!(started.elapsed() < BODY_PATIENCE, "{path} {expect}: {:?}", started.elapsed());
+        }
+    }
+    assert_eq!(deployment.count("wallet.hold_placed", customer.account_id).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_on_after_a_head_that_was_refused_hears_the_refusal() {
+    let deployment = Deployment::start(&[]).await;
+    let customer = deployment.customer(1_000_000).await;
+    let mut client = connect(&deployment).await;
+    let head = head("/v1/messages", &customer.token);
+    client.write_all(format!("{head}Content-Length: 99999999999\r\n\r\n").as_bytes()).await.expect("sent");
+    for _ in 0..128 {
+        client.write_all(&[b' '; 64 * 1024]).await.expect("the connection stays open while we send");
+    }
+    assert_eq!(converse(&mut client, b" ").await.statuses(), [413]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

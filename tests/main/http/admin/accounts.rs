@@ -98,12 +98,13 @@ async fn limits_that_no_key_can_have_are_refused_and_leave_its_networks() {
     fleet.set(&path, &json!({ "networks": ["198.51.100.7", "2001:db8::/32"] })).await;
     let before = networks(&fleet).await;
     assert_eq!(before.len(), 2);
-    let cases: [(Value, &str); 8] = [
+    let cases: [(Value, &str); 9] = [
         (json!({ "requestsPerMinute": 0 }), "bad_key_limits"),
         (json!({ "allowedModels": ["gpt-5.5", "gpt-5.50"] }), "unknown_model"),
         (json!({ "allowedModels": ["no model's name"] }), "bad_key_limits"),
         (json!({ "dailyBudgetMicro": -1 }), "bad_key_limits"),
         (json!({ "expiresAt": "2001-01-01T00:00:00Z" }), "bad_key_limits"),
+        (json!({ "expiresAt": "+10000-01-01T00:00:00Z" }), "invalid_body"),
         (json!({ "networks": ["everywhere"] }), "invalid_network"),
         (json!({ "networks": vec!["10.0.0.0/8"; 101] }), "too_many_networks"),
         (json!({ "requestsPerMinute": "5" }), "invalid_body"),

@@ -159,6 +159,10 @@ async fn what_is_no_change_is_refused_by_name() {
             json!({ "grantMicro": 1, "expiresAt": "2001-01-01T00:00:00Z", "idempotencyKey": "k" }),
             "expires_in_the_past",
         ),
+        (
+            json!({ "grantMicro": 1, "expiresAt": "+10000-01-01T00:00:00Z", "idempotencyKey": "k" }),
+            "invalid_body",
+        ),
         (json!({ "grantMicro": 1, "note": "n".repeat(501), "idempotencyKey": "k" }), "note_length"),
     ];
     for (body, code) in cases {

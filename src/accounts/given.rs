@@ -1,0 +1,83 @@
+//! What may be written for an idempotency key and for who a customer is, however it reaches us. A key is kept for
+//! ever, and a name is shown to operators: neither may be without bounds.
+
+/// Bytes of an idempotency key.
+pub const MAX_KEY_BYTES: usize = 200;
+
+/// Characters of a name and of an e-mail address.
+pub const MAX_NAME_CHARS: usize = 200;
+pub const MAX_EMAIL_CHARS: usize = 254;
+
+/// # Errors
+/// How long a key is.
+pub fn idempotency_key(text: &str) -> Result<String, String> {
+    if (1..=MAX_KEY_BYTES).contains(&text.len()) {
+        return Ok(text.into());
+    }
+    Err(format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes"))
+}
+
+/// A customer's name, without the blanks around it.
+///
+/// # Errors
+/// What a name is.
+pub fn name(text: &str) -> Result<String, String> {
+    let refusal = format!("a name has 1 to {MAX_NAME_CHARS} characters and no control characters");
+    short(text, MAX_NAME_CHARS).ok_or(refusal)
+}
+
+/// A customer's e-mail address, without the blanks around it.
+///
+/// # Errors
+/// What is no address.
+pub fn email(text: &str) -> Result<String, String> {
+    let refusal = format!(
+        "an e-mail address is such as ada@example.com, of at most {MAX_EMAIL_CHARS} characters and no control \
+         characters"
+    );
+    short(text, MAX_EMAIL_CHARS).filter(|text| is_address(text)).ok_or(refusal)
+}
+
+pub fn is_address(text: &str) -> bool {
+    text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
+        && !text.contains(char::is_whitespace)
+}
+
+fn short(text: &str, most: usize) -> Option<String> {
+    let text = text.trim();
+    let fits = (1..=most).contains(&text.chars().count()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_1_to_200_bytes() {
+        assert_eq!(idempotency_key("x").as_deref(), Ok("x"));
+        assert!(idempotency_key(&"x".repeat(200)).is_ok());
+        for bad in ["", &"x".repeat(201), &"é".repeat(101)] {
+            let refusal = idempotency_key(bad).expect_err(bad);
+            assert!(refusal.contains("1 to 200 bytes"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_short_and_of_characters_that_show() {
+        assert_eq!(name(" Ada Lovelace ").as_deref(), Ok("Ada Lovelace"));
+        assert!(name(&"é".repeat(200)).is_ok());
+        for bad in ["", "  ", &"é".repeat(201), "\x1b[2JAda", "A\nda", "Ada\u{9b}31m"] {
+            let refusal = name(bad).expect_err(bad);
+            assert!(refusal.contains("no control characters"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_name_and_a_host() {
+        assert_eq!(email("ada@example.com").as_deref(), Ok("ada@example.com"));
+        for bad in ["", "ada", "@example.com", "ada@host", "a da@example.com", "ada@example.com\x07"] {
+            assert!(email(bad).is_err(), "{bad:?}");
+        }
+    }
+}
