@@ -20,9 +20,13 @@ use rand::RngExt;
 
 use crate::event_log::{EventLog, IdempotencyKey, Inner, Reads, Unread};
 use attempt::Interrupted;
+use hold::stream_key;
 
 /// Times a command is decided before it is given up for contention.
 pub const MAX_ATTEMPTS: u32 = 40;
+
+/// Attempts lost to others until they are asked to leave a stream alone for a moment.
+const LOSSES_TO_A_TURN: u32 = 3;
 
 /// The longest pause between two attempts; each is drawn at random below a bound that doubles.
 const LONGEST_PAUSE: Duration = Duration::from_millis(32);
@@ -220,6 +224,7 @@ impl<Reader: Reads> Inner<Reader> {
         decide: impl Fn(&A, Option<&B>, Timestamp) -> Result<(Vec<A::Event>, Vec<B::Event>, T), R>,
     ) -> Result<(Committed<A::Event>, Committed<B::Event>, T), RunError<R>> {
         for attempts in 1..=MAX_ATTEMPTS {
+            self.leave_to_others::<A, B>(first_id, second_id).await;
             match attempt::attempt(self, first_id, second_id, call, key, &decide).await {
                 Ok(done) => return Ok(done),
                 Err(Interrupted::Error(error)) => return Err(RunError::Command(error)),
@@ -227,11 +232,39 @@ impl<Reader: Reads> Inner<Reader> {
                 Err(Interrupted::DecideAnew) => {
                     call.fresh = [false; 2];
                     call.single_use = false;
+                    if attempts % LOSSES_TO_A_TURN == 0 {
+                        self.ask_for_turns::<A, B>(first_id, second_id).await;
+                    }
                     self.reader.pause(pause_after(attempts)).await;
                 }
             }
         }
         Err(RunError::Command(CommandError::TooMuchContention))
+    }
+
+    async fn leave_to_others<A: LiveAggregate, B: LiveAggregate>(
+        &self,
+        first_id: &str,
+        second_id: Option<&str>,
+    ) {
+        let first = self.turns.others(|| stream_key::<A>(first_id), Instant::now());
+        let second = second_id.and_then(|id| self.turns.others(|| stream_key::<B>(id), Instant::now()));
+        if let Some(length) = first.max(second) {
+            self.reader.pause(length).await;
+        }
+    }
+
+    async fn ask_for_turns<A: LiveAggregate, B: LiveAggregate>(
+        &self,
+        first_id: &str,
+        second_id: Option<&str>,
+    ) {
+        let streams = [Some(stream_key::<A>(first_id)), second_id.map(stream_key::<B>)];
+        for stream in streams.into_iter().flatten() {
+            if let Some(asked) = self.turns.ask(&stream, Instant::now()) {
+                self.reader.tell_of_turn(&asked).await;
+            }
+        }
     }
 }
 

@@ -41,7 +41,7 @@ const SIMULATED: [(&str, &[Protocol]); 3] = [
 ];
 
 /// How long the service may take to be ready, the demo customer's token known to its read tables, ...
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// ... and how often it is asked meanwhile.
 const ASKED_EVERY: Duration = Duration::from_millis(200);

@@ -21,6 +21,7 @@ mod recent;
 pub mod seal;
 mod snapshot;
 mod tail;
+mod turns;
 mod writes;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use recent::Recent;
 pub(crate) use snapshot::Snapshot;
 use tail::Tail;
 pub use tail::WrittenElsewhere;
+pub(crate) use turns::Turns;
 
 /// Streams kept live by default.
 pub const DEFAULT_CACHE_CAPACITY: usize = 50_000;
@@ -85,6 +87,7 @@ pub(crate) struct Inner<Reader = PgPool> {
     pub snapshots: mpsc::Sender<Snapshot>,
     pub snapshot_every: i64,
     pub key_turns: idempotency::KeyTurns,
+    pub turns: Arc<Turns>,
     pub unanswered: TaskTracker,
     appended: watch::Sender<i64>,
     recent: Arc<Recent>,
@@ -105,11 +108,13 @@ impl EventLog {
         let recent = Arc::<Recent>::default();
         let told = Told { appended: appended.clone(), recent: Arc::clone(&recent) };
         append::Writer::spawn(&pool, Arc::clone(&cache), options.node, told, queued);
+        let turns = Arc::new(Turns::new(options.node.to_string()));
         let written_elsewhere = broadcast::Sender::new(WRITTEN_ELSEWHERE_KEPT);
         let tail = Tail {
             pool: pool.clone(),
             cache: Arc::clone(&cache),
             node: options.node.to_string(),
+            turns: Arc::clone(&turns),
             appended: appended.clone(),
             written_elsewhere: written_elsewhere.clone(),
             seen: head,
@@ -126,6 +131,7 @@ impl EventLog {
                 snapshots,
                 snapshot_every: options.snapshot_every.max(1),
                 key_turns: idempotency::KeyTurns::default(),
+                turns,
                 unanswered: TaskTracker::new(),
                 appended,
                 recent,

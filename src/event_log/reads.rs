@@ -13,6 +13,7 @@ use super::cache::{Live, StreamKey};
 use super::idempotency::{self, IdempotencyKey, StoredKey, WrittenRange};
 use super::load;
 use super::read::{self, StoredEvent};
+use super::turns;
 
 /// How long one read on behalf of a command may take before it counts as Postgres being away.
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +38,9 @@ pub(crate) trait Reads: Send + Sync {
 
     /// The events that a key led to in one stream.
     fn written(&self, range: &WrittenRange) -> impl Future<Output = Result<Vec<StoredEvent>, Unread>> + Send;
+
+    /// Tells the other processes that this one takes a turn at a stream, as `Turns::ask` has it.
+    fn tell_of_turn(&self, asked: &str) -> impl Future<Output = ()> + Send;
 
     /// Lets others go first, before a command is decided anew.
     fn pause(&self, length: Duration) -> impl Future<Output = ()> + Send;
@@ -86,6 +90,14 @@ impl Reads for PgPool {
         let WrittenRange { aggregate_type, aggregate_id, first, last } = range;
         let count = last - first + 1;
         in_time(read::read_stream(self, aggregate_type, aggregate_id, first - 1, count)).await
+    }
+
+    async fn tell_of_turn(&self, asked: &str) {
+        let told = sqlx::query("SELECT pg_notify($1, $2)").bind(turns::CHANNEL).bind(asked);
+        // They go on as before where they are not told.
+        if let Err(error) = in_time(told.execute(self)).await {
+            tracing::debug!(?error, "the other processes were not asked for a turn");
+        }
     }
 
     async fn pause(&self, length: Duration) {

@@ -1,5 +1,5 @@
 //! Hearing of other nodes' appends: cached streams they have written catch up, and followers of the
-//! log in this process wake.
+//! log in this process wake. And of their asking for turns.
 //!
 //! Nothing depends on it for correctness: a writer that has not heard meets a conflict, and a refusal
 //! is never given without asking Postgres. It saves conflicts, and keeps plain reads of state fresh.
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cache::Cache;
 use super::read::{self, SHARD};
+use super::turns::{self, Turns};
 
 const CHANNEL: &str = "events_appended";
 
@@ -40,6 +41,7 @@ pub(super) struct Tail {
     pub pool: PgPool,
     pub cache: Arc<Cache>,
     pub node: String,
+    pub turns: Arc<Turns>,
     pub appended: watch::Sender<i64>,
     pub written_elsewhere: broadcast::Sender<WrittenElsewhere>,
     /// Up to here, every append of another node has been acted on.
@@ -70,7 +72,7 @@ impl Tail {
     async fn follow(&mut self) -> anyhow::Result<()> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.eager_reconnect(false);
-        listener.listen(CHANNEL).await?;
+        listener.listen_all([CHANNEL, turns::CHANNEL]).await?;
         // What was appended while nobody listened is not worth asking for stream by stream.
         let head = read::head(&self.pool, SHARD).await?;
         self.cache.mark_all_stale();
@@ -92,6 +94,10 @@ impl Tail {
     }
 
     async fn hear(&mut self, notification: &PgNotification) -> anyhow::Result<()> {
+        if notification.channel() == turns::CHANNEL {
+            self.turns.hear(notification.payload(), Instant::now().into_std());
+            return Ok(());
+        }
         match parse(notification.payload()) {
             // Of what stands between, another node's part is still to be acted on.
             Some((node, last)) if node == self.node && self.heard > self.seen => self.announce(last),

@@ -243,6 +243,9 @@ impl Reads for Postgres {
         .await
     }
 
+    /// Nobody listens.
+    async fn tell_of_turn(&self, _: &str) {}
+
     async fn pause(&self, _: Duration) {
         yield_now().await;
     }

@@ -17,7 +17,7 @@ use super::purse::{Ask, Moved, Purse, TooLittle};
 use crate::commands::{Call, CommandError, Committed};
 use crate::event_log::cache::Cache;
 use crate::event_log::idempotency::{IdempotencyKey, KeyTurns};
-use crate::event_log::{Inner, Recent, conflict};
+use crate::event_log::{Inner, Recent, Turns, conflict};
 
 /// The purses there are.
 pub const PURSES: [&str; 2] = ["one", "two"];
@@ -62,6 +62,7 @@ impl Process {
             snapshots: mpsc::channel(1).0,
             snapshot_every: i64::MAX,
             key_turns: KeyTurns::default(),
+            turns: Arc::new(Turns::new("a process".into())),
             unanswered: TaskTracker::new(),
             appended: watch::Sender::new(0),
             recent: Arc::<Recent>::default(),

@@ -1,6 +1,8 @@
 //! Two event logs on one database, standing for two nodes, or for a node and the command line.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use codexapi::commands::CommandError;
 use futures::future::join_all;
@@ -40,6 +42,29 @@ async fn two_nodes_lose_nothing_double_nothing_and_leave_no_gap() {
             assert_eq!(sequences(&database.pool, &format!("own{task}")).await, [1, 2, 3, 4, 5, 6]);
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_of_two_nodes_keeps_a_stream_that_both_are_busy_with() {
+    const COMMANDS: u32 = 2_000;
+    let database = TestDatabase::new().await;
+    let nodes = [open(&database.pool).await, open(&database.pool).await];
+    let begun = Arc::new(AtomicU32::new(0));
+    let tasks = (0..8).map(|task| {
+        let (log, begun) = (nodes[task % 2].clone(), Arc::clone(&begun));
+        tokio::spawn(async move {
+            let mut done = 0;
+            while begun.fetch_add(1, Ordering::Relaxed) < COMMANDS {
+                credit(&log, "hot", 1).await.expect("credited");
+                done += 1;
+            }
+            done
+        })
+    });
+    let done: Vec<u32> = join_all(tasks).await.into_iter().map(|task| task.expect("no panic")).collect();
+    let by_node = [0, 1].map(|node| done.iter().skip(node).step_by(2).sum::<u32>());
+    assert_eq!(by_node[0] + by_node[1], COMMANDS);
+    assert!(by_node.iter().all(|commands| *commands > COMMANDS / 10), "{by_node:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,7 +33,7 @@ async fn a_service_that_is_not_ready_is_said_to_be_so_and_stopped() {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(PATIENCE, running).await.expect("it ends").expect("it starts");
+    let output = tokio::time::timeout(2 * PATIENCE, running).await.expect("it ends").expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing says that it is ready");
