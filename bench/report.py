@@ -168,7 +168,7 @@ def log_lines(log):
     if not log:
         return []
     appends, rebuilds, sizes = log["appends"], log["rebuilds"], log["sizes"]
-    per_generation = sizes["eventBytes"] / max(sizes["events"], 1) * 3
+    three_events = sizes["eventBytes"] / max(sizes["events"], 1) * 3
     lines = [
         "## The log", "", f"{log['generations']:,} generations of {log['customers']:,} customers over thirty days, made "
         f"through the log's own append path ({log['filling']['generationsPerSecond']:,} generations/s, one process); "
@@ -186,8 +186,8 @@ def log_lines(log):
         f"| balances and usage | {rebuilds['eventsPerSecond']:,} | {rebuilds['seconds']:.1f} |",
         f"| the same in pure SQL | {rebuilds['sqlEventsPerSecond']:,} | {rebuilds['sqlSeconds']:.1f} |",
         f"| every read model | {rebuilds['allEventsPerSecond']:,} | {rebuilds['allSeconds']:.1f} |", "",
-        f"The log takes {per_generation:,.0f} bytes a generation and the read tables "
-        f"{sizes['readTableBytes'] / max(sizes['events'], 1) * 3:,.0f}, indexes included; the largest tables beside it: "
+        f"Three events of the log take {three_events:,.0f} bytes, and the read tables "
+        f"{sizes['readTableBytes'] / log['generations']:,.0f} a generation, indexes included; the largest tables beside it: "
         + ", ".join(f"{name} {size / 2**20:,.0f} MB" for name, size in sizes["tables"][:4]) + ".", "",
         "| page | KB | p50 ms | p95 ms |", "|---|---:|---:|---:|",
     ]
