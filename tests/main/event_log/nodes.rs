@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use codexapi::commands::CommandError;
 use futures::future::join_all;
@@ -46,25 +47,31 @@ async fn two_nodes_lose_nothing_double_nothing_and_leave_no_gap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn neither_of_two_nodes_keeps_a_stream_that_both_are_busy_with() {
-    const COMMANDS: u32 = 2_000;
+    const COMMANDS: u32 = 1_500;
     let database = TestDatabase::new().await;
     let nodes = [open(&database.pool).await, open(&database.pool).await];
-    let begun = Arc::new(AtomicU32::new(0));
+    let (begun, ended) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
     let tasks = (0..8).map(|task| {
-        let (log, begun) = (nodes[task % 2].clone(), Arc::clone(&begun));
+        let (log, begun, ended) = (nodes[task % 2].clone(), Arc::clone(&begun), Arc::clone(&ended));
         tokio::spawn(async move {
-            let mut done = 0;
+            let mut most_passed = 0;
             while begun.fetch_add(1, Ordering::Relaxed) < COMMANDS {
+                let before = ended.load(Ordering::Relaxed);
                 credit(&log, "hot", 1).await.expect("credited");
-                done += 1;
+                most_passed = most_passed.max(ended.fetch_add(1, Ordering::Relaxed) - before);
+                // As a generation does, between its hold and its end.
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
-            done
+            most_passed
         })
     });
-    let done: Vec<u32> = join_all(tasks).await.into_iter().map(|task| task.expect("no panic")).collect();
-    let by_node = [0, 1].map(|node| done.iter().skip(node).step_by(2).sum::<u32>());
-    assert_eq!(by_node[0] + by_node[1], COMMANDS);
-    assert!(by_node.iter().all(|commands| *commands > COMMANDS / 10), "{by_node:?}");
+    let most_passed: Vec<u32> =
+        join_all(tasks).await.into_iter().map(|task| task.expect("no panic")).collect();
+    // Without turns, hundreds.
+    assert!(
+        most_passed.iter().all(|passed| *passed < 170),
+        "others went first so many times: {most_passed:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
