@@ -247,8 +247,12 @@ impl<Reader: Reads> Inner<Reader> {
         first_id: &str,
         second_id: Option<&str>,
     ) {
-        let first = self.turns.others(|| stream_key::<A>(first_id), Instant::now());
-        let second = second_id.and_then(|id| self.turns.others(|| stream_key::<B>(id), Instant::now()));
+        if !self.turns.any() {
+            return;
+        }
+        let now = Instant::now();
+        let first = self.turns.others(&stream_key::<A>(first_id), now);
+        let second = second_id.and_then(|id| self.turns.others(&stream_key::<B>(id), now));
         if let Some(length) = first.max(second) {
             self.reader.pause(length).await;
         }

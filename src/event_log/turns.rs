@@ -23,7 +23,7 @@ const MOST: usize = 1_024;
 pub(crate) struct Turns {
     /// Which process this is.
     node: String,
-    /// Whether there may be any: most of the time there is none, and nobody waits for the lock.
+    /// False where there is none, so that nobody waits for the lock.
     any: AtomicBool,
     by_stream: Mutex<HashMap<StreamKey, Turn>>,
 }
@@ -66,15 +66,17 @@ impl Turns {
         }
     }
 
+    /// Whether there may be a turn at any stream: asked before every command, so that most need no more.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+
     /// How long to leave the stream alone.
-    pub fn others(&self, stream: impl FnOnce() -> StreamKey, now: Instant) -> Option<Duration> {
-        if !self.any.load(Ordering::Relaxed) {
-            return None;
-        }
+    pub fn others(&self, stream: &StreamKey, now: Instant) -> Option<Duration> {
         let mut turns = self.by_stream();
         turns.retain(|_, turn| turn.until > now);
         self.any.store(!turns.is_empty(), Ordering::Relaxed);
-        let turn = turns.get(&stream()).filter(|turn| turn.whose == Whose::Another)?;
+        let turn = turns.get(stream).filter(|turn| turn.whose == Whose::Another)?;
         Some(turn.until - now)
     }
 
@@ -105,7 +107,7 @@ mod tests {
     }
 
     fn left_alone(turns: &Turns, id: &str, now: Instant) -> Option<Duration> {
-        turns.others(|| wallet(id), now)
+        turns.others(&wallet(id), now)
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
         assert_eq!(left_alone(&other, "a customer's", now), Some(TURN));
         assert_eq!(left_alone(&other, "another's", now), None);
         assert_eq!(left_alone(&other, "a customer's", now + TURN), None, "it is over");
-        assert!(!other.any.load(Ordering::Relaxed));
+        assert!(!other.any());
     }
 
     #[test]
@@ -145,7 +147,7 @@ mod tests {
         for heard in ["", "other", "other wallet"] {
             turns.hear(heard, now);
         }
-        assert!(!turns.any.load(Ordering::Relaxed));
+        assert!(!turns.any());
     }
 
     #[test]
