@@ -1,5 +1,7 @@
 # Each target is one line; scripts/setup does the installing. rustup's cargo is assumed, nothing else.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
+# What the benchmark runs.
+MEASURED := --workspace --bin codexapi --bin codexapi-bench --bin codexapi-fake-stripe --bin codexapi-simulator
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: run test bench bench-quick soak prove fuzz audit schemas
@@ -14,15 +16,15 @@ test:
 
 # Us and the peers beside each other on this machine: an hour and a half, and bench/REPORT.md is written anew.
 bench:
-	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release $(ARGS)
+	scripts/setup --with-clients && cargo build --release $(MEASURED) && bench/run --binaries $(TARGET)/release $(ARGS)
 
 # The same in a few minutes, written to the build folder.
 bench-quick:
-	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run --binaries $(TARGET)/release --quick --out $(TARGET)/bench $(ARGS)
+	scripts/setup --with-clients && cargo build --release $(MEASURED) && bench/run --binaries $(TARGET)/release --quick --out $(TARGET)/bench $(ARGS)
 
 # Twenty minutes of large prompts and clients that leave: memory must stay where it is. `make soak ARGS='--minutes 5'`
 soak:
-	scripts/setup --with-clients && cargo build --release --workspace --bins && bench/run soak --binaries $(TARGET)/release $(ARGS)
+	scripts/setup --with-clients && cargo build --release $(MEASURED) && bench/run soak --binaries $(TARGET)/release $(ARGS)
 
 # Everything broken under load, and the money compared three ways. `make prove SECONDS=1800 ARGS='--seed 7 --nodes 2'`
 prove:

@@ -25,6 +25,7 @@ pub mod invoices;
 pub mod listener;
 pub mod metrics;
 pub mod migrate;
+pub mod named_moment;
 pub mod nats;
 pub mod nodes;
 pub mod payments;

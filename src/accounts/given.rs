@@ -2,7 +2,7 @@
 //! ever, and a name is shown to operators: neither may be without bounds.
 
 /// Bytes of an idempotency key.
-pub const MAX_KEY_BYTES: usize = 200;
+const MAX_KEY_BYTES: usize = 200;
 
 /// Characters of a name and of an e-mail address.
 pub const MAX_NAME_CHARS: usize = 200;

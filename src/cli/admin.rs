@@ -24,9 +24,10 @@ use super::output::Output;
 use super::words::{dollars, variant};
 use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer, given};
 use crate::app;
-use crate::clock::{self, NamedMoment};
+use crate::clock;
 use crate::config::{CredentialSettings, DatabaseSettings, WalletSettings};
 use crate::event_log::{EventLog, EventLogOptions};
+use crate::named_moment::NamedMoment;
 
 /// Rows listed at a time where the caller names no number.
 const DEFAULT_ROWS: u32 = 50;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use codexapi_aggregates::ids::NodeIncarnation;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::announce::{Span, Unannounced};
 use super::cache::Cache;
 use super::idempotency::{IdempotencyKey, NewKey};
 use super::queue::{Append, NewEvent};
@@ -35,13 +35,13 @@ const STATEMENT_TIMEOUT_MS: &str = "10000";
 /// ... and the writer gives the connection up after this.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-const APPEND: &str = "SELECT append_events($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
-                                           $12, $13, $14, $15, $16, $17)";
+/// Without a node: what is appended is announced by itself.
+const APPEND: &str = "SELECT append_events(NULL, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+                                           $12, $13, $14, $15, $16)";
 
 pub(super) struct Writer {
     options: PgConnectOptions,
     cache: Arc<Cache>,
-    node: String,
     told: Told,
     connection: Option<Session>,
     /// Server processes that may still be at work on a batch whose connection was lost.
@@ -52,6 +52,7 @@ pub(super) struct Writer {
 pub(super) struct Told {
     pub appended: watch::Sender<i64>,
     pub recent: Arc<Recent>,
+    pub unannounced: Unannounced,
 }
 
 /// A server process, told apart from a later one of the same number.
@@ -68,20 +69,13 @@ struct Session {
 
 impl Writer {
     /// Runs until every handle on the log is gone and the queue is empty.
-    pub fn spawn(
-        pool: &PgPool,
-        cache: Arc<Cache>,
-        node: NodeIncarnation,
-        told: Told,
-        queued: mpsc::Receiver<Append>,
-    ) {
+    pub fn spawn(pool: &PgPool, cache: Arc<Cache>, told: Told, queued: mpsc::Receiver<Append>) {
         // An append is acknowledged to a customer, so it must be on disk, whatever the server's default is.
         let options = (*pool.connect_options())
             .clone()
             .application_name("codexapi event log")
             .options([("synchronous_commit", "on"), ("statement_timeout", STATEMENT_TIMEOUT_MS)]);
-        let node = node.to_string();
-        let mut writer = Self { options, cache, node, told, connection: None, orphans: vec![] };
+        let mut writer = Self { options, cache, told, connection: None, orphans: vec![] };
         tokio::spawn(async move { conflict::write_queued(&mut writer, queued).await });
     }
 
@@ -97,6 +91,15 @@ impl Writer {
         }
     }
 
+    /// Wakes who follows the log in this process.
+    fn reached(&self, position: i64) {
+        self.told.appended.send_if_modified(|appended| {
+            let moved = position > *appended;
+            *appended = position.max(*appended);
+            moved
+        });
+    }
+
     async fn session(&mut self) -> anyhow::Result<&mut Session> {
         if self.connection.is_none() {
             self.connection = Some(connect_persistently(&self.options).await?);
@@ -109,9 +112,8 @@ impl Writes for Writer {
     async fn store(&mut self, batch: &[Append]) -> Result<Vec<i64>, Failure> {
         let arguments =
             Arguments::of(batch).map_err(|reason| Failure::Data { reason: format!("{reason:#}") })?;
-        let node = self.node.clone();
         let session = self.session().await.map_err(Failure::Away)?;
-        let stored = timeout(ANSWER_TIMEOUT, arguments.send(&node, &mut session.connection)).await;
+        let stored = timeout(ANSWER_TIMEOUT, arguments.send(&mut session.connection)).await;
         match stored {
             Ok(Ok(positions)) => Ok(positions),
             Ok(Err(error)) => {
@@ -149,18 +151,17 @@ impl Writes for Writer {
     }
 
     fn committed(&self, events: Vec<(i64, NewEvent)>) {
-        let Some((last, _)) = events.last() else { return };
-        let last = *last;
+        let (Some((first, _)), Some((last, _))) = (events.first(), events.last()) else { return };
+        let span = Span { first: *first, last: *last, events: events.len() as i64 };
         self.told.recent.push(events);
-        self.announce(last);
+        self.told.unannounced.add(span);
+        self.reached(span.last);
     }
 
     fn announce(&self, position: i64) {
-        self.told.appended.send_if_modified(|appended| {
-            let moved = position > *appended;
-            *appended = position.max(*appended);
-            moved
-        });
+        // Which others of the batch were stored is not known here: every node, this one too, looks for itself.
+        self.told.unannounced.add(Span { first: position, last: position, events: 0 });
+        self.reached(position);
     }
 }
 
@@ -234,10 +235,9 @@ impl<'a> Arguments<'a> {
         Ok(Self { events, recorded_at, keys, key_streams })
     }
 
-    async fn send(self, node: &str, connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
+    async fn send(self, connection: &mut PgConnection) -> Result<Vec<i64>, sqlx::Error> {
         let Self { events, recorded_at, keys, key_streams } = self;
         let query = sqlx::query_scalar(APPEND)
-            .bind(node)
             .bind(column(&events, |event| event.event_id))
             .bind(column(&events, |event| &*event.stream.aggregate_type))
             .bind(column(&events, |event| &*event.stream.aggregate_id))

@@ -4,6 +4,7 @@
 //! and put in order where it ends.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use serde::ser::{self, Serialize};
 use serde_json::Value;
@@ -34,11 +35,21 @@ impl ser::Error for NotCanonical {
 /// # Errors
 /// A fraction, or an object that has a key twice or one that is no text.
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<String, NotCanonical> {
-    let mut page = Page { text: Vec::with_capacity(2_048), ..Page::default() };
+    let mut page = PAGE.take();
     value.serialize(Writer { page: &mut page })?;
-    // Kept for as long as its command is under way.
-    page.text.shrink_to_fit();
-    String::from_utf8(page.text).map_err(ser::Error::custom)
+    let text = std::str::from_utf8(&page.text).map_err(ser::Error::custom)?.to_owned();
+    if page.text.capacity() <= KEPT_BYTES {
+        page.text.clear();
+        PAGE.set(page);
+    }
+    Ok(text)
+}
+
+/// What a thread keeps of its page, so that not every event allocates and grows one.
+const KEPT_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    static PAGE: Cell<Page> = Cell::default();
 }
 
 /// Any JSON text as canonical JSON; the text that jsonb makes of another gives the same.

@@ -4,6 +4,7 @@
 //! commit goes into the next; the unique (stream, sequence) is what keeps two writers from spending
 //! the same money twice.
 
+mod announce;
 mod append;
 mod cache;
 pub mod canonical;
@@ -35,6 +36,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use announce::Unannounced;
 use append::Told;
 pub(crate) use cache::{Live, Progress, Slot, StreamKey};
 pub use idempotency::IdempotencyKey;
@@ -106,8 +108,15 @@ impl EventLog {
         let appended = watch::Sender::new(head);
         let stop = CancellationToken::new();
         let recent = Arc::<Recent>::default();
-        let told = Told { appended: appended.clone(), recent: Arc::clone(&recent) };
-        append::Writer::spawn(&pool, Arc::clone(&cache), options.node, told, queued);
+        let unannounced = Unannounced::default();
+        let told = Told {
+            appended: appended.clone(),
+            recent: Arc::clone(&recent),
+            unannounced: unannounced.clone(),
+        };
+        append::Writer::spawn(&pool, Arc::clone(&cache), told, queued);
+        let announcing = unannounced.announce(pool.clone(), options.node.to_string());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(announcing));
         let turns = Arc::new(Turns::new(options.node.to_string()));
         let written_elsewhere = broadcast::Sender::new(WRITTEN_ELSEWHERE_KEPT);
         let tail = Tail {

@@ -13,11 +13,10 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::announce::{self, Span};
 use super::cache::Cache;
 use super::read::{self, SHARD};
 use super::turns::{self, Turns};
-
-const CHANNEL: &str = "events_appended";
 
 /// How often the head is read although nobody called.
 const POLL: Duration = Duration::from_secs(1);
@@ -72,7 +71,7 @@ impl Tail {
     async fn follow(&mut self) -> anyhow::Result<()> {
         let mut listener = PgListener::connect_with(&self.pool).await?;
         listener.eager_reconnect(false);
-        listener.listen_all([CHANNEL, turns::CHANNEL]).await?;
+        listener.listen_all([announce::CHANNEL, turns::CHANNEL]).await?;
         // What was appended while nobody listened is not worth asking for stream by stream.
         let head = read::head(&self.pool, SHARD).await?;
         self.cache.mark_all_stale();
@@ -98,11 +97,9 @@ impl Tail {
             self.turns.hear(notification.payload(), Instant::now().into_std());
             return Ok(());
         }
-        match parse(notification.payload()) {
-            // Of what stands between, another node's part is still to be acted on.
-            Some((node, last)) if node == self.node && self.heard > self.seen => self.announce(last),
-            Some((node, last)) if node == self.node => self.saw(last),
-            Some((_, last)) => {
+        match announce::parse(notification.payload()) {
+            Some((node, span)) if node == self.node && self.continues(&span) => self.saw(span.last),
+            Some((_, Span { last, .. })) => {
                 // Who follows the log reads it anyway; only what is cached waits.
                 self.announce(last);
                 self.heard = self.heard.max(last);
@@ -113,6 +110,11 @@ impl Tail {
             None => self.poll().await?,
         }
         Ok(())
+    }
+
+    /// Whether all that was appended up to the end of our own `span` has been acted on, but for it.
+    fn continues(&self, span: &Span) -> bool {
+        span.is_whole() && span.first <= self.seen + 1
     }
 
     async fn poll(&mut self) -> anyhow::Result<()> {
@@ -155,12 +157,4 @@ impl Tail {
             moved
         });
     }
-}
-
-/// The node and the last position of `<node> <first> <last>`.
-fn parse(payload: &str) -> Option<(&str, i64)> {
-    let mut parts = payload.split(' ');
-    let node = parts.next()?;
-    let last = parts.nth(1)?.parse().ok()?;
-    Some((node, last))
 }

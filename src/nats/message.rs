@@ -17,6 +17,9 @@ use uuid::Uuid;
 
 use crate::event_log::read::StoredEvent;
 
+/// What an event takes besides payload and metadata, most of the time.
+const ENVELOPE_BYTES: usize = 384;
+
 static POSITION: HeaderName = HeaderName::from_static("Codexapi-Position");
 static PREVIOUS_POSITION: HeaderName = HeaderName::from_static("Codexapi-Previous-Position");
 static EPOCH: HeaderName = HeaderName::from_static("Codexapi-Epoch");
@@ -122,7 +125,10 @@ pub fn encode(
     headers.insert(PREVIOUS_POSITION.clone(), place.previous_position.to_string());
     headers.insert(EPOCH.clone(), place.epoch.to_string());
     headers.insert(EVENT_ID.clone(), place.event_id.to_string());
-    Ok((headers, serde_json::to_vec(&body)?.into()))
+    let bytes = events.iter().map(|event| event.payload.len() + event.metadata.len() + ENVELOPE_BYTES).sum();
+    let mut text = Vec::with_capacity(bytes);
+    serde_json::to_writer(&mut text, &body)?;
+    Ok((headers, text.into()))
 }
 
 /// Where the message with these headers stands.

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Desk;
 use crate::accounts::{self, SetLimits};
 use crate::cli::words::dollars;
-use crate::clock::NamedMoment;
+use crate::named_moment::NamedMoment;
 
 /// The whole of what a key may use.
 #[derive(Args)]

@@ -20,12 +20,13 @@ use serde_json::{Value, json};
 use super::Desk;
 use crate::cli::output::Output;
 use crate::cli::words::{dollars, variant};
-use crate::clock::{self, NamedMoment};
+use crate::clock;
 use crate::config::Disclosure;
 use crate::config::prices::PriceList;
 use crate::http::admin::rate_changes::Preview;
 use crate::http::admin::tariffs::parse_percent;
 use crate::http::pricing::master_pricing;
+use crate::named_moment::NamedMoment;
 use crate::pricing_seed;
 use crate::rerating::{self, Asked, Comparison, MAX_DAYS, Proposal, Proposals, Reached};
 

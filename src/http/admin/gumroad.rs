@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::gumroad::{DenialReason, DoubtReason, SignupStanding, Verdict};
-use codexapi_aggregates::ids::{AccountId, GrantId};
+use codexapi_aggregates::ids::GrantId;
 use codexapi_projections::gumroad_signups::{self, GumroadSignup};
 use codexapi_protocols::errors::ErrorKind;
 use http::{StatusCode, Uri};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::Actor;
 use super::body::AdminBody;
+use super::given;
 use super::review::{PageQuery, Paging};
 use crate::app::App;
 use crate::clock;
@@ -99,8 +100,7 @@ pub async fn review(
     _: NoQuery,
     AdminBody(ReviewSignup { approve, reason }): AdminBody<ReviewSignup>,
 ) -> Result<Json<SignupReviewed>, Problem> {
-    let account_id: AccountId =
-        user_id.parse().map_err(|_| Problem::invalid("invalid_user_id", "A user's id is a UUID."))?;
+    let account_id = given::account_id(&user_id)?;
     let verdict = match (approve, reason) {
         (true, None) => Verdict::Grant { grant_id: GrantId(clock::new_id()) },
         (false, Some(reason)) => Verdict::Deny(reason),

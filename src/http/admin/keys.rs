@@ -15,9 +15,9 @@ use super::body::AdminBody;
 use super::{Actor, of_change};
 use crate::accounts::{self, SetLimits};
 use crate::app::App;
-use crate::clock::NamedMoment;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
+use crate::named_moment::NamedMoment;
 
 /// The whole of what a key may use: what is left out or null is not limited any more.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -12,9 +12,10 @@ use utoipa::ToSchema;
 use super::body::AdminBody;
 use super::{Actor, moment, positions};
 use crate::app::App;
-use crate::clock::{self, NamedMoment};
+use crate::clock;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
+use crate::named_moment::NamedMoment;
 
 /// Whether new generations are turned away. Those under way go on to their end.
 #[derive(Serialize, ToSchema)]

@@ -6,6 +6,7 @@
 pub mod billing;
 pub mod billing_settings;
 pub mod body;
+mod given;
 pub mod gumroad;
 pub mod keys;
 pub mod maintenance;

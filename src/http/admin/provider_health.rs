@@ -18,10 +18,11 @@ use uuid::Uuid;
 use super::body::{AdminBody, OptionalBody, given};
 use super::{Actor, moment, positions};
 use crate::app::App;
-use crate::clock::{self, NamedMoment};
+use crate::clock;
 use crate::health::history::{self, PastCheck, Rates};
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
+use crate::named_moment::NamedMoment;
 use crate::upstream::circuits::{CircuitReport, Standing};
 
 /// Checks on a page where the caller names no number, and at most.

@@ -25,9 +25,9 @@ use super::rerated::{ComparedUsage, compared};
 use super::tariffs::TariffBody;
 use super::token_rates::{TokenRatesChanged, changed, displayed_fees};
 use crate::app::App;
-use crate::clock::NamedMoment;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
+use crate::named_moment::NamedMoment;
 use crate::rerating::{self, Asked, Proposal, Proposals};
 use codexapi_protocols::errors::ErrorKind;
 

@@ -20,12 +20,13 @@ use super::body::{AdminBody, given};
 use super::tariffs::TariffBody;
 use super::{Actor, moment, positions};
 use crate::app::App;
-use crate::clock::{self, NamedMoment};
+use crate::clock;
 use crate::commands::Committed;
 use crate::config::Disclosure;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::pricing::{PricingPayload, TariffPayload, master_pricing, mode_name, tariff_payload};
 use crate::http::query::NoQuery;
+use crate::named_moment::NamedMoment;
 
 /// Prices as customers see them, what is deducted, and what is planned.
 #[derive(Serialize, ToSchema)]

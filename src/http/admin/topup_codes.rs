@@ -13,13 +13,15 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{AdminBody, OptionalBody};
+use super::given;
 use super::{Actor, moment};
 use crate::app::App;
 use crate::bonuses::email_link::EmailLink;
 use crate::bonuses::{self, NewCode};
-use crate::clock::{self, NamedMoment};
+use crate::clock;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::NoQuery;
+use crate::named_moment::NamedMoment;
 
 /// A code for one customer, good for one top-up.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -147,8 +149,7 @@ pub async fn make_link(
 }
 
 async fn registered(app: &App, user_id: &str) -> Result<AccountId, Problem> {
-    let account_id: AccountId =
-        user_id.parse().map_err(|_| Problem::invalid("invalid_user_id", "A user's id is a UUID."))?;
+    let account_id = given::account_id(user_id)?;
     let registered = app.log.read(&account_id.to_string(), Account::is_registered).await;
     if registered.map_err(Problem::unavailable)? {
         Ok(account_id)

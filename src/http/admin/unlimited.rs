@@ -7,15 +7,15 @@ use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::catalog::{CATALOG_STREAM, Catalog, CatalogRefusal};
-use codexapi_aggregates::ids::{AccountId, PlanId};
+use codexapi_aggregates::ids::PlanId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::billing::{FairUseSet, SetFairUse, SoldPlan, fair_use_of};
 use super::body::AdminBody;
+use super::given;
 use super::{Actor, moment};
-use crate::accounts::given::MAX_KEY_BYTES;
 use crate::accounts::{self, GrantHours};
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
@@ -99,13 +99,9 @@ pub async fn grant(
     _: NoQuery,
     AdminBody(body): AdminBody<GrantUnlimited>,
 ) -> Result<Json<UnlimitedGranted>, Problem> {
-    let account_id: AccountId =
-        user_id.parse().map_err(|_| Problem::invalid("invalid_user_id", "A user's id is a UUID."))?;
+    let account_id = given::account_id(&user_id)?;
     let GrantUnlimited { hours, plan_id, idempotency_key } = body;
-    if !(1..=MAX_KEY_BYTES).contains(&idempotency_key.len()) {
-        let message = format!("`idempotencyKey` has 1 to {MAX_KEY_BYTES} bytes.");
-        return Err(Problem::invalid("invalid_idempotency_key", message));
-    }
+    let idempotency_key = given::idempotency_key(&idempotency_key)?;
     let plan_id = plan_id.unwrap_or_else(|| UNLIMITED.parse().expect("the name of a plan"));
     let grant = GrantHours { account_id, plan_id, hours, idempotency_key };
     let granted = accounts::grant_hours(&app.log, &app.config.wallet.terms(), &actor.metadata, grant).await?;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use codexapi_aggregates::account::SuspensionReason;
-use codexapi_aggregates::ids::AccountId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::AdminBody;
+use super::given;
 use super::{Actor, of_change};
 use crate::accounts;
 use crate::app::App;
@@ -54,8 +54,7 @@ pub async fn set_active(
     _: NoQuery,
     AdminBody(SetActive { active, reason }): AdminBody<SetActive>,
 ) -> Result<Json<ActiveSet>, Problem> {
-    let account_id: AccountId =
-        user_id.parse().map_err(|_| Problem::invalid("invalid_user_id", "A user's id is a UUID."))?;
+    let account_id = given::account_id(&user_id)?;
     let position = match (active, reason) {
         (true, None) => accounts::reinstate(&app.log, &actor.metadata, account_id).await?,
         (false, Some(reason)) => accounts::suspend(&app.log, &actor.metadata, account_id, reason).await?,

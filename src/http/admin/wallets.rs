@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
-use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::wallet::{AdjustmentReason, GrantSource};
 use codexapi_projections::{MAX_PAGE, accounts as account_rows, balances, movements};
@@ -18,15 +17,15 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::body::AdminBody;
+use super::given;
 use super::{Actor, positions};
-use crate::accounts::given::MAX_KEY_BYTES;
 use crate::accounts::listing::{self, Customer, MAX_SEARCH_CHARS};
 use crate::accounts::{self, AdjustCredit, CreditChange, notes};
 use crate::app::App;
-use crate::clock::NamedMoment;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::movement::MovementLine;
 use crate::http::query::{NoQuery, QueryParams};
+use crate::named_moment::NamedMoment;
 
 /// Rows on a page where the caller names no number.
 const DEFAULT_LIMIT: u32 = 50;
@@ -162,7 +161,7 @@ pub async fn transactions(
     Path(user_id): Path<String>,
     uri: Uri,
 ) -> Result<Json<WalletTransactions>, Problem> {
-    let account = account_id(&user_id)?;
+    let account = given::account_id(&user_id)?;
     let params = QueryParams::of(&uri, &["limit", "before"])?;
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(DEFAULT_LIMIT);
     let before = params.cursor("before", "nextBefore")?;
@@ -262,7 +261,7 @@ pub async fn adjust(
     _: NoQuery,
     AdminBody(body): AdminBody<AdjustBody>,
 ) -> Result<Json<CreditMoved>, Problem> {
-    let account_id = account_id(&user_id)?;
+    let account_id = given::account_id(&user_id)?;
     let change = match (body.grant_micro, body.take_micro) {
         (Some(amount), None) if body.reason.is_none() => CreditChange::Up {
             amount_micro: MicroUsd(amount),
@@ -283,7 +282,12 @@ pub async fn adjust(
     moved(
         &app,
         &actor,
-        AdjustCredit { account_id, change, note: body.note, idempotency_key: body.idempotency_key },
+        AdjustCredit {
+            account_id,
+            change,
+            note: body.note,
+            idempotency_key: given::idempotency_key(&body.idempotency_key)?,
+        },
     )
     .await
 }
@@ -308,16 +312,12 @@ pub async fn set_balance(
         balance_micro: MicroUsd(body.balance_micro),
         seen_micro: MicroUsd(body.seen_micro),
     };
-    let account_id = account_id(&user_id)?;
-    let (note, idempotency_key) = (body.note, body.idempotency_key);
+    let account_id = given::account_id(&user_id)?;
+    let (note, idempotency_key) = (body.note, given::idempotency_key(&body.idempotency_key)?);
     moved(&app, &actor, AdjustCredit { account_id, change, note, idempotency_key }).await
 }
 
 async fn moved(app: &App, actor: &Actor, adjust: AdjustCredit) -> Result<Json<CreditMoved>, Problem> {
-    if !(1..=MAX_KEY_BYTES).contains(&adjust.idempotency_key.len()) {
-        let message = format!("`idempotencyKey` has 1 to {MAX_KEY_BYTES} bytes.");
-        return Err(Problem::invalid("invalid_idempotency_key", message));
-    }
     let terms = app.config.wallet.terms();
     let done = accounts::adjust_credit(&app.log, &terms, &actor.metadata, adjust).await?;
     Ok(Json(CreditMoved {
@@ -329,8 +329,4 @@ async fn moved(app: &App, actor: &Actor, adjust: AdjustCredit) -> Result<Json<Cr
         replayed: done.replayed,
         positions: positions(done.position, done.events),
     }))
-}
-
-fn account_id(user_id: &str) -> Result<AccountId, Problem> {
-    user_id.parse().map_err(|_| Problem::invalid("invalid_user_id", "A user's id is a UUID."))
 }

@@ -1,0 +1,122 @@
+//! Telling the other nodes what this one has appended: gathered, and beside the commits, which need not wait for it.
+//!
+//! What is not told, since Postgres was away or the process ended, the others see at their next look at the log's head.
+
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio::time::{Duration, sleep};
+
+pub(super) const CHANNEL: &str = "events_appended";
+
+/// Announcements are at least this far apart: each wakes every node.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// What a node has appended, from the first position to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub first: i64,
+    pub last: i64,
+    /// How many of the positions are that node's.
+    pub events: i64,
+}
+
+impl Span {
+    /// Whether nothing of another node stands within it.
+    pub fn is_whole(&self) -> bool {
+        self.last - self.first + 1 == self.events
+    }
+
+    fn with(self, next: Self) -> Self {
+        Self {
+            first: self.first.min(next.first),
+            last: self.last.max(next.last),
+            events: self.events + next.events,
+        }
+    }
+}
+
+/// What this node has appended since it last announced.
+#[derive(Clone, Default)]
+pub(super) struct Unannounced(watch::Sender<Option<Span>>);
+
+impl Unannounced {
+    pub fn add(&self, span: Span) {
+        self.0.send_modify(|gathered| *gathered = Some(gathered.map_or(span, |before| before.with(span))));
+    }
+
+    fn take(&self) -> Option<Span> {
+        let mut taken = None;
+        self.0.send_if_modified(|gathered| {
+            taken = gathered.take();
+            false
+        });
+        taken
+    }
+
+    /// Announces in the name of `node`, for as long as it is polled.
+    pub async fn announce(self, pool: PgPool, node: String) {
+        let mut added = self.0.subscribe();
+        while added.changed().await.is_ok() {
+            if let Some(span) = self.take()
+                && let Err(error) = notify(&pool, &node, span).await
+            {
+                tracing::warn!(%error, "other nodes were not told of appends; they will look");
+            }
+            sleep(GATHER).await;
+        }
+    }
+}
+
+async fn notify(pool: &PgPool, node: &str, Span { first, last, events }: Span) -> sqlx::Result<()> {
+    // There is nothing in it that would have to be on disk.
+    sqlx::query("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(format!("{node} {first} {last} {events}"))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// The node, and what it has appended.
+pub(super) fn parse(announced: &str) -> Option<(&str, Span)> {
+    let mut words = announced.split(' ');
+    let node = words.next()?;
+    let (first, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    // append_events() itself announces without a count.
+    let events = words.next().map_or(Some(last - first + 1), |events| events.parse().ok())?;
+    Some((node, Span { first, last, events }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(first: i64, last: i64, events: i64) -> Span {
+        Span { first, last, events }
+    }
+
+    #[test]
+    fn what_is_added_before_an_announcement_goes_into_it_once() {
+        let unannounced = Unannounced::default();
+        assert_eq!(unannounced.take(), None);
+        unannounced.add(span(3, 4, 2));
+        unannounced.add(span(5, 5, 1));
+        assert_eq!(unannounced.take(), Some(span(3, 5, 3)));
+        assert_eq!(unannounced.take(), None);
+    }
+
+    #[test]
+    fn a_span_is_whole_where_nobody_else_wrote_within_it() {
+        assert!(span(3, 4, 2).with(span(5, 5, 1)).is_whole());
+        assert!(!span(3, 4, 2).with(span(6, 6, 1)).is_whole(), "5 is another's, or nobody's");
+    }
+
+    #[test]
+    fn announcements_of_nodes_and_of_the_function_are_read() {
+        assert_eq!(parse("a-1 3 7 4"), Some(("a-1", span(3, 7, 4))));
+        assert_eq!(parse("a-1 3 7"), Some(("a-1", span(3, 7, 5))));
+        assert_eq!(parse("a-1 3 7 x"), None);
+        assert_eq!(parse("a-1 3"), None);
+        assert_eq!(parse(""), None);
+    }
+}
