@@ -27,7 +27,7 @@ use crate::nats::{Nats, NatsConfig, NatsNames};
 use crate::nodes::Homes;
 use crate::nodes::signed::NodeKey;
 use crate::payments::Payments;
-use crate::projector::Projector;
+use crate::projector::{self, Projector};
 use crate::rebuild::{self, Progress};
 use crate::relay::RelayProgress;
 use crate::stored::Stored;
@@ -183,7 +183,7 @@ pub async fn connect(settings: &DatabaseSettings) -> anyhow::Result<PgPool> {
 /// plan those statements, and hold what it needs for them.
 fn few_connections(pool: &PgPool) -> PgPool {
     let options = pool_options(PROJECTOR_CONNECTIONS).acquire_timeout(PROJECTOR_CONNECTS_WITHIN);
-    options.connect_lazy_with((*pool.connect_options()).clone())
+    options.connect_lazy_with((*pool.connect_options()).clone().application_name(projector::APPLICATION_NAME))
 }
 
 fn pool_options(connections: u32) -> PgPoolOptions {

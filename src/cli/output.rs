@@ -1,9 +1,10 @@
 //! What commands print: aligned text for people, or one JSON document for scripts.
 //!
-//! Customers choose names and write what else is listed, and a terminal obeys control characters: all are printed as
-//! JSON writes them, `\u001b`.
+//! Customers choose names and write what else is listed: what is printed goes through `printable`.
 
 use serde_json::Value;
+
+use crate::printable::printable;
 
 /// Chosen by `--json`.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +17,7 @@ impl Output {
     /// One thing, as `name  value` lines.
     pub fn record(self, record: &Value) {
         match self {
-            Self::Json => println!("{}", tame(&record.to_string())),
+            Self::Json => println!("{}", printable(&record.to_string())),
             Self::Text => print!("{}", lines(record)),
         }
     }
@@ -24,7 +25,7 @@ impl Output {
     /// A list, as a table under its columns' names.
     pub fn table(self, rows: &[Value]) {
         match self {
-            Self::Json => println!("{}", tame(&Value::Array(rows.to_vec()).to_string())),
+            Self::Json => println!("{}", printable(&Value::Array(rows.to_vec()).to_string())),
             Self::Text => print!("{}", table(rows)),
         }
     }
@@ -53,22 +54,9 @@ fn table(rows: &[Value]) -> String {
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => tame(text),
-        other => tame(&other.to_string()),
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
     }
-}
-
-/// A text without control characters. A JSON document has them within its strings alone, where it goes on meaning the
-/// same.
-fn tame(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut tamed, character| {
-        match character {
-            '\n' => tamed.push_str("\\n"),
-            control if control.is_control() => tamed.push_str(&format!("\\u{:04x}", u32::from(control))),
-            other => tamed.push(other),
-        }
-        tamed
-    })
 }
 
 #[cfg(test)]
@@ -87,7 +75,7 @@ mod tests {
     #[test]
     fn no_control_character_reaches_a_terminal() {
         let named = json!({ "name": "\u{1b}[2JAda\u{9b}31m\u{7f}", "notes": ["two\nlines"] });
-        let texts = [lines(&named), table(std::slice::from_ref(&named)), tame(&named.to_string())];
+        let texts = [lines(&named), table(std::slice::from_ref(&named)), printable(&named.to_string())];
         for text in &texts {
             assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
             assert!(text.contains("\\u001b[2JAda\\u009b31m\\u007f"), "{text}");

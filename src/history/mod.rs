@@ -24,6 +24,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::event_log::read::{self, StoredEvent};
+use crate::printable::printable;
 
 /// Events read at a time.
 const PAGE: i64 = 500;
@@ -119,10 +120,11 @@ async fn print_events(
         sequence = last.sequence;
         for stored in &page {
             let event = decode(stored)?;
-            match show {
-                Show::JsonLines => writeln!(out, "{}", as_json(stored, &event)?)?,
-                Show::Text | Show::StateAt(_) => writeln!(out, "{}", line::of(&stored.event_type, &event)?)?,
-            }
+            let line = match show {
+                Show::JsonLines => as_json(stored, &event)?.to_string(),
+                Show::Text | Show::StateAt(_) => line::of(&stored.event_type, &event)?,
+            };
+            writeln!(out, "{}", printable(&line))?;
         }
     }
 }
@@ -152,7 +154,9 @@ async fn print_state(
     let shown = json!({
         "stream": described(stream), "sequence": sequence, "position": position, "state": state.to_json()?,
     });
-    writeln!(out, "{shown:#}")?;
+    for line in format!("{shown:#}").lines() {
+        writeln!(out, "{}", printable(line))?;
+    }
     Ok(())
 }
 

@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use anyhow::Context;
 use codexapi_projections::{ReadModel, checkpoint};
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::advisory_lock::SessionLock;
@@ -26,6 +27,9 @@ use crate::event_log::read::{self, SHARD};
 pub use feed::{Feed, FeedBatch, LogFeed};
 pub(crate) use feed::{entries, entry};
 use follow::Followers;
+
+/// What the connections of a projector's pool call themselves.
+pub const APPLICATION_NAME: &str = "codexapi read models";
 
 /// Held by the node that projects.
 const PROJECTOR_LOCK: i64 = 7_263_542_003;
@@ -63,7 +67,7 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// `appended` changes whenever something was appended (`EventLog::appended`).
+    /// `pool` is the projector's own, under `APPLICATION_NAME`; `appended` changes whenever something was appended (`EventLog::appended`).
     pub fn new(pool: PgPool, appended: watch::Receiver<i64>) -> Self {
         Self { pool, appended, errors: Errors::default() }
     }
@@ -86,10 +90,10 @@ impl Projector {
     }
 
     async fn try_take_lock(&self) -> anyhow::Result<Option<SessionLock>> {
-        match SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await? {
-            Some(lock) => Ok(Some(lock.freed_after(LEADER_SILENT).await?)),
-            None => Ok(None),
-        }
+        let Some(lock) = SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await? else { return Ok(None) };
+        let mut lock = lock.freed_after(LEADER_SILENT).await?;
+        end_what_others_left(&mut lock).await?;
+        Ok(Some(lock))
     }
 
     /// How far each read model is behind, as Postgres knows it: true on every node. Asked through `pool`, that of who
@@ -141,6 +145,21 @@ impl Projector {
             pause = follow::LONGEST_PAUSE.min(pause * 2);
         }
     }
+}
+
+/// Ends the transactions of whoever projected before: paused or cut off in the middle of a COPY, it would hold the
+/// checkpoints for as long as it stays away, and no timeout of Postgres sees that.
+async fn end_what_others_left(lock: &mut SessionLock) -> anyhow::Result<()> {
+    let ending = sqlx::query_scalar::<_, i64>(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = $1 AND xact_start IS NOT NULL",
+    );
+    let ended = timeout(LEADER_SILENT, ending.bind(APPLICATION_NAME).fetch_one(lock.connection())).await;
+    let ended = ended.context("Postgres does not answer")?.context("ending what another left")?;
+    if ended > 0 {
+        tracing::warn!(transactions = ended, "ended what another node had begun to project");
+    }
+    Ok(())
 }
 
 /// Why read models stand still, by their names.

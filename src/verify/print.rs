@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::Report;
+use crate::printable::printable;
 
 /// Writes a report for people.
 pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -23,7 +24,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     match &report.difference {
         None => writeln!(out, "verified  everything agrees"),
-        Some(difference) => writeln!(out, "WRONG     {difference}"),
+        Some(difference) => writeln!(out, "WRONG     {}", printable(&difference.to_string())),
     }
 }
 
@@ -33,5 +34,5 @@ pub fn print_json(report: &Report, out: &mut impl Write) -> io::Result<()> {
     if let Some(difference) = &report.difference {
         json["difference"]["message"] = difference.to_string().into();
     }
-    writeln!(out, "{json}")
+    writeln!(out, "{}", printable(&json.to_string()))
 }

@@ -440,6 +440,45 @@ async fn a_read_model_that_cannot_go_on_is_named() {
     assert!(reason.contains("nobody"), "{reason}");
 }
 
+/// Shows the independent reader something else than everybody: `payload` in place of each payload, where `is_there`.
+async fn deceive_the_independent_reader(pool: &PgPool, payload: &str, is_there: &str) {
+    let statement = format!(
+        "ALTER TABLE events RENAME TO log;
+         CREATE FUNCTION is_stock() RETURNS boolean LANGUAGE sql STABLE AS $$
+             SELECT current_query() ~
+                 '^\\s*SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata\\s+FROM'
+         $$;
+         CREATE VIEW events AS
+             SELECT position, xid, event_id, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                    CASE WHEN is_stock() THEN {payload} ELSE payload END AS payload,
+                    metadata, hash, payload_digest, recorded_at
+             FROM log WHERE NOT is_stock() OR {is_there}"
+    );
+    tamper(pool, &statement).await;
+}
+
+#[tokio::test]
+async fn where_the_independent_fold_ends_elsewhere_the_stream_is_named() {
+    for (payload, is_there, reason) in [
+        ("payload", "true", None),
+        ("payload", "event_type <> 'wallet.usage_charged'", Some("it read 10 events, we read 13")),
+        (
+            r#"regexp_replace(payload::text, '"balance_micro":\d+', '"balance_micro":7')::json"#,
+            "true",
+            Some("the states differ after 13 events"),
+        ),
+    ] {
+        let (database, business) = trading().await;
+        deceive_the_independent_reader(&database.pool, payload, is_there).await;
+        let found = verify(&database.pool).await.difference;
+        let expected = reason.map(|detail| Difference::IndependentFoldDiffers {
+            stream: format!("wallet {}", business.wallet()),
+            detail: detail.into(),
+        });
+        assert_eq!(found, expected);
+    }
+}
+
 #[tokio::test]
 async fn an_edited_read_table_is_named_with_its_row() {
     let (database, _business) = trading().await;
@@ -487,6 +526,30 @@ async fn a_report_is_printed_for_people_and_for_programs() {
     let json: serde_json::Value = serde_json::from_slice(&json).expect("json");
     assert_eq!(json["difference"]["kind"], "projection");
     assert!(json["difference"]["message"].as_str().expect("a sentence").contains("usage_quarters"));
+}
+
+#[tokio::test]
+async fn no_control_character_of_a_stream_reaches_the_terminal() {
+    let (database, business) = trading().await;
+    let stream: StreamName = business.wallet().parse().expect("an account id names its wallet");
+    let metadata = Metadata::process("\u{1b}[2J\u{9b}31m");
+    let granted = business.log.execute(&business.wallet(), &metadata, |wallet: &Wallet, now| {
+        let action = WalletAction::GrantCredit {
+            grant_id: GrantId(clock::new_id()),
+            source: GrantSource::Admin,
+            amount_micro: MicroUsd::dollars(1),
+            expires_at: None,
+        };
+        wallet.decide(WalletCommand { action, terms: WalletTerms::default(), now })
+    });
+    granted.await.expect("stored");
+    for show in [Show::Text, Show::JsonLines] {
+        let mut out = Vec::new();
+        history::print(&database.pool, &stream, show, &mut out).await.expect("printed");
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.contains("process:\\u001b[2J\\u009b31m"), "{text}");
+        assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
+    }
 }
 
 #[tokio::test]

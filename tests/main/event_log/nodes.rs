@@ -9,8 +9,8 @@ use codexapi::commands::CommandError;
 use futures::future::join_all;
 
 use super::purse::{
-    Purse, TooLittle, balance, block_appends, credit, credit_by_hand, debit, is_refused, metadata, open,
-    sequences, transfer, wait_until_blocked, wait_until_queued,
+    Purse, TooLittle, balance, block_appends, credit, credit_by_hand, credit_untold, debit, is_refused,
+    metadata, open, sequences, transfer, wait_until_blocked, wait_until_queued,
 };
 use crate::harness::{TestDatabase, wait_for};
 
@@ -170,4 +170,30 @@ async fn a_node_hears_what_another_has_appended() {
     tokio::time::timeout(crate::harness::PATIENCE, heard).await.expect("heard in time").expect("open");
     wait_for("the cached purse catches up", async || (balance(&nodes[1], "p").await == 3).then_some(()))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_that_nobody_has_announced_shows_between_those_of_a_busy_node() {
+    let database = TestDatabase::new().await;
+    let node = open(&database.pool).await;
+    assert_eq!(balance(&node, "p").await, 0);
+    // Busy, so that it never comes to look by itself.
+    let busy = tokio::spawn({
+        let node = node.clone();
+        async move {
+            loop {
+                credit(&node, "busy", 1).await.expect("credited");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    let mut elsewhere = database.pool.acquire().await.expect("a connection");
+    for sequence in 1..=3 {
+        credit_untold(&mut elsewhere, "p", sequence, sequence).await;
+        wait_for("the cached purse catches up", async || {
+            (balance(&node, "p").await == sequence).then_some(())
+        })
+        .await;
+    }
+    busy.abort();
 }

@@ -138,9 +138,24 @@ pub async fn sequences(pool: &PgPool, id: &str) -> Vec<i64> {
 
 /// Appends a credit as another program would, in the transaction of `connection`.
 pub async fn credit_by_hand(connection: &mut PgConnection, id: &str, sequence: i64, balance: i64) {
+    append_by_hand(connection, Some("elsewhere"), id, sequence, balance).await;
+}
+
+/// The same by a node that ends before it has told the others.
+pub async fn credit_untold(connection: &mut PgConnection, id: &str, sequence: i64, balance: i64) {
+    append_by_hand(connection, None, id, sequence, balance).await;
+}
+
+async fn append_by_hand(
+    connection: &mut PgConnection,
+    announced_by: Option<&str>,
+    id: &str,
+    sequence: i64,
+    balance: i64,
+) {
     let payload = serde_json::to_string(&PurseEvent::Credited { amount: 1, note: "by hand".into(), balance });
     sqlx::query(
-        "SELECT append_events('elsewhere', ARRAY[gen_random_uuid()], ARRAY['purse'], ARRAY[$1], ARRAY[$2],
+        "SELECT append_events($4, ARRAY[gen_random_uuid()], ARRAY['purse'], ARRAY[$1], ARRAY[$2],
              ARRAY['purse.credited'], ARRAY['1'], ARRAY[$3], ARRAY['{\"actor\":\"process:hand\"}'],
              ARRAY[decode(repeat('00', 32), 'hex')], ARRAY[now()],
              '{}', '{}', '{}', '{}', '{}', '{}')",
@@ -148,6 +163,7 @@ pub async fn credit_by_hand(connection: &mut PgConnection, id: &str, sequence: i
     .bind(id)
     .bind(sequence)
     .bind(payload.expect("JSON"))
+    .bind(announced_by)
     .execute(connection)
     .await
     .expect("appended by hand");

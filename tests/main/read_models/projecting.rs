@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use codexapi::event_log::read::{self, SHARD};
-use codexapi::projector::{Feed, FeedBatch, LogFeed, Projector};
+use codexapi::projector::{self, Feed, FeedBatch, LogFeed, Projector};
 use codexapi::rebuild::{Progress, rebuild, rebuild_outdated};
 use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use codexapi_projections::apply::apply_together;
 use codexapi_projections::{Entry, MAX_PAGE, READ_MODELS, balances, generations, movements, versions};
 use cqrs_es::DomainEvent;
 use serde_json::Value;
-use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection, Executor, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -176,6 +176,29 @@ async fn a_second_projector_stands_by_and_takes_over() {
         stop_second.cancel();
     };
     tokio::join!(first.run(feed, stop_first.clone()), second.run(feed, stop_second.clone()), writing);
+    assert_eq!(tables(&pool).await, folded(&pool).await);
+}
+
+#[tokio::test]
+async fn what_a_paused_projector_holds_in_the_middle_of_a_copy_holds_up_no_successor() {
+    let (_database, pool) = database().await;
+    let (_appended, seen) = watch::channel(0);
+    let projector = Projector::new(pool.clone(), seen.clone());
+    let options = (*pool.connect_options()).clone().application_name(projector::APPLICATION_NAME);
+    let mut paused = PgConnection::connect_with(&options).await.expect("connected");
+    let began = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s';
+                 CREATE TEMPORARY TABLE copied (row text);
+                 SELECT * FROM projection_checkpoints FOR UPDATE";
+    paused.execute(began).await.expect("the checkpoints are locked");
+    let copying = paused.copy_in_raw("COPY copied FROM STDIN").await.expect("begun");
+    append(&pool, &full_history()).await;
+    let (feed, stop) = (|| LogFeed::new(pool.clone(), seen.clone()), CancellationToken::new());
+    let scenario = async {
+        wait_until_at_head(&projector, &pool).await;
+        stop.cancel();
+    };
+    tokio::join!(projector.run(feed, stop.clone()), scenario);
+    assert!(copying.finish().await.is_err(), "its session was ended");
     assert_eq!(tables(&pool).await, folded(&pool).await);
 }
 
