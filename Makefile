@@ -14,7 +14,7 @@ run:
 test:
 	scripts/setup --with-clients && cargo build --workspace --bins && cargo test --workspace && tests/clients/run
 
-# Us and the peers beside each other on this machine: an hour and a half, and bench/REPORT.md is written anew.
+# Us and the peers beside each other on this machine: half an hour to build and an hour and a half; bench/REPORT.md is written anew.
 bench:
 	scripts/setup --with-clients && cargo build --release $(MEASURED) && bench/run --binaries $(TARGET)/release $(ARGS)
 

@@ -8,6 +8,8 @@ mod reports;
 mod resolve;
 mod wallets;
 
+use std::time::Duration;
+
 use anyhow::Context;
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::{Args, Subcommand};
@@ -254,6 +256,9 @@ impl Desk {
     }
 }
 
+/// How long a command that was given up may still keep the process.
+const DRAINED_WITHIN: Duration = Duration::from_secs(5);
+
 /// Does what was asked and prints what came of it.
 pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
     let pool = app::connect(&arguments.database).await?;
@@ -266,19 +271,26 @@ pub async fn run(arguments: AdminArguments) -> anyhow::Result<()> {
         metadata: Metadata { actor: format!("operator:{}", arguments.operator), ..Metadata::default() },
         output: if arguments.json { Output::Json } else { Output::Text },
     };
-    match arguments.noun {
-        Noun::Customer(verb) => customer(&desk, verb).await,
-        Noun::Key(verb) => operator_key(&desk, verb).await,
-        Noun::Pricing(verb) => prices::run(&desk, *verb).await,
-        Noun::Plans(verb) => plans::run(&desk, verb).await,
-        Noun::Queue(arguments) => reports::queue(&desk, arguments.all, &arguments.page).await,
-        Noun::Resolve(arguments) => resolve::run(&desk, arguments).await,
-        Noun::Invoice(arguments) => invoice::run(&desk, arguments).await,
+    let done = carry_out(&desk, arguments.noun).await;
+    // Running nodes hear of it before this process is gone.
+    let _all_were_answered = desk.log.drain(DRAINED_WITHIN).await;
+    done
+}
+
+async fn carry_out(desk: &Desk, noun: Noun) -> anyhow::Result<()> {
+    match noun {
+        Noun::Customer(verb) => customer(desk, verb).await,
+        Noun::Key(verb) => operator_key(desk, verb).await,
+        Noun::Pricing(verb) => prices::run(desk, *verb).await,
+        Noun::Plans(verb) => plans::run(desk, verb).await,
+        Noun::Queue(arguments) => reports::queue(desk, arguments.all, &arguments.page).await,
+        Noun::Resolve(arguments) => resolve::run(desk, arguments).await,
+        Noun::Invoice(arguments) => invoice::run(desk, arguments).await,
         Noun::Margin(MarginArguments { from, to, timezone }) => {
-            reports::margin(&desk, from, to, timezone).await
+            reports::margin(desk, from, to, timezone).await
         }
         Noun::ServingUsage(MarginArguments { from, to, timezone }) => {
-            reports::serving_usage(&desk, from, to, timezone).await
+            reports::serving_usage(desk, from, to, timezone).await
         }
     }
 }

@@ -2,14 +2,23 @@
 //!
 //! What is not told, since Postgres was away or the process ended, the others see at their next look at the log's head.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
 use sqlx::PgPool;
 use tokio::sync::watch;
-use tokio::time::{Duration, sleep};
+use tokio::time::{sleep, timeout};
+
+use super::reads::READ_TIMEOUT;
 
 pub(super) const CHANNEL: &str = "events_appended";
 
 /// Announcements are at least this far apart: each wakes every node.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// Pause after one that failed.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// What a node has appended, from the first position to the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,34 +45,53 @@ impl Span {
 }
 
 /// What this node has appended since it last announced.
-#[derive(Clone, Default)]
-pub(super) struct Unannounced(watch::Sender<Option<Span>>);
+#[derive(Clone)]
+pub(crate) struct Unannounced {
+    node: Arc<str>,
+    gathered: watch::Sender<Option<Span>>,
+}
 
 impl Unannounced {
+    pub fn by(node: &str) -> Self {
+        Self { node: node.into(), gathered: watch::Sender::default() }
+    }
+
     pub fn add(&self, span: Span) {
-        self.0.send_modify(|gathered| *gathered = Some(gathered.map_or(span, |before| before.with(span))));
+        self.gathered
+            .send_modify(|gathered| *gathered = Some(gathered.map_or(span, |before| before.with(span))));
     }
 
     fn take(&self) -> Option<Span> {
         let mut taken = None;
-        self.0.send_if_modified(|gathered| {
+        self.gathered.send_if_modified(|gathered| {
             taken = gathered.take();
             false
         });
         taken
     }
 
-    /// Announces in the name of `node`, for as long as it is polled.
-    pub async fn announce(self, pool: PgPool, node: String) {
-        let mut added = self.0.subscribe();
-        while added.changed().await.is_ok() {
-            if let Some(span) = self.take()
-                && let Err(error) = notify(&pool, &node, span).await
-            {
-                tracing::warn!(%error, "other nodes were not told of appends; they will look");
-            }
-            sleep(GATHER).await;
+    /// Announces whatever is added, for as long as it is polled.
+    pub async fn keep_announcing(self, pool: PgPool) {
+        let mut added = self.gathered.subscribe();
+        while added.wait_for(Option::is_some).await.is_ok() {
+            let pause = if self.announce(&pool).await { GATHER } else { RETRY };
+            sleep(pause).await;
         }
+    }
+
+    /// Announces what there is. Where that fails, it waits for the next time.
+    pub async fn announce(&self, pool: &PgPool) -> bool {
+        let Some(span) = self.take() else { return true };
+        let notified = timeout(READ_TIMEOUT, notify(pool, &self.node, span)).await;
+        let notified = notified.context("no answer in time").and_then(|notified| Ok(notified?));
+        if let Err(error) = &notified {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "other nodes were not told of appends; they will look"
+            );
+            self.add(span);
+        }
+        notified.is_ok()
     }
 }
 
@@ -81,8 +109,11 @@ async fn notify(pool: &PgPool, node: &str, Span { first, last, events }: Span) -
 pub(super) fn parse(announced: &str) -> Option<(&str, Span)> {
     let mut words = announced.split(' ');
     let node = words.next()?;
-    let (first, last) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let (first, last): (i64, i64) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     // append_events() itself announces without a count.
+    if !(1..=last).contains(&first) {
+        return None;
+    }
     let events = words.next().map_or(Some(last - first + 1), |events| events.parse().ok())?;
     Some((node, Span { first, last, events }))
 }
@@ -97,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_added_before_an_announcement_goes_into_it_once() {
-        let unannounced = Unannounced::default();
+        let unannounced = Unannounced::by("a");
         assert_eq!(unannounced.take(), None);
         unannounced.add(span(3, 4, 2));
         unannounced.add(span(5, 5, 1));
@@ -117,6 +148,8 @@ mod tests {
         assert_eq!(parse("a-1 3 7"), Some(("a-1", span(3, 7, 5))));
         assert_eq!(parse("a-1 3 7 x"), None);
         assert_eq!(parse("a-1 3"), None);
+        assert_eq!(parse("a-1 7 3 1"), None);
+        assert_eq!(parse(&format!("a-1 {} {}", i64::MIN, i64::MAX)), None);
         assert_eq!(parse(""), None);
     }
 }

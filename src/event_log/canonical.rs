@@ -37,7 +37,8 @@ impl ser::Error for NotCanonical {
 pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<String, NotCanonical> {
     let mut page = PAGE.take();
     value.serialize(Writer { page: &mut page })?;
-    let text = std::str::from_utf8(&page.text).map_err(ser::Error::custom)?.to_owned();
+    let text =
+        str::from_utf8(&page.text).map_err(|error| NotCanonical::Custom(error.to_string()))?.to_owned();
     if page.text.capacity() <= KEPT_BYTES {
         page.text.clear();
         PAGE.set(page);

@@ -93,6 +93,7 @@ pub(crate) struct Inner<Reader = PgPool> {
     pub unanswered: TaskTracker,
     appended: watch::Sender<i64>,
     recent: Arc<Recent>,
+    unannounced: Unannounced,
     written_elsewhere: broadcast::Sender<WrittenElsewhere>,
     _stop_tasks: DropGuard,
 }
@@ -108,14 +109,14 @@ impl EventLog {
         let appended = watch::Sender::new(head);
         let stop = CancellationToken::new();
         let recent = Arc::<Recent>::default();
-        let unannounced = Unannounced::default();
+        let unannounced = Unannounced::by(&options.node.to_string());
         let told = Told {
             appended: appended.clone(),
             recent: Arc::clone(&recent),
             unannounced: unannounced.clone(),
         };
         append::Writer::spawn(&pool, Arc::clone(&cache), told, queued);
-        let announcing = unannounced.announce(pool.clone(), options.node.to_string());
+        let announcing = unannounced.clone().keep_announcing(pool.clone());
         tokio::spawn(stop.clone().run_until_cancelled_owned(announcing));
         let turns = Arc::new(Turns::new(options.node.to_string()));
         let written_elsewhere = broadcast::Sender::new(WRITTEN_ELSEWHERE_KEPT);
@@ -144,6 +145,7 @@ impl EventLog {
                 unanswered: TaskTracker::new(),
                 appended,
                 recent,
+                unannounced,
                 written_elsewhere,
                 _stop_tasks: stop.drop_guard(),
             }),
@@ -180,11 +182,13 @@ impl EventLog {
         self.inner.queue.max_capacity() - self.inner.queue.capacity()
     }
 
-    /// Takes no further command and waits until every queued one is answered, at most `deadline`.
-    /// Returns whether all were.
+    /// Takes no further command, waits until every queued one is answered, at most `deadline`, and tells the other
+    /// nodes. Returns whether all were answered.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.inner.unanswered.close();
-        tokio::time::timeout(deadline, self.inner.unanswered.wait()).await.is_ok()
+        let answered = tokio::time::timeout(deadline, self.inner.unanswered.wait()).await.is_ok();
+        self.inner.unannounced.announce(&self.inner.reader).await;
+        answered
     }
 }
 

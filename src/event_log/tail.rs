@@ -45,7 +45,7 @@ pub(super) struct Tail {
     pub written_elsewhere: broadcast::Sender<WrittenElsewhere>,
     /// Up to here, every append of another node has been acted on.
     pub seen: i64,
-    /// Up to here, one has been heard of.
+    /// Up to here, there may be one that is still to be acted on.
     pub heard: i64,
     /// When it may be acted on.
     pub due: Instant,

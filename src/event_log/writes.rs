@@ -37,10 +37,10 @@ pub(super) trait Writes: Send {
     /// Where the streams that are written are live.
     fn cache(&self) -> &Cache;
 
-    /// Lets others in this process have what was committed, in order.
+    /// Lets others in this process have what was committed, in order, and other nodes know of it.
     fn committed(&self, events: Vec<(i64, NewEvent)>);
 
-    /// Lets others in this process know how far the log is.
+    /// Lets others in this process and elsewhere know how far the log is.
     fn announce(&self, position: i64);
 }
 

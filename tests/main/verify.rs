@@ -531,9 +531,10 @@ async fn a_report_is_printed_for_people_and_for_programs() {
 #[tokio::test]
 async fn no_control_character_of_a_stream_reaches_the_terminal() {
     let (database, business) = trading().await;
-    let stream: StreamName = business.wallet().parse().expect("an account id names its wallet");
+    let wallet = business.wallet();
+    let stream: StreamName = wallet.parse().expect("an account id names its wallet");
     let metadata = Metadata::process("\u{1b}[2J\u{9b}31m");
-    let granted = business.log.execute(&business.wallet(), &metadata, |wallet: &Wallet, now| {
+    let granted = business.log.execute(&wallet, &metadata, |wallet: &Wallet, now| {
         let action = WalletAction::GrantCredit {
             grant_id: GrantId(clock::new_id()),
             source: GrantSource::Admin,

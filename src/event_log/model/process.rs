@@ -17,7 +17,7 @@ use super::purse::{Ask, Moved, Purse, TooLittle};
 use crate::commands::{Call, CommandError, Committed};
 use crate::event_log::cache::Cache;
 use crate::event_log::idempotency::{IdempotencyKey, KeyTurns};
-use crate::event_log::{Inner, Recent, Turns, conflict};
+use crate::event_log::{Inner, Recent, Turns, Unannounced, conflict};
 
 /// The purses there are.
 pub const PURSES: [&str; 2] = ["one", "two"];
@@ -66,6 +66,7 @@ impl Process {
             unanswered: TaskTracker::new(),
             appended: watch::Sender::new(0),
             recent: Arc::<Recent>::default(),
+            unannounced: Unannounced::by("model"),
             written_elsewhere: broadcast::Sender::new(1),
             _stop_tasks: CancellationToken::new().drop_guard(),
         };
