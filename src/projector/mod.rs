@@ -152,7 +152,8 @@ impl Projector {
 async fn end_what_others_left(lock: &mut SessionLock) -> anyhow::Result<()> {
     let ending = sqlx::query_scalar::<_, i64>(
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-         WHERE datname = current_database() AND application_name = $1 AND xact_start IS NOT NULL",
+         WHERE datname = current_database() AND application_name = $1 AND xact_start IS NOT NULL
+           AND pid <> pg_backend_pid()",
     );
     let ended = timeout(LEADER_SILENT, ending.bind(APPLICATION_NAME).fetch_one(lock.connection())).await;
     let ended = ended.context("Postgres does not answer")?.context("ending what another left")?;

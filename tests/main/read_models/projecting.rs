@@ -183,8 +183,8 @@ async fn a_second_projector_stands_by_and_takes_over() {
 async fn what_a_paused_projector_holds_in_the_middle_of_a_copy_holds_up_no_successor() {
     let (_database, pool) = database().await;
     let (_appended, seen) = watch::channel(0);
-    let projector = Projector::new(pool.clone(), seen.clone());
     let options = (*pool.connect_options()).clone().application_name(projector::APPLICATION_NAME);
+    let projector = Projector::new(PgPoolOptions::new().connect_lazy_with(options.clone()), seen.clone());
     let mut paused = PgConnection::connect_with(&options).await.expect("connected");
     let began = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s';
                  CREATE TEMPORARY TABLE copied (row text);
