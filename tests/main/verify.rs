@@ -461,11 +461,11 @@ async fn deceive_the_independent_reader(pool: &PgPool, payload: &str, is_there: 
 async fn where_the_independent_fold_ends_elsewhere_the_stream_is_named() {
     for (payload, is_there, reason) in [
         ("payload", "true", None),
-        ("payload", "event_type <> 'wallet.usage_charged'", Some("it read 10 events, we read 13")),
+        ("payload", "event_type <> 'wallet.usage_charged'", Some("it read 6 events, we read 9")),
         (
             r#"regexp_replace(payload::text, '"balance_micro":\d+', '"balance_micro":7')::json"#,
             "true",
-            Some("the states differ after 13 events"),
+            Some("the states differ after 9 events"),
         ),
     ] {
         let (database, business) = trading().await;
