@@ -14,6 +14,7 @@ from breakdown import breakdown
 from contenders import ALL, REPOSITORY, Codexapi
 from measure import Cell, commits, measure
 from service import Process, temporary_folder
+from turns import TURNS, take_turns
 
 # Generations of the long log: each is three events.
 GENERATIONS, QUICK_GENERATIONS = 350_000, 30_000
@@ -52,6 +53,7 @@ def arguments():
     parser.add_argument("--binaries", type=pathlib.Path, required=True, help="where the release binaries are")
     parser.add_argument("--quick", action="store_true", help="three kinds of load, one round, a few minutes")
     parser.add_argument("--rounds", type=int, help="how often each contender has its turn (3; quick: 1)")
+    parser.add_argument("--turns", type=int, help=f"short turns of all beside each other ({TURNS}; quick, or some alone: none)")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these contenders alone, as: direct codexapi portkey")
     parser.add_argument("--generations", type=int, metavar="N",
                         help=f"in the long log ({GENERATIONS}; quick: {QUICK_GENERATIONS}); 0 leaves it out")
@@ -61,14 +63,15 @@ def arguments():
 
 def command(asked):
     """What makes such a report again."""
-    given = [("--rounds", asked.rounds), ("--only", asked.only and " ".join(asked.only)), ("--generations", asked.generations)]
+    given = [("--rounds", asked.rounds), ("--turns", asked.turns), ("--only", asked.only and " ".join(asked.only)), ("--generations", asked.generations)]
     options = " ".join(f"{name} {value}" for name, value in given if value is not None)
     return f"make bench{'-quick' if asked.quick else ''}" + (f" ARGS='{options}'" if options else "")
 
 
 def main():
     asked = arguments()
-    rounds = asked.rounds or (1 if asked.quick else 3)
+    rounds = asked.rounds if asked.rounds is not None else 1 if asked.quick else 3
+    turns = asked.turns if asked.turns is not None else 0 if asked.quick or asked.only else TURNS
     chosen = [kind for kind in ALL if not asked.only or kind.name in asked.only or kind.name == "direct"]
     result = {"command": command(asked), "build": asked.binaries.name, "machine": machine.describe(asked.peers), "rounds": [], "commits": []}
     world = World(asked.binaries, asked.peers)
@@ -77,7 +80,10 @@ def main():
             # Whoever comes first has the machine as it was left by nobody: so everybody comes first in turn.
             order = chosen[number % len(chosen):] + chosen[: number % len(chosen)]
             result["rounds"].append({kind.name: turn(world, kind, cells(asked.quick), result, number) for kind in order})
-        if not asked.only and not asked.quick:
+        if turns:
+            say("in turns")
+            result["turns"] = take_turns(world, turns, told)
+        if rounds and not asked.only and not asked.quick:
             say("where the time goes")
             result["breakdown"] = breakdown(world)
     finally:
@@ -131,7 +137,7 @@ def long_log(binaries, generations, seconds):
 def told(name, row):
     latency = row["latencyMicros"] or {"p50": 0, "p99": 0}
     void = f"  VOID: {row['firstError']}" if row["void"] else ""
-    say(f"  {name:44} {row['requestsPerSecond']:>9.1f}/s  p50 {latency['p50'] / 1000:>8.2f} ms  "
+    say(f"  {name:56} {row['requestsPerSecond']:>9.1f}/s  p50 {latency['p50'] / 1000:>8.2f} ms  "
         f"p99 {latency['p99'] / 1000:>8.2f} ms{void}")
 
 

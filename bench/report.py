@@ -18,6 +18,7 @@ def markdown(result):
         "nothing; LiteLLM checks one key and keeps no spend; codexapi holds money durably before and settles it after.", "",
         *targets(result), "",
     ]
+    parts += turn_lines(result.get("turns"))
     for name in cell_names(result):
         parts += [f"## {name[0].upper()}{name[1:]}", "", COLUMNS, "|---|" + "---:|" * 6]
         parts += [line(result, contender, name) for contender in contenders(result, name)]
@@ -56,14 +57,29 @@ def value(result, contender, cell, read):
 
 def added(result, contender, cell, percentile, of="latencyMicros"):
     """Milliseconds over the direct way, round by round."""
-    differences = []
-    for rounds in result["rounds"]:
-        ours = rounds.get(contender, {}).get(cell)
-        direct = rounds.get("direct", {}).get(cell) or rounds.get("direct", {}).get(cell.replace(", one wallet", ""))
-        if not ours or not direct or ours["void"] or direct["void"]:
-            return None
-        differences.append((ours[of][percentile] - direct[of][percentile]) / 1000)
-    return median(differences) if differences else None
+    differences = [added_in(rows, contender, cell, percentile, of) for rows in result["rounds"]]
+    return None if None in differences or not differences else median(differences)
+
+
+def added_in(rows, contender, cell, percentile="p50", of="latencyMicros"):
+    """The same in one round or turn."""
+    ours, direct = valid(rows, contender, cell), valid(rows, "direct", cell.replace(", one wallet", ""))
+    return None if not ours or not direct else (ours[of][percentile] - direct[of][percentile]) / 1000
+
+
+def rate_in(rows, contender, cell):
+    row = valid(rows, contender, cell)
+    return row and row["requestsPerSecond"]
+
+
+def latency_in(rows, contender, cell, percentile):
+    row = valid(rows, contender, cell)
+    return row and row["latencyMicros"][percentile]
+
+
+def valid(rows, contender, cell):
+    row = rows.get(contender, {}).get(cell)
+    return None if not row or row["void"] else row
 
 
 def throughput(result, contender, cell):
@@ -105,24 +121,29 @@ def targets(result):
     """What we mean to reach, beside what was reached, as ratios of figures of this very run."""
     one, many = ("whole, 1 KB, 1 connection", "whole, 1 KB, 64 connections")
     commit = median(run["commitMicros"]["p50"] for run in result["commits"]) / 1000 if result["commits"] else None
-    ours = added(result, "codexapi", one, "p50")
+    # Turns stand closer together than rounds.
+    compared = result.get("turns") or result["rounds"]
     lines = ["| target | wanted | measured |", "|---|---|---|"]
 
     def row(what, wanted, measured):
         lines.append(f"| {what} | {wanted} | {'not measured' if measured is None else measured} |")
 
-    if commit is not None and ours is not None:
-        row("added p50, 1 connection", f"≤ 2 commits of {commit:.2f} ms + 0.2 ms = {2 * commit + 0.2:.2f} ms", f"{ours:.2f} ms")
-    row("  against Portkey's", "≤ 0.75", ratio(ours, added(result, "portkey", one, "p50")))
-    row("  against LiteLLM's", "≤ 0.1", ratio(ours, added(result, "litellm", one, "p50")))
-    mine = throughput(result, "codexapi", many)
-    row("requests/s, 64 connections, against Portkey", "≥ 8 (at least 4)", ratio(mine, throughput(result, "portkey", many)))
-    row("  against LiteLLM", "≥ 60", ratio(mine, throughput(result, "litellm", many)))
-    hot = throughput(result, "codexapi", f"{many}, one wallet")
-    row("one hot wallet against a hundred", "≥ 0.9", ratio(hot, mine))
-    p99 = value(result, "codexapi", many, lambda found: found["latencyMicros"]["p99"] / 1000)
-    p50 = value(result, "portkey", many, lambda found: found["latencyMicros"]["p50"] / 1000)
-    row("p99 at 64 connections", "below Portkey's p50" + (f", {p50:.0f} ms" if p50 else ""), p99 and f"{p99:.1f} ms")
+    def latency_ratio(peer):
+        return spread(compared, lambda rows: quotient(added_in(rows, "codexapi", one), added_in(rows, peer, one)))
+
+    def rate_ratio(cell, peer):
+        return spread(compared, lambda rows: quotient(rate_in(rows, "codexapi", cell), rate_in(rows, peer, many)))
+
+    if commit is not None:
+        row("added p50, 1 connection", f"≤ 2 commits of {commit:.2f} ms + 0.2 ms = {2 * commit + 0.2:.2f} ms",
+            spread(compared, lambda rows: added_in(rows, "codexapi", one), " ms"))
+    row("  against Portkey's", "≤ 0.75", latency_ratio("portkey"))
+    row("  against LiteLLM's", "≤ 0.1", latency_ratio("litellm"))
+    row("requests/s, 64 connections, against Portkey", "≥ 8 (at least 4)", rate_ratio(many, "portkey"))
+    row("  against LiteLLM", "≥ 60", rate_ratio(many, "litellm"))
+    row("one hot wallet against a hundred", "≥ 0.9", rate_ratio(f"{many}, one wallet", "codexapi"))
+    row("p99 at 64 connections, against Portkey's p50", "< 1", spread(compared, lambda rows: quotient(
+        latency_in(rows, "codexapi", many, "p99"), latency_in(rows, "portkey", many, "p50"))))
     behind = value(result, "codexapi", many, lambda found: found["behindSeconds"])
     row("read models behind the log at the load's end", "< 1 s", None if behind is None else f"{behind:.2f} s")
     log = result.get("log")
@@ -146,6 +167,23 @@ def targets(result):
         row(f"resident memory after {soak['generations']:,} generations", "< 100 MB", f"{soak['residentMb']['last']} MB")
         row(f"its slope, {soak['minutes']} minutes' soak, second half", "about 0", f"{soak['slopeMbPerHour']} MB/hour")
     return lines
+
+
+def turn_lines(turns):
+    if not turns:
+        return []
+    lines = [
+        "## In turns", "", f"All of them run, and each has the same load for some seconds, {len(turns)} times, order rotated: medians, "
+        "and the least and the most. The targets that compare contenders go by this.", "",
+        "| load | contender | requests/s | p50 ms |", "|---|---|---:|---:|",
+    ]
+    cells = dict.fromkeys(cell for turn in turns for rows in turn.values() for cell in rows)
+    for cell in cells:
+        for name in (name for name, rows in turns[0].items() if cell in rows):
+            rate = spread(turns, lambda rows, name=name, cell=cell: rate_in(rows, name, cell), digits=0)
+            wait = spread(turns, lambda rows, name=name, cell=cell: quotient(latency_in(rows, name, cell, "p50"), 1000))
+            lines.append(f"| {cell} | {name} | {rate or 'void'} | {wait or 'void'} |")
+    return [*lines, ""]
 
 
 def breakdown_lines(found):
@@ -210,7 +248,21 @@ def soak_lines(soak):
 
 
 def ratio(ours, theirs):
-    return None if ours is None or not theirs else f"{ours / theirs:.2f}"
+    found = quotient(ours, theirs)
+    return None if found is None else f"{found:.2f}"
+
+
+def quotient(ours, theirs):
+    return None if ours is None or not theirs else ours / theirs
+
+
+def spread(compared, read, unit="", digits=2):
+    """What `read` finds in each round or turn: the median, and the least and the most."""
+    found = [read(rows) for rows in compared]
+    if None in found or not found:
+        return None
+    shown = f"{number(median(found), digits)}{unit}"
+    return shown if len(found) == 1 else f"{shown} ({number(min(found), digits)} to {number(max(found), digits)})"
 
 
 def number(found, digits):

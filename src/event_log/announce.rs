@@ -82,8 +82,8 @@ impl Unannounced {
     /// Announces what there is. Where that fails, it waits for the next time.
     pub async fn announce(&self, pool: &PgPool) -> bool {
         let Some(span) = self.take() else { return true };
-        let notified = timeout(READ_TIMEOUT, notify(pool, &self.node, span)).await;
-        let notified = notified.context("no answer in time").and_then(|notified| Ok(notified?));
+        let Span { first, last, events } = span;
+        let notified = notify(pool, CHANNEL, &format!("{} {first} {last} {events}", self.node)).await;
         if let Err(error) = &notified {
             tracing::warn!(
                 error = format!("{error:#}"),
@@ -95,13 +95,10 @@ impl Unannounced {
     }
 }
 
-async fn notify(pool: &PgPool, node: &str, Span { first, last, events }: Span) -> sqlx::Result<()> {
-    // There is nothing in it that would have to be on disk.
-    sqlx::query("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)")
-        .bind(CHANNEL)
-        .bind(format!("{node} {first} {last} {events}"))
-        .execute(pool)
-        .await?;
+/// Tells every process that listens to `channel`.
+pub(super) async fn notify(pool: &PgPool, channel: &str, text: &str) -> anyhow::Result<()> {
+    let notified = sqlx::query("SELECT pg_notify($1, $2)").bind(channel).bind(text).execute(pool);
+    timeout(READ_TIMEOUT, notified).await.context("no answer in time")??;
     Ok(())
 }
 
@@ -120,6 +117,8 @@ pub(super) fn parse(announced: &str) -> Option<(&str, Span)> {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::postgres::PgPoolOptions;
+
     use super::*;
 
     fn span(first: i64, last: i64, events: i64) -> Span {
@@ -134,6 +133,18 @@ mod tests {
         unannounced.add(span(5, 5, 1));
         assert_eq!(unannounced.take(), Some(span(3, 5, 3)));
         assert_eq!(unannounced.take(), None);
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_announced_goes_into_the_next() {
+        let nobody = PgPoolOptions::new().acquire_timeout(Duration::from_millis(50));
+        let nobody = nobody.connect_lazy("postgres://127.0.0.1:1/nothing").expect("a URL");
+        let unannounced = Unannounced::by("a");
+        assert!(unannounced.announce(&nobody).await, "nothing to be told");
+        unannounced.add(span(3, 4, 2));
+        assert!(!unannounced.announce(&nobody).await);
+        unannounced.add(span(5, 5, 1));
+        assert_eq!(unannounced.take(), Some(span(3, 5, 3)));
     }
 
     #[test]

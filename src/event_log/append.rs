@@ -19,7 +19,7 @@ use super::idempotency::{IdempotencyKey, NewKey};
 use super::queue::{Append, NewEvent};
 use super::recent::Recent;
 use super::writes::{Failure, Stored, Writes};
-use super::{conflict, lookup};
+use super::{conflict, lookup, tail};
 
 /// How long the writer tries to reach Postgres before its batch is told that it is away.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -91,15 +91,6 @@ impl Writer {
         }
     }
 
-    /// Wakes who follows the log in this process.
-    fn reached(&self, position: i64) {
-        self.told.appended.send_if_modified(|appended| {
-            let moved = position > *appended;
-            *appended = position.max(*appended);
-            moved
-        });
-    }
-
     async fn session(&mut self) -> anyhow::Result<&mut Session> {
         if self.connection.is_none() {
             self.connection = Some(connect_persistently(&self.options).await?);
@@ -155,13 +146,13 @@ impl Writes for Writer {
         let span = Span { first: *first, last: *last, events: events.len() as i64 };
         self.told.recent.push(events);
         self.told.unannounced.add(span);
-        self.reached(span.last);
+        tail::raise(&self.told.appended, span.last);
     }
 
     fn announce(&self, position: i64) {
         // Which others of the batch were stored is not known here: every node, this one too, looks for itself.
         self.told.unannounced.add(Span { first: position, last: position, events: 0 });
-        self.reached(position);
+        tail::raise(&self.told.appended, position);
     }
 }
 

@@ -9,6 +9,7 @@ use sqlx::PgPool;
 use tokio::time::error::Elapsed;
 use tokio::time::{sleep, timeout};
 
+use super::announce;
 use super::cache::{Live, StreamKey};
 use super::idempotency::{self, IdempotencyKey, StoredKey, WrittenRange};
 use super::load;
@@ -93,10 +94,9 @@ impl Reads for PgPool {
     }
 
     async fn tell_of_turn(&self, asked: &str) {
-        let told = sqlx::query("SELECT pg_notify($1, $2)").bind(turns::CHANNEL).bind(asked);
         // They go on as before where they are not told.
-        if let Err(error) = in_time(told.execute(self)).await {
-            tracing::debug!(?error, "the other processes were not asked for a turn");
+        if let Err(error) = announce::notify(self, turns::CHANNEL, asked).await {
+            tracing::debug!(error = format!("{error:#}"), "the other processes were not asked for a turn");
         }
     }
 

@@ -151,10 +151,15 @@ impl Tail {
     }
 
     fn announce(&self, position: i64) {
-        self.appended.send_if_modified(|appended| {
-            let moved = position > *appended;
-            *appended = position.max(*appended);
-            moved
-        });
+        raise(&self.appended, position);
     }
+}
+
+/// Wakes who follows the log in this process, where `position` is news.
+pub(super) fn raise(appended: &watch::Sender<i64>, position: i64) {
+    appended.send_if_modified(|appended| {
+        let moved = position > *appended;
+        *appended = position.max(*appended);
+        moved
+    });
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::event_log::read::StoredEvent;
 
 /// What an event takes besides payload and metadata, most of the time.
-const ENVELOPE_BYTES: usize = 384;
+const TYPICAL_ENVELOPE_BYTES: usize = 384;
 
 static POSITION: HeaderName = HeaderName::from_static("Codexapi-Position");
 static PREVIOUS_POSITION: HeaderName = HeaderName::from_static("Codexapi-Previous-Position");
@@ -125,7 +125,8 @@ pub fn encode(
     headers.insert(PREVIOUS_POSITION.clone(), place.previous_position.to_string());
     headers.insert(EPOCH.clone(), place.epoch.to_string());
     headers.insert(EVENT_ID.clone(), place.event_id.to_string());
-    let bytes = events.iter().map(|event| event.payload.len() + event.metadata.len() + ENVELOPE_BYTES).sum();
+    let bytes =
+        events.iter().map(|event| event.payload.len() + event.metadata.len() + TYPICAL_ENVELOPE_BYTES).sum();
     let mut text = Vec::with_capacity(bytes);
     serde_json::to_writer(&mut text, &body)?;
     Ok((headers, text.into()))

@@ -92,7 +92,10 @@ impl Projector {
     async fn try_take_lock(&self) -> anyhow::Result<Option<SessionLock>> {
         let Some(lock) = SessionLock::try_take(&self.pool, PROJECTOR_LOCK).await? else { return Ok(None) };
         let mut lock = lock.freed_after(LEADER_SILENT).await?;
-        end_what_others_left(&mut lock).await?;
+        if let Err(error) = end_what_others_left(&mut lock).await {
+            let error = format!("{error:#}");
+            tracing::warn!(error, "what another node had begun to project may hold up the read models");
+        }
         Ok(Some(lock))
     }
 

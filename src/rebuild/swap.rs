@@ -12,6 +12,9 @@ use crate::projector::entries;
 /// Events per transaction while catching up.
 const PAGE: i64 = 2_000;
 
+/// While it is swapped nothing is projected: should this process stand still half-way, Postgres ends the transaction.
+const BEGIN_SWAP: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+
 /// Brings `version` to the log's end and puts it behind the views.
 pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i32) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await?;
@@ -19,7 +22,7 @@ pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i3
     drop(connection);
     // Without a lock for as long as there is much to do, so that the live version stands still only briefly.
     while catch_up(pool, model, version).await? {}
-    let mut transaction = Transaction::begin(pool).await?;
+    let mut transaction = Transaction::begin_with(pool, BEGIN_SWAP).await?;
     versions::lock_versions(&mut transaction, model).await?;
     let live = checkpoint::position_in(&mut *transaction, model.name).await?;
     while fold_page(&mut transaction, model, version, live).await? {}

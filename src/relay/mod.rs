@@ -40,15 +40,15 @@ const LEADER_SILENT: Duration = Duration::from_secs(15);
 /// Events read and published at a time.
 pub const PAGE: usize = 2_000;
 
-/// Pages that are not full begin at least this far apart: what comes meanwhile shares a page. What a page costs the
-/// relay, NATS and the read models hardly depends on how much is in it.
-const PAGE_EVERY: Duration = Duration::from_millis(40);
+/// Pages that are not full begin at least this far apart: what comes meanwhile shares a page. A busy machine is spared no
+/// work by longer ones, since its read models are still at the page before.
+const PAGE_EVERY: Duration = Duration::from_millis(25);
 
 /// A page of few events waits for so long. The first one after a while of rest waits for nothing.
 const SMALL_PAGE_EVERY: Duration = Duration::from_millis(100);
 
 /// Fewer are few.
-const WORTH_A_PAGE: i64 = 80;
+const WORTH_A_PAGE: i64 = 50;
 
 /// How often it is looked whether they are few still.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -12,7 +12,7 @@ use crate::nats::message::{self, Place};
 const MESSAGE_BYTES: usize = 512 * 1024;
 
 /// What an event takes in a message besides payload and metadata, at most.
-const ENVELOPE_BYTES: usize = 1_024;
+const MOST_ENVELOPE_BYTES: usize = 1_024;
 
 /// The stream is not in the state this relay left it in: wiped, made anew, or written by another.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ pub(super) async fn publish_page(
 fn fitting(page: &[StoredEvent]) -> usize {
     let mut bytes = 0;
     let within = page.iter().take_while(|event| {
-        bytes += event.payload.len() + event.metadata.len() + ENVELOPE_BYTES;
+        bytes += event.payload.len() + event.metadata.len() + MOST_ENVELOPE_BYTES;
         bytes <= MESSAGE_BYTES
     });
     within.count().max(1)

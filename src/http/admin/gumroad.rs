@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::Actor;
 use super::body::AdminBody;
-use super::given;
+use super::ids;
 use super::review::{PageQuery, Paging};
 use crate::app::App;
 use crate::clock;
@@ -100,7 +100,7 @@ pub async fn review(
     _: NoQuery,
     AdminBody(ReviewSignup { approve, reason }): AdminBody<ReviewSignup>,
 ) -> Result<Json<SignupReviewed>, Problem> {
-    let account_id = given::account_id(&user_id)?;
+    let account_id = ids::account_id(&user_id)?;
     let verdict = match (approve, reason) {
         (true, None) => Verdict::Grant { grant_id: GrantId(clock::new_id()) },
         (false, Some(reason)) => Verdict::Deny(reason),

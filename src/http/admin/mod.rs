@@ -6,8 +6,8 @@
 pub mod billing;
 pub mod billing_settings;
 pub mod body;
-mod given;
 pub mod gumroad;
+mod ids;
 pub mod keys;
 pub mod maintenance;
 pub mod manage_models;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::body::{AdminBody, OptionalBody};
-use super::given;
+use super::ids;
 use super::{Actor, moment};
 use crate::app::App;
 use crate::bonuses::email_link::EmailLink;
@@ -149,7 +149,7 @@ pub async fn make_link(
 }
 
 async fn registered(app: &App, user_id: &str) -> Result<AccountId, Problem> {
-    let account_id = given::account_id(user_id)?;
+    let account_id = ids::account_id(user_id)?;
     let registered = app.log.read(&account_id.to_string(), Account::is_registered).await;
     if registered.map_err(Problem::unavailable)? {
         Ok(account_id)

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::billing::{FairUseSet, SetFairUse, SoldPlan, fair_use_of};
 use super::body::AdminBody;
-use super::given;
+use super::ids;
 use super::{Actor, moment};
 use crate::accounts::{self, GrantHours};
 use crate::app::App;
@@ -99,9 +99,9 @@ pub async fn grant(
     _: NoQuery,
     AdminBody(body): AdminBody<GrantUnlimited>,
 ) -> Result<Json<UnlimitedGranted>, Problem> {
-    let account_id = given::account_id(&user_id)?;
+    let account_id = ids::account_id(&user_id)?;
     let GrantUnlimited { hours, plan_id, idempotency_key } = body;
-    let idempotency_key = given::idempotency_key(&idempotency_key)?;
+    let idempotency_key = ids::idempotency_key(&idempotency_key)?;
     let plan_id = plan_id.unwrap_or_else(|| UNLIMITED.parse().expect("the name of a plan"));
     let grant = GrantHours { account_id, plan_id, hours, idempotency_key };
     let granted = accounts::grant_hours(&app.log, &app.config.wallet.terms(), &actor.metadata, grant).await?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::AdminBody;
-use super::given;
+use super::ids;
 use super::{Actor, of_change};
 use crate::accounts;
 use crate::app::App;
@@ -54,7 +54,7 @@ pub async fn set_active(
     _: NoQuery,
     AdminBody(SetActive { active, reason }): AdminBody<SetActive>,
 ) -> Result<Json<ActiveSet>, Problem> {
-    let account_id = given::account_id(&user_id)?;
+    let account_id = ids::account_id(&user_id)?;
     let position = match (active, reason) {
         (true, None) => accounts::reinstate(&app.log, &actor.metadata, account_id).await?,
         (false, Some(reason)) => accounts::suspend(&app.log, &actor.metadata, account_id, reason).await?,

@@ -17,7 +17,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::body::AdminBody;
-use super::given;
+use super::ids;
 use super::{Actor, positions};
 use crate::accounts::listing::{self, Customer, MAX_SEARCH_CHARS};
 use crate::accounts::{self, AdjustCredit, CreditChange, notes};
@@ -161,7 +161,7 @@ pub async fn transactions(
     Path(user_id): Path<String>,
     uri: Uri,
 ) -> Result<Json<WalletTransactions>, Problem> {
-    let account = given::account_id(&user_id)?;
+    let account = ids::account_id(&user_id)?;
     let params = QueryParams::of(&uri, &["limit", "before"])?;
     let limit = params.number("limit", 1..=MAX_PAGE)?.unwrap_or(DEFAULT_LIMIT);
     let before = params.cursor("before", "nextBefore")?;
@@ -261,7 +261,7 @@ pub async fn adjust(
     _: NoQuery,
     AdminBody(body): AdminBody<AdjustBody>,
 ) -> Result<Json<CreditMoved>, Problem> {
-    let account_id = given::account_id(&user_id)?;
+    let account_id = ids::account_id(&user_id)?;
     let change = match (body.grant_micro, body.take_micro) {
         (Some(amount), None) if body.reason.is_none() => CreditChange::Up {
             amount_micro: MicroUsd(amount),
@@ -286,7 +286,7 @@ pub async fn adjust(
             account_id,
             change,
             note: body.note,
-            idempotency_key: given::idempotency_key(&body.idempotency_key)?,
+            idempotency_key: ids::idempotency_key(&body.idempotency_key)?,
         },
     )
     .await
@@ -312,8 +312,8 @@ pub async fn set_balance(
         balance_micro: MicroUsd(body.balance_micro),
         seen_micro: MicroUsd(body.seen_micro),
     };
-    let account_id = given::account_id(&user_id)?;
-    let (note, idempotency_key) = (body.note, given::idempotency_key(&body.idempotency_key)?);
+    let account_id = ids::account_id(&user_id)?;
+    let (note, idempotency_key) = (body.note, ids::idempotency_key(&body.idempotency_key)?);
     moved(&app, &actor, AdjustCredit { account_id, change, note, idempotency_key }).await
 }
 
