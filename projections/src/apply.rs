@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use sqlx::{PgConnection, PgPool};
 
 use crate::transaction::Transaction;
-use crate::{Entry, FoldError, ReadModel, WriteError};
+use crate::{Entry, FoldError, ReadModel, WriteError, door_changes};
 
 /// Should this process stand still half-way, Postgres ends the transaction: another node must be able to go on.
 const BEGIN: &str =
@@ -69,6 +69,9 @@ pub async fn apply(
     }
     let (position, stopped) =
         advance(&mut transaction, model, place.version, entries, place.checkpoint).await?;
+    if door_changes::are_in(model, entries, place.checkpoint) {
+        door_changes::note(&mut transaction).await?;
+    }
     transaction.commit().await?;
     match stopped {
         Some(error) => Err(error.into()),
@@ -90,6 +93,7 @@ pub async fn apply_together(
     let mut transaction = Transaction::begin_with(pool, BEGIN).await?;
     let places = lock_places(&mut transaction, models).await?;
     let (mut applied, mut moved) = (Vec::with_capacity(models.len()), Vec::with_capacity(models.len()));
+    let mut concerns_doors = false;
     for (model, Place { version, checkpoint }) in models.iter().copied().zip(places) {
         if previous_position > checkpoint {
             applied.push(Applied::Hole { checkpoint });
@@ -102,8 +106,12 @@ pub async fn apply_together(
         if position > checkpoint {
             batch.write(&mut transaction, version).await?;
             moved.push((model.name, version, position));
+            concerns_doors |= door_changes::are_in(model, entries, checkpoint);
         }
         applied.push(Applied::Upto { position });
+    }
+    if concerns_doors {
+        door_changes::note(&mut transaction).await?;
     }
     if !moved.is_empty() {
         move_checkpoints(&mut transaction, &moved).await?;

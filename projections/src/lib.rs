@@ -19,6 +19,7 @@ pub mod checkpoint;
 mod columns;
 mod copy;
 pub mod customer_usage;
+pub mod door_changes;
 pub mod entitlements;
 pub mod expiring_grants;
 pub mod generations;

@@ -11,7 +11,7 @@
 use sqlx::{PgConnection, PgPool};
 
 use crate::transaction::Transaction;
-use crate::{READ_MODELS, ReadModel, Table};
+use crate::{READ_MODELS, ReadModel, Table, door_changes};
 
 /// Advisory lock that makes concurrent starts install one after the other.
 const INSTALL_LOCK: i64 = 0x636f_6465_7861_7069;
@@ -102,8 +102,11 @@ pub async fn activate(connection: &mut PgConnection, model: &ReadModel, version:
         .bind(model.name)
         .bind(version)
         .bind(model.revision)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    if door_changes::is_read_by_doors(model) {
+        door_changes::note(connection).await?;
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use codexapi_projections::checkpoint;
+use codexapi_projections::{checkpoint, door_changes};
 use sqlx::PgPool;
 use tokio::time::Instant;
 
@@ -17,9 +17,6 @@ pub const BELIEVED_FOR: Duration = Duration::from_millis(250);
 
 /// How long a command waits for its change to be in force.
 pub const WAIT: Duration = Duration::from_secs(5);
-
-/// What a door reads.
-const READ_MODELS: [&str; 2] = ["api_keys", "accounts"];
 
 /// Waits until a change is in force. `position` is where it stands in the log; with 0 nothing was changed, and what
 /// stood there before is waited for.
@@ -49,9 +46,9 @@ pub async fn wait_until_in_force(pool: &PgPool, position: i64) -> bool {
 async fn read_by_doors(pool: &PgPool, position: i64) -> sqlx::Result<bool> {
     let deadline = Instant::now() + WAIT;
     let position = if position > 0 { position } else { read::head(pool, SHARD).await? };
-    for read_model in READ_MODELS {
+    for read_model in door_changes::READ_MODELS {
         let left = deadline.saturating_duration_since(Instant::now());
-        if !checkpoint::wait_for(pool, read_model, position, left).await? {
+        if !checkpoint::wait_for(pool, read_model.name, position, left).await? {
             return Ok(false);
         }
     }

@@ -1,9 +1,10 @@
 //! Keys as they were looked up in the `api_keys` read model, kept fresh while they are in use.
 //!
 //! What was looked up is believed for `BELIEVED_FOR` from when the look-up began; on that rests when a revocation or a
-//! limit is in force (`accounts::wait_until_in_force`). Keys in steady use are looked up again before that time is
-//! over, all of them in one query, so that their requests do not wait for it. Unknown tokens are not kept: a key must
-//! work the moment it is issued, and strangers must not fill the cache.
+//! limit is in force (`accounts::wait_until_in_force`). Keys in steady use are confirmed before that time is over, so that
+//! their requests do not wait for it: by one mark where nothing has changed since they were read (`door_changes`), else
+//! all of them in one query. Unknown tokens are not kept: a key must work the moment it is issued, and strangers must not
+//! fill the cache.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
-use codexapi_projections::ReadError;
-use codexapi_projections::api_keys;
+use codexapi_projections::{ReadError, api_keys, door_changes};
 use sqlx::PgPool;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use uuid::Uuid;
 
 use super::auth::{AuthError, Identity};
 use crate::accounts::BELIEVED_FOR;
@@ -32,6 +33,9 @@ const REFRESH_EVERY: Duration = Duration::from_millis(150);
 /// Keys refreshed at a time; those beyond it are looked up when they are asked for.
 const REFRESHED_AT_ONCE: usize = 1_000;
 
+/// Keys are read again after this, should their tables have been changed by other means than ours.
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
 /// Refreshes of a key for which nobody has asked meanwhile.
 const IDLE_REFRESHES: u8 = 2;
 
@@ -48,6 +52,8 @@ pub(super) struct KnownKeys {
 struct LookedUp {
     identity: Identity,
     began: Instant,
+    /// When it was last read, and the mark of the last change before; unknown of those not refreshed yet.
+    read: (Instant, Option<Uuid>),
     /// Somebody has asked for it since the last refresh.
     asked: Arc<AtomicBool>,
     idle_refreshes: u8,
@@ -55,7 +61,13 @@ struct LookedUp {
 
 impl LookedUp {
     fn new(identity: Identity, began: Instant) -> Self {
-        Self { identity, began, asked: Arc::default(), idle_refreshes: 0 }
+        Self { identity, began, read: (began, None), asked: Arc::default(), idle_refreshes: 0 }
+    }
+
+    /// Whether it still holds at `now`, when this was the mark of the last change.
+    fn is_confirmed_by(&self, mark: Uuid, now: Instant) -> bool {
+        let (at, mark_then) = self.read;
+        mark_then == Some(mark) && now < at + READ_AGAIN_AFTER
     }
 }
 
@@ -119,18 +131,29 @@ fn in_use(cache: &Cache) -> HashMap<String, (TokenDigest, LookedUp)> {
 async fn refresh(
     cache: &Cache,
     pool: &PgPool,
-    mut in_use: HashMap<String, (TokenDigest, LookedUp)>,
+    in_use: HashMap<String, (TokenDigest, LookedUp)>,
 ) -> Result<(), AuthError> {
     let began = Instant::now();
-    let digests: Vec<&str> = in_use.keys().map(String::as_str).collect();
+    // Before the keys: what changes between the two is read again next time.
+    let mark = within_time(async { Ok(door_changes::mark(pool).await?) }).await?;
+    let (confirmed, mut in_doubt): (HashMap<_, _>, HashMap<_, _>) =
+        in_use.into_iter().partition(|(_, (_, known))| known.is_confirmed_by(mark, began));
+    for (digest, known) in confirmed.into_values() {
+        cache.insert(digest, LookedUp { began, ..known }).await;
+    }
+    if in_doubt.is_empty() {
+        return Ok(());
+    }
+    let digests: Vec<&str> = in_doubt.keys().map(String::as_str).collect();
     for key in within_time(api_keys::by_digests(pool, &digests)).await? {
-        let Some((digest, known)) = in_use.remove(&key.key.digest) else { continue };
+        let Some((digest, known)) = in_doubt.remove(&key.key.digest) else { continue };
+        let read = (began, Some(mark));
         match Identity::of(key) {
-            Ok(identity) => cache.insert(digest, LookedUp { identity, began, ..known }).await,
+            Ok(identity) => cache.insert(digest, LookedUp { identity, began, read, ..known }).await,
             Err(_) => cache.invalidate(&digest).await,
         }
     }
-    for (digest, _) in in_use.into_values() {
+    for (digest, _) in in_doubt.into_values() {
         cache.invalidate(&digest).await;
     }
     Ok(())
@@ -140,4 +163,24 @@ async fn within_time<T>(look_up: impl Future<Output = Result<T, ReadError>>) -> 
     let found = tokio::time::timeout(LOOKUP_TIMEOUT, look_up).await;
     let found = found.map_err(|_| AuthError::Unavailable(anyhow!("no answer in {LOOKUP_TIMEOUT:?}")))?;
     found.map_err(|error| AuthError::Unavailable(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use codexapi_aggregates::ids::KeyId;
+
+    use super::super::auth::Principal;
+    use super::*;
+
+    #[test]
+    fn a_key_is_confirmed_by_the_mark_it_was_read_under_and_not_for_ever() {
+        let (now, mark) = (Instant::now(), Uuid::from_u128(1));
+        let principal = Principal::Operator { key_id: KeyId(Uuid::from_u128(2)), name: "ops".into() };
+        let looked_up = LookedUp::new(Identity { principal, access: Arc::default() }, now);
+        assert!(!looked_up.is_confirmed_by(mark, now), "what had changed before it was read is unknown");
+        let read = LookedUp { read: (now, Some(mark)), ..looked_up };
+        assert!(read.is_confirmed_by(mark, now));
+        assert!(!read.is_confirmed_by(Uuid::from_u128(3), now), "something has changed");
+        assert!(!read.is_confirmed_by(mark, now + READ_AGAIN_AFTER));
+    }
 }

@@ -1,5 +1,6 @@
 //! Read models equal a fold of the log, however its events arrive, and answer what is asked of them.
 
+mod door_changes;
 mod folding;
 mod history;
 mod projecting;
