@@ -19,6 +19,9 @@ use crate::clock;
 use crate::commands::CommandError;
 use crate::event_log::{EventLog, IdempotencyKey};
 
+/// What idempotency keys are kept under, whichever way an operator moves credit.
+pub(super) const COMMAND: &str = "adjust_credit";
+
 /// What an operator asks for.
 #[derive(Clone, Debug)]
 pub struct AdjustCredit {
@@ -108,7 +111,7 @@ pub async fn adjust_credit(
         written.map_err(CommandError::Failed)?;
     }
     let key = IdempotencyKey {
-        command: "adjust_credit",
+        command: COMMAND,
         account: stream.clone(),
         key: adjust.idempotency_key.clone(),
         inputs_digest: inputs_digest(adjust.change),
@@ -206,7 +209,7 @@ fn change_of(event: &WalletEvent) -> Option<(MicroUsd, MicroUsd)> {
     }
 }
 
-fn inputs_digest(change: CreditChange) -> [u8; 32] {
+pub(super) fn inputs_digest(change: CreditChange) -> [u8; 32] {
     let inputs = serde_json::to_vec(&change).expect("amounts and enums are JSON");
     Sha256::digest(&inputs).into()
 }

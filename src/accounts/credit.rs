@@ -7,8 +7,8 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::events::{GrantSource, WalletEvent};
 use codexapi_aggregates::wallet::{Wallet, WalletAction, WalletCommand, WalletRefusal, WalletTerms};
-use sha2::{Digest, Sha256};
 
+use super::adjusting::{self, CreditChange};
 use crate::clock;
 use crate::commands::CommandError;
 use crate::event_log::{EventLog, IdempotencyKey};
@@ -57,10 +57,14 @@ pub async fn grant_credit(
     }
     let grant_id = GrantId(clock::new_id());
     let key = IdempotencyKey {
-        command: "grant_credit",
+        command: adjusting::COMMAND,
         account: stream.clone(),
         key: grant.idempotency_key.clone(),
-        inputs_digest: inputs_digest(&grant),
+        inputs_digest: adjusting::inputs_digest(CreditChange::Up {
+            amount_micro: grant.amount_micro,
+            source: grant.source,
+            expires_at: grant.expires_at,
+        }),
         keep_forever: true,
     };
     let committed = log
@@ -87,9 +91,4 @@ pub async fn grant_credit(
             _ => None,
         })
         .ok_or_else(|| CommandError::Failed(anyhow::anyhow!("a grant left no event")))
-}
-
-fn inputs_digest(grant: &GrantCredit) -> [u8; 32] {
-    let inputs = serde_json::json!([grant.source, grant.amount_micro, grant.expires_at]);
-    Sha256::digest(inputs.to_string().as_bytes()).into()
 }

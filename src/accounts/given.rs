@@ -1,12 +1,19 @@
 //! What may be written for an idempotency key and for who a customer is, however it reaches us. A key is kept for
 //! ever, and a name is shown to operators: neither may be without bounds.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
 /// Bytes of an idempotency key.
 const MAX_KEY_BYTES: usize = 200;
 
 /// Characters of a name and of an e-mail address.
 pub const MAX_NAME_CHARS: usize = 200;
 pub const MAX_EMAIL_CHARS: usize = 254;
+
+/// Bits that an IPv6 address has before the IPv4 address in it.
+const MAPPED_PREFIX: u8 = 96;
 
 /// # Errors
 /// How long a key is.
@@ -38,6 +45,24 @@ pub fn email(text: &str) -> Result<String, String> {
     short(text, MAX_EMAIL_CHARS).filter(|text| is_address(text)).ok_or(refusal)
 }
 
+/// A network, or one address alone. An IPv4 address that is written as an IPv6 one is the former: it is what clients come
+/// from.
+///
+/// # Errors
+/// What a network is.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse().ok().map(|address: IpAddr| IpNet::from(address.to_canonical()));
+    let found: Option<IpNet> = text.parse().ok().or_else(address);
+    let found = found.ok_or("a network is such as 192.0.2.0/24, 2001:db8::/32, or an address alone")?;
+    match (found, found.addr().to_canonical()) {
+        (IpNet::V6(mapped), IpAddr::V4(address)) if mapped.prefix_len() >= MAPPED_PREFIX => {
+            let network = IpNet::new(address.into(), mapped.prefix_len() - MAPPED_PREFIX);
+            network.map_err(|error| error.to_string())
+        }
+        _ => Ok(found),
+    }
+}
+
 pub fn is_address(text: &str) -> bool {
     text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
         && !text.contains(char::is_whitespace)
@@ -52,6 +77,17 @@ fn short(text: &str, most: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_network_may_be_one_address_and_an_ipv4_one_in_ipv6_is_ipv4() {
+        let read = |text: &str| network(text).map(|network| network.to_string()).ok();
+        assert_eq!(read("192.0.2.0/24").as_deref(), Some("192.0.2.0/24"));
+        assert_eq!(read("192.0.2.7").as_deref(), Some("192.0.2.7/32"));
+        assert_eq!(read("2001:db8::/32").as_deref(), Some("2001:db8::/32"));
+        assert_eq!(read("::ffff:192.0.2.7").as_deref(), Some("192.0.2.7/32"));
+        assert_eq!(read("::ffff:192.0.2.0/120").as_deref(), Some("192.0.2.0/24"));
+        assert_eq!(read("localhost"), None);
+    }
 
     #[test]
     fn a_key_has_1_to_200_bytes() {

@@ -40,7 +40,7 @@ pub struct AdminArguments {
     #[arg(long, global = true)]
     json: bool,
     /// Who you are; stands in the events this leaves
-    #[arg(long, global = true, default_value = "cli", value_name = "NAME")]
+    #[arg(long, global = true, default_value = "cli", value_name = "NAME", value_parser = given::name)]
     operator: String,
     #[command(flatten)]
     database: DatabaseSettings,
@@ -225,7 +225,7 @@ enum OperatorKeyVerb {
 #[derive(Args)]
 struct ListArguments {
     /// At most this many rows, 1 to 200
-    #[arg(long, default_value_t = DEFAULT_ROWS)]
+    #[arg(long, default_value_t = DEFAULT_ROWS, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
     /// Rows before this position, for the next page
     #[arg(long)]

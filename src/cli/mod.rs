@@ -176,7 +176,8 @@ impl Cli {
                 Ok(())
             }
             Command::Openapi => {
-                println!("{}", ApiDocument::openapi().to_pretty_json().context("writing the API document")?);
+                let document = ApiDocument::openapi().to_pretty_json().context("writing the API document")?;
+                output::print(&format!("{document}\n"));
                 Ok(())
             }
             Command::Admin(arguments) => admin::run(*arguments).await,

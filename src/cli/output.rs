@@ -2,6 +2,8 @@
 //!
 //! Customers choose names and write what else is listed: what is printed goes through `printable`.
 
+use std::io::{self, Write};
+
 use serde_json::Value;
 
 use crate::printable::printable;
@@ -17,18 +19,30 @@ impl Output {
     /// One thing, as `name  value` lines.
     pub fn record(self, record: &Value) {
         match self {
-            Self::Json => println!("{}", printable(&record.to_string())),
-            Self::Text => print!("{}", lines(record)),
+            Self::Json => print(&format!("{}\n", printable(&record.to_string()))),
+            Self::Text => print(&lines(record)),
         }
     }
 
     /// A list, as a table under its columns' names.
     pub fn table(self, rows: &[Value]) {
         match self {
-            Self::Json => println!("{}", printable(&Value::Array(rows.to_vec()).to_string())),
-            Self::Text => print!("{}", table(rows)),
+            Self::Json => print(&format!("{}\n", printable(&Value::Array(rows.to_vec()).to_string()))),
+            Self::Text => print(&table(rows)),
         }
     }
+}
+
+/// To standard output. A reader who has gone wants no more of it. Where it cannot be written at all, it stands on
+/// standard error instead, since a token is shown only once, and the process ends with 1.
+pub fn print(text: &str) {
+    let mut output = io::stdout().lock();
+    let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush()) else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return;
+    }
+    eprintln!("codexapi: standard output cannot be written ({error}); it was:\n{text}");
+    std::process::exit(1);
 }
 
 fn lines(record: &Value) -> String {

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 
 use anyhow::Context as _;
 use codexapi_aggregates::any::AnyAggregate;
+use codexapi_aggregates::catalog::CATALOG_STREAM;
 use codexapi_aggregates::event::RecordedEvent;
 use codexapi_aggregates::log::SEAL_STREAM;
 use codexapi_aggregates::pricing::BOOK_STREAM;
@@ -40,19 +41,20 @@ pub struct StreamName {
 #[error(
     "{0:?} names no stream; say wallet/<account id>, cash_wallet/<account id>, account/<account id>, \
      usage/<conversation>, payment/<payment id>, auto_topup/<account id>, \
-     subscription/<account id>, pricing, routing, service or log"
+     subscription/<account id>, pricing, routing, catalog, service or log"
 )]
 pub struct NoStream(String);
 
 impl std::str::FromStr for StreamName {
     type Err = NoStream;
 
-    /// `<aggregate>/<id>`; `pricing`, `routing`, `service` and `log` have one stream each; a bare account id is its wallet.
+    /// `<aggregate>/<id>`; `pricing`, `routing`, `catalog`, `service` and `log` have one stream each; a bare account id is its wallet.
     fn from_str(text: &str) -> Result<Self, NoStream> {
         let (aggregate_type, aggregate_id) = match text.split_once('/') {
             Some(parts) => parts,
             None if text == "pricing" => (text, BOOK_STREAM),
             None if text == "routing" => (text, POLICY_STREAM),
+            None if text == "catalog" => (text, CATALOG_STREAM),
             None if text == "service" => (text, SERVICE_STREAM),
             None if text == "log" => (text, SEAL_STREAM),
             None if text.parse::<Uuid>().is_ok() => ("wallet", text),
@@ -206,6 +208,7 @@ mod tests {
         );
         assert_eq!(named("pricing").unwrap(), "pricing/book");
         assert_eq!(named("routing").unwrap(), "routing/policy");
+        assert_eq!(named("catalog").unwrap(), "catalog/catalog");
         assert_eq!(named("service").unwrap(), "service/service");
         assert_eq!(named("log").unwrap(), "log/shard-0");
         for bad in ["wallets/x", "wallet/", "nonsense", ""] {

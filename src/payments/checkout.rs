@@ -73,7 +73,7 @@ impl Payments {
         self.open_page(payment_id, order, false, public_url, metadata).await
     }
 
-    /// Stripe's page for a payment that is on record.
+    /// Stripe's page for a payment that is on record: the one it has, if it has one.
     pub(super) async fn open_page(
         &self,
         payment_id: PaymentId,
@@ -82,6 +82,12 @@ impl Payments {
         public_url: &str,
         metadata: &Metadata,
     ) -> Result<Checkout, CheckoutError> {
+        let known = |payment: &Payment| payment.session_id().map(str::to_owned);
+        let known = self.log.read(&payment_id.to_string(), known).await.map_err(CheckoutError::Table)?;
+        if let Some(session_id) = known {
+            let session = self.stripe.checkout_session(&session_id).await?;
+            return Ok(Checkout { payment_id, session_id, url: session.url });
+        }
         let profile = match order.save_card || monthly {
             true => profiles::get(&self.pool, order.account_id, self.livemode).await,
             false => Ok(None),
@@ -100,6 +106,8 @@ impl Payments {
         };
         let session = match self.stripe.open_checkout(&checkout).await {
             Ok(session) => session,
+            // A page was opened, and with other words: this says nothing against it.
+            Err(error @ StripeError::Refused { .. }) if error.is_about_the_key() => return Err(error.into()),
             Err(error @ (StripeError::Refused { .. } | StripeError::NotFound { .. })) => {
                 let reason = FailureReason::NotAccepted;
                 self.act(payment_id, PaymentAction::FailPayment { reason }, metadata)

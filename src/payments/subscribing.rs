@@ -41,15 +41,7 @@ impl Payments {
             requested => requested?,
         };
         crash_points::reached(crash_points::PAYMENT_STARTED);
-        let session = |payment: &Payment| payment.session_id().map(str::to_owned);
-        let known = self.log.read(&payment_id.to_string(), session).await.map_err(CheckoutError::Table)?;
-        match known {
-            Some(session_id) => {
-                let session = self.stripe.checkout_session(&session_id).await?;
-                Ok(Checkout { payment_id, session_id, url: session.url })
-            }
-            None => self.open_page(payment_id, order, true, public_url, metadata).await,
-        }
+        self.open_page(payment_id, order, true, public_url, metadata).await
     }
 
     /// Lets the caller's subscription end with its period, or go on after it.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde_json::json;
 
 use super::Desk;
-use crate::accounts::{self, SetLimits};
+use crate::accounts::{self, SetLimits, given};
 use crate::cli::words::dollars;
 use crate::named_moment::NamedMoment;
 
@@ -37,7 +37,7 @@ pub(super) struct LimitsArguments {
     #[arg(long, value_name = "TIME")]
     expires: Option<NamedMoment>,
     /// A network it may be used from, such as 192.0.2.0/24; several times for several, never for everywhere
-    #[arg(long = "network", value_name = "CIDR")]
+    #[arg(long = "network", value_name = "CIDR", value_parser = given::network)]
     networks: Vec<IpNet>,
 }
 

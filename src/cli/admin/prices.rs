@@ -18,7 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::Desk;
-use crate::cli::output::Output;
+use crate::cli::output::{self, Output};
 use crate::cli::words::{dollars, variant};
 use crate::clock;
 use crate::config::Disclosure;
@@ -274,7 +274,7 @@ async fn adjust(desk: &Desk, basis_points: i32, models: &[String], dry_run: bool
         }
         Output::Text => {
             desk.output.table(&changes);
-            println!();
+            output::print("\n");
             desk.output.table(&comparison_rows(&comparison));
         }
     }

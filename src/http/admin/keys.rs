@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::body::AdminBody;
 use super::{Actor, of_change};
+use crate::accounts::given;
 use crate::accounts::{self, SetLimits};
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
@@ -94,10 +95,8 @@ impl LimitsOfKey {
 
 /// A network, or one address alone.
 fn network(text: &str) -> Result<IpNet, Problem> {
-    let address = || text.parse().ok().map(|address: std::net::IpAddr| IpNet::from(address));
-    text.parse().ok().or_else(address).ok_or_else(|| {
+    given::network(text).map_err(|refusal| {
         let shown: String = text.chars().take(64).collect();
-        let message = format!("{shown:?} is no network such as 192.0.2.0/24 or 2001:db8::/32.");
-        Problem::invalid("invalid_network", message)
+        Problem::invalid("invalid_network", format!("{shown:?}: {refusal}."))
     })
 }

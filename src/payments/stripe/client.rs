@@ -55,6 +55,13 @@ pub enum StripeError {
     Unreadable { what: &'static str, why: String },
 }
 
+impl StripeError {
+    /// Stripe has been asked for something else under the same idempotency key.
+    pub fn is_about_the_key(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "idempotency_error")
+    }
+}
+
 /// One call.
 pub(super) struct Call<'a> {
     /// In words, for errors: `open a checkout`.

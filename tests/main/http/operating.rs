@@ -1,12 +1,15 @@
 //! What operators do with customers, keys, credit and prices.
 
-use codexapi::accounts::{self, CreditRefusal, GrantCredit, NewCustomer, RevealError};
+use codexapi::accounts::{
+    self, AdjustCredit, CreditChange, CreditRefusal, GrantCredit, NewCustomer, RevealError,
+};
 use codexapi::commands::CommandError;
 use codexapi::config::prices::PriceList;
 use codexapi::pricing_seed;
 use codexapi_aggregates::account::{AccountRefusal, RevealReason};
 use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::events::GrantSource;
 
 use super::{Service, operator};
@@ -36,6 +39,51 @@ async fn credit_is_granted_once_per_idempotency_key() {
     assert_eq!((first.replayed, again.replayed), (false, true));
     assert_eq!((first.grant_id, first.balance_micro), (again.grant_id, again.balance_micro));
     let other = accounts::grant_credit(log, &terms, &operator(), grant(account_id, 6)).await;
+    assert!(matches!(other, Err(CommandError::IdempotencyMismatch { .. })), "{other:?}");
+
+    // HTTP's way of moving credit knows the command line's keys.
+    let up = |dollars: i64| AdjustCredit {
+        account_id,
+        change: CreditChange::Up {
+            amount_micro: MicroUsd::dollars(dollars),
+            source: GrantSource::Admin,
+            expires_at: None,
+        },
+        note: None,
+        idempotency_key: "invoice-7".into(),
+    };
+    let over_http = accounts::adjust_credit(log, &terms, &operator(), up(5)).await.expect("replayed");
+    assert!(over_http.replayed);
+    assert_eq!(over_http.movement_id, Some(first.grant_id.0));
+    let other = accounts::adjust_credit(log, &terms, &operator(), up(6)).await;
+    assert!(matches!(other, Err(CommandError::IdempotencyMismatch { .. })), "{other:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_grants_that_were_kept_by_themselves_go_on_counting() {
+    let service = Service::start().await;
+    let (log, terms) = (&service.app.log, service.app.config.wallet.terms());
+    let account_id = service.customer().await.account_id;
+    let expiring = |dollars: i64| {
+        let expires_at =
+            Some(Timestamp(codexapi::clock::now().0 / 86_400_000_000 * 86_400_000_000 + 172_800_000_000));
+        GrantCredit { expires_at, idempotency_key: "invoice-8".into(), ..grant(account_id, dollars) }
+    };
+    accounts::grant_credit(log, &terms, &operator(), grant(account_id, 5)).await.expect("granted");
+    accounts::grant_credit(log, &terms, &operator(), expiring(3)).await.expect("granted");
+    let pool = &service.app.pool;
+    sqlx::query("UPDATE idempotency_keys SET command = 'grant_credit', inputs_digest = sha256('before')")
+        .execute(pool)
+        .await
+        .expect("as it was kept before");
+    let migration =
+        include_str!("../../../migrations/20261129040001_keep_keys_of_grants_with_those_of_adjustments.sql");
+    sqlx::raw_sql(migration).execute(pool).await.expect("migrated");
+    for again in [grant(account_id, 5), expiring(3)] {
+        let again = accounts::grant_credit(log, &terms, &operator(), again).await.expect("replayed");
+        assert!(again.replayed);
+    }
+    let other = accounts::grant_credit(log, &terms, &operator(), expiring(4)).await;
     assert!(matches!(other, Err(CommandError::IdempotencyMismatch { .. })), "{other:?}");
 }
 

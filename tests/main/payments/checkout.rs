@@ -92,6 +92,38 @@ async fn a_top_up_takes_a_payment_that_is_paid_and_unused_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_repeated_after_another_saved_the_card_keeps_its_page() {
+    let till = Till::start().await;
+    let customer = till.service.customer().await;
+    let token = customer.system_token.token.reveal();
+    let path = "/api/v1/cash-wallet/stripe/checkout";
+    let order = |key: &str| json!({ "amountMicro": 5_000_000, "saveCard": true, "idempotencyKey": key });
+    let (_, first) = post(&till, token, path, order("a")).await;
+    let (_, second) = post(&till, token, path, order("b")).await;
+    let session = second["sessionId"].as_str().expect("an id");
+    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
+    let confirm = json!({ "sessionId": session });
+    assert_eq!(post(&till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+
+    let (status, again) = post(&till, token, path, order("a")).await;
+    assert_eq!((status, &again), (200, &first), "the same page, still open");
+    let (status, over) = post(&till, token, path, order("b")).await;
+    assert_eq!((status, &over["sessionId"]), (200, &second["sessionId"]));
+    assert_eq!(over.get("url").filter(|url| !url.is_null()), None, "it was paid");
+    let failed: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'payment.payment_failed'")
+            .fetch_one(&till.service.app.pool)
+            .await
+            .expect("counted");
+    assert_eq!(failed, 0);
+    let session = first["sessionId"].as_str().expect("an id");
+    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
+    let confirm = json!({ "sessionId": session });
+    assert_eq!(post(&till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+    assert_eq!(till.cash(customer.account_id).await, MicroUsd::dollars(10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_on_record_before_stripe_is_asked() {
     let till = Till::start().await;
     let customer = till.service.customer().await;
