@@ -65,7 +65,9 @@ async fn networks_that_are_written_or_erased_by_hand_draw_another_mark() {
         "DELETE FROM key_networks",
         "TRUNCATE key_networks",
     ] {
-        let executed = async || drop(sqlx::query(statement).execute(&pool).await.expect(statement));
+        let executed = async || {
+            sqlx::query(statement).execute(&pool).await.expect(statement);
+        };
         assert!(changes_with(&pool, executed).await, "{statement}");
     }
 }
