@@ -63,7 +63,8 @@ def arguments():
 
 def command(asked):
     """What makes such a report again."""
-    given = [("--rounds", asked.rounds), ("--turns", asked.turns), ("--only", asked.only and " ".join(asked.only)), ("--generations", asked.generations)]
+    given = [("--rounds", asked.rounds), ("--turns", asked.turns), ("--only", asked.only and " ".join(asked.only)),
+             ("--generations", asked.generations)]
     options = " ".join(f"{name} {value}" for name, value in given if value is not None)
     return f"make bench{'-quick' if asked.quick else ''}" + (f" ARGS='{options}'" if options else "")
 

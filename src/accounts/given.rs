@@ -1,5 +1,5 @@
-//! What may be written for an idempotency key and for who a customer is, however it reaches us. A key is kept for
-//! ever, and a name is shown to operators: neither may be without bounds.
+//! What may be written for an idempotency key, for who a customer is, and for a network, however it reaches us. A key is
+//! kept for ever, and a name is shown to operators: neither may be without bounds.
 
 use std::net::IpAddr;
 

@@ -65,8 +65,7 @@ async fn keys_of_grants_that_were_kept_by_themselves_go_on_counting() {
     let (log, terms) = (&service.app.log, service.app.config.wallet.terms());
     let account_id = service.customer().await.account_id;
     let expiring = |dollars: i64| {
-        let expires_at =
-            Some(Timestamp(codexapi::clock::now().0 / 86_400_000_000 * 86_400_000_000 + 172_800_000_000));
+        let expires_at = Some(Timestamp(4_000_000_000_000_000));
         GrantCredit { expires_at, idempotency_key: "invoice-8".into(), ..grant(account_id, dollars) }
     };
     accounts::grant_credit(log, &terms, &operator(), grant(account_id, 5)).await.expect("granted");

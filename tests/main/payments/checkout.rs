@@ -91,6 +91,14 @@ async fn a_top_up_takes_a_payment_that_is_paid_and_unused_and_nothing_else() {
     assert_eq!(post(&till, token, path, never).await.0, 404);
 }
 
+async fn events(till: &Till, event_type: &str) -> i64 {
+    sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = $1")
+        .bind(event_type)
+        .fetch_one(&till.service.app.pool)
+        .await
+        .expect("counted")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_repeated_after_another_saved_the_card_keeps_its_page() {
     let till = Till::start().await;
@@ -110,12 +118,7 @@ async fn an_order_repeated_after_another_saved_the_card_keeps_its_page() {
     let (status, over) = post(&till, token, path, order("b")).await;
     assert_eq!((status, &over["sessionId"]), (200, &second["sessionId"]));
     assert_eq!(over.get("url").filter(|url| !url.is_null()), None, "it was paid");
-    let failed: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'payment.payment_failed'")
-            .fetch_one(&till.service.app.pool)
-            .await
-            .expect("counted");
-    assert_eq!(failed, 0);
+    assert_eq!(events(&till, "payment.payment_failed").await, 0);
     let session = first["sessionId"].as_str().expect("an id");
     till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
     let confirm = json!({ "sessionId": session });
@@ -135,12 +138,7 @@ async fn a_payment_is_on_record_before_stripe_is_asked() {
     let (status, answer) = post(&till, token, path, order.clone()).await;
     assert_eq!((status, &answer["error"]["code"]), (503, &json!("stripe_unavailable")));
     assert!(!answer.to_string().contains("sk_test"));
-    let started: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = 'payment.payment_started'")
-            .fetch_one(&till.service.app.pool)
-            .await
-            .expect("counted");
-    assert_eq!(started, 1);
+    assert_eq!(events(&till, "payment.payment_started").await, 1);
     till.stripe.control("DELETE", "/faults", json!({})).await;
     let (status, _) = post(&till, token, path, order).await;
     assert_eq!(status, 200, "the same payment goes on");
