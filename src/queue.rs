@@ -23,6 +23,10 @@ use sqlx::PgPool;
 use crate::commands::{CommandError, Committed, CommittedPair};
 use crate::event_log::{EventLog, IdempotencyKey};
 
+/// Tokens either way that an operator may charge a generation for: several times what any model reads or writes, and a
+/// bound to what a slip of the finger books as the provider's cost.
+pub const MOST_TOKENS: u64 = 10_000_000;
+
 /// What an operator decides about an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueAction {
@@ -65,6 +69,8 @@ pub enum QueueError {
     NothingCharged { position: i64 },
     #[error("entry {position} is of a generation that the operator paid for: it can be dismissed")]
     OperatorsOwn { position: i64 },
+    #[error("a generation has at most {MOST_TOKENS} tokens each way, not {tokens}")]
+    TooManyTokens { tokens: u64 },
     #[error(transparent)]
     Refused(SettlementRefusal),
     #[error(transparent)]
@@ -90,7 +96,13 @@ pub async fn resolve(
     }
     let desk = Desk { log, terms, metadata, entry: &entry, key: key_of(&entry, action) };
     match action {
-        QueueAction::Settle { input_tokens, output_tokens } => desk.settle(input_tokens, output_tokens).await,
+        QueueAction::Settle { input_tokens, output_tokens } => {
+            let tokens = input_tokens.max(output_tokens);
+            if tokens > MOST_TOKENS {
+                return Err(QueueError::TooManyTokens { tokens });
+            }
+            desk.settle(input_tokens, output_tokens).await
+        }
         QueueAction::Release => desk.release().await,
         QueueAction::Reverse => desk.reverse().await,
         QueueAction::Dismiss => desk.dismiss().await,

@@ -20,7 +20,7 @@ use crate::commands::CommandError;
 use crate::event_log::{EventLog, IdempotencyKey};
 
 /// What idempotency keys are kept under, whichever way an operator moves credit.
-pub(super) const COMMAND: &str = "adjust_credit";
+const COMMAND: &str = "adjust_credit";
 
 /// What an operator asks for.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ fn change_of(event: &WalletEvent) -> Option<(MicroUsd, MicroUsd)> {
     }
 }
 
-pub(super) fn inputs_digest(change: CreditChange) -> [u8; 32] {
+fn inputs_digest(change: CreditChange) -> [u8; 32] {
     let inputs = serde_json::to_vec(&change).expect("amounts and enums are JSON");
     Sha256::digest(&inputs).into()
 }

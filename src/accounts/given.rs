@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::printable::is_invisible;
+
 /// Bytes of an idempotency key.
 const MAX_KEY_BYTES: usize = 200;
 
@@ -16,12 +18,12 @@ pub const MAX_EMAIL_CHARS: usize = 254;
 const MAPPED_PREFIX: u8 = 96;
 
 /// # Errors
-/// How long a key is.
+/// What a key is.
 pub fn idempotency_key(text: &str) -> Result<String, String> {
-    if (1..=MAX_KEY_BYTES).contains(&text.len()) {
+    if (1..=MAX_KEY_BYTES).contains(&text.len()) && shows(text) {
         return Ok(text.into());
     }
-    Err(format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes"))
+    Err(format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no control characters"))
 }
 
 /// A customer's name, without the blanks around it.
@@ -70,8 +72,13 @@ pub fn is_address(text: &str) -> bool {
 
 fn short(text: &str, most: usize) -> Option<String> {
     let text = text.trim();
-    let fits = (1..=most).contains(&text.chars().count()) && !text.contains(char::is_control);
+    let fits = (1..=most).contains(&text.chars().count()) && shows(text);
     fits.then(|| text.to_owned())
+}
+
+/// Whether all of it can be seen: a name with a mark of direction in it reads as another.
+fn shows(text: &str) -> bool {
+    !text.contains(|character: char| character.is_control() || is_invisible(character))
 }
 
 #[cfg(test)]
@@ -93,7 +100,7 @@ mod tests {
     fn a_key_has_1_to_200_bytes() {
         assert_eq!(idempotency_key("x").as_deref(), Ok("x"));
         assert!(idempotency_key(&"x".repeat(200)).is_ok());
-        for bad in ["", &"x".repeat(201), &"é".repeat(101)] {
+        for bad in ["", &"x".repeat(201), &"é".repeat(101), "a\nb", "a\u{200b}"] {
             let refusal = idempotency_key(bad).expect_err(bad);
             assert!(refusal.contains("1 to 200 bytes"), "{refusal}");
         }
@@ -103,7 +110,9 @@ mod tests {
     fn a_name_is_short_and_of_characters_that_show() {
         assert_eq!(name(" Ada Lovelace ").as_deref(), Ok("Ada Lovelace"));
         assert!(name(&"é".repeat(200)).is_ok());
-        for bad in ["", "  ", &"é".repeat(201), "\x1b[2JAda", "A\nda", "Ada\u{9b}31m"] {
+        for bad in
+            ["", "  ", &"é".repeat(201), "\x1b[2JAda", "A\nda", "Ada\u{9b}31m", "\u{202e}adA", "A\u{200b}da"]
+        {
             let refusal = name(bad).expect_err(bad);
             assert!(refusal.contains("no control characters"), "{refusal}");
         }

@@ -321,7 +321,7 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
             let granted =
                 accounts::grant_credit(&desk.log, &desk.wallet.terms(), &desk.metadata, grant).await?;
             desk.output.record(&json!({
-                "grant": granted.grant_id,
+                "grant": granted.movement_id,
                 "balanceUsd": granted.balance_micro.to_string(),
                 "balanceMicro": granted.balance_micro,
                 "grantedBefore": granted.replayed,

@@ -97,5 +97,6 @@ mod tests {
         let read: Value = serde_json::from_str(&texts[2]).expect("JSON");
         assert_eq!(read, named);
         assert_eq!(table(&[json!({ "note": "two\nlines" })]), "note\ntwo\\nlines\n");
+        assert_eq!(printable("\u{202e}adA\u{200b}é"), "\\u202eadA\\u200bé");
     }
 }

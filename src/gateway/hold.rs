@@ -135,6 +135,9 @@ fn refused(refusal: &WalletRefusal) -> GatewayError {
         WalletRefusal::MonthlyBudget { limit_micro, spent_micro, resets_at } => {
             budget_spent("monthly", *limit_micro, *spent_micro, *resets_at)
         }
+        WalletRefusal::BudgetMayBeSpent { running, worst_micro, left_micro } => {
+            GatewayError::BudgetMayBeSpent { running: *running, worst: *worst_micro, left: *left_micro }
+        }
         WalletRefusal::FairUseReached { plan_id, resets_at } => {
             GatewayError::FairUseReached { plan: plan_id.clone(), resets_at: clock::rfc3339(*resets_at) }
         }

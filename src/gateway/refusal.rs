@@ -82,6 +82,11 @@ pub enum GatewayError {
     RequestBeyondTokenLimit { limit: u64, requested: u64 },
     #[error("{limit} requests of this key are running, as many as it may; try again in {BUSY_RETRY_SECS}s")]
     TooManyParallel { limit: u32 },
+    #[error(
+        "${left} of this key's budget is left, and this request with the {running} that are running may cost up to \
+         ${worst}; try again in {BUSY_RETRY_SECS}s, when they may have ended"
+    )]
+    BudgetMayBeSpent { running: usize, worst: MicroUsd, left: MicroUsd },
     #[error("this key's {period} budget of ${limit} is spent (${spent}); it begins anew at {resets_at}")]
     BudgetSpent { period: &'static str, limit: MicroUsd, spent: MicroUsd, resets_at: String },
     #[error(
@@ -159,6 +164,7 @@ impl GatewayError {
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
             | Self::TooManyParallel { .. }
+            | Self::BudgetMayBeSpent { .. }
             | Self::PausedBySurge { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Maintenance { .. } | Self::BudgetModelUnavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Busy
@@ -180,7 +186,7 @@ impl GatewayError {
             Self::TooManyRequests { retry_secs, .. } | Self::TooManyTokens { retry_secs, .. } => {
                 Some(*retry_secs)
             }
-            Self::TooManyParallel { .. } => Some(BUSY_RETRY_SECS),
+            Self::TooManyParallel { .. } | Self::BudgetMayBeSpent { .. } => Some(BUSY_RETRY_SECS),
             Self::Maintenance { retry_secs, .. } | Self::PausedBySurge { retry_secs, .. } => {
                 retry_secs.filter(|secs| *secs <= LONGEST_WAIT_SECS)
             }
@@ -235,6 +241,7 @@ impl GatewayError {
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
             | Self::TooManyParallel { .. }
+            | Self::BudgetMayBeSpent { .. }
             | Self::PausedBySurge { .. } => ErrorKind::RateLimited,
             Self::Maintenance { .. } | Self::BudgetModelUnavailable { .. } => ErrorKind::Unavailable,
             Self::ProviderOverloaded { .. } => ErrorKind::Overloaded,
@@ -270,7 +277,8 @@ impl GatewayError {
             Self::StillWaiting { .. }
             | Self::TooManyRequests { .. }
             | Self::TooManyTokens { .. }
-            | Self::TooManyParallel { .. } => "rate_limit_exceeded",
+            | Self::TooManyParallel { .. }
+            | Self::BudgetMayBeSpent { .. } => "rate_limit_exceeded",
             Self::Busy => "service_busy",
             Self::StoreUnavailable => "service_unavailable",
             Self::ProviderUnavailable { .. } => "provider_unavailable",

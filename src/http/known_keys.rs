@@ -52,8 +52,9 @@ pub(super) struct KnownKeys {
 struct LookedUp {
     identity: Identity,
     began: Instant,
-    /// When it was last read, and the mark of the last change before; unknown of those not refreshed yet.
-    read: (Instant, Option<Uuid>),
+    read_at: Instant,
+    /// The mark of the last change before it was read; unknown of those not refreshed yet.
+    mark: Option<Uuid>,
     /// Somebody has asked for it since the last refresh.
     asked: Arc<AtomicBool>,
     idle_refreshes: u8,
@@ -61,13 +62,12 @@ struct LookedUp {
 
 impl LookedUp {
     fn new(identity: Identity, began: Instant) -> Self {
-        Self { identity, began, read: (began, None), asked: Arc::default(), idle_refreshes: 0 }
+        Self { identity, began, read_at: began, mark: None, asked: Arc::default(), idle_refreshes: 0 }
     }
 
     /// Whether it still holds at `now`, when this was the mark of the last change.
     fn is_confirmed_by(&self, mark: Uuid, now: Instant) -> bool {
-        let (at, mark_then) = self.read;
-        mark_then == Some(mark) && now < at + READ_AGAIN_AFTER
+        self.mark == Some(mark) && now < self.read_at + READ_AGAIN_AFTER
     }
 }
 
@@ -147,9 +147,11 @@ async fn refresh(
     let digests: Vec<&str> = in_doubt.keys().map(String::as_str).collect();
     for key in within_time(api_keys::by_digests(pool, &digests)).await? {
         let Some((digest, known)) = in_doubt.remove(&key.key.digest) else { continue };
-        let read = (began, Some(mark));
         match Identity::of(key) {
-            Ok(identity) => cache.insert(digest, LookedUp { identity, began, read, ..known }).await,
+            Ok(identity) => {
+                let read = LookedUp { identity, began, read_at: began, mark: Some(mark), ..known };
+                cache.insert(digest, read).await;
+            }
             Err(_) => cache.invalidate(&digest).await,
         }
     }
@@ -178,7 +180,7 @@ mod tests {
         let principal = Principal::Operator { key_id: KeyId(Uuid::from_u128(2)), name: "ops".into() };
         let looked_up = LookedUp::new(Identity { principal, access: Arc::default() }, now);
         assert!(!looked_up.is_confirmed_by(mark, now), "what had changed before it was read is unknown");
-        let read = LookedUp { read: (now, Some(mark)), ..looked_up };
+        let read = LookedUp { read_at: now, mark: Some(mark), ..looked_up };
         assert!(read.is_confirmed_by(mark, now));
         assert!(!read.is_confirmed_by(Uuid::from_u128(3), now), "something has changed");
         assert!(!read.is_confirmed_by(mark, now + READ_AGAIN_AFTER));

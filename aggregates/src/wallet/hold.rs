@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entitlements::PlanCover;
 use super::events::WalletEvent;
+use super::key_use::AskedOfKey;
 use super::{Decision, HoldLimits, MAX_OPEN_HOLDS, Wallet, WalletRefusal};
 use crate::catalog::FairUseInForce;
 use crate::ids::{GenerationId, KeyId, NodeIncarnation, PlanId};
@@ -154,12 +155,18 @@ impl Decision<'_> {
         if command.cash_debt_micro.is_positive() {
             return Err(WalletRefusal::CashInDebt { debt: command.cash_debt_micro });
         }
-        wallet.refuse_beyond(&command.limits, command.key_id, command.input_tokens, requested, self.now)?;
+        let worst_micro = command.worst_micro();
+        let asked = AskedOfKey {
+            key_id: command.key_id,
+            input_tokens: command.input_tokens,
+            needed_micro: requested,
+            worst_micro,
+        };
+        wallet.refuse_beyond(&command.limits, &asked, self.now)?;
         let funds = wallet.funds();
         if funds.balance < requested {
             return Err(WalletRefusal::InsufficientCredit { available: funds.balance, requested });
         }
-        let worst_micro = command.worst_micro();
         let open_holds = wallet.holds_on_balance();
         let covers_estimates = funds.unheld >= requested;
         let covers_worst =
@@ -191,7 +198,9 @@ impl Decision<'_> {
     fn place_covered(&mut self, command: PlaceHold, cover: PlanCover) -> Result<(), WalletRefusal> {
         let wallet = self.wallet.as_ref();
         let (key_id, input_tokens) = (command.key_id, command.input_tokens);
-        wallet.refuse_beyond(&command.limits, key_id, input_tokens, MicroUsd::ZERO, self.now)?;
+        let asked =
+            AskedOfKey { key_id, input_tokens, needed_micro: MicroUsd::ZERO, worst_micro: MicroUsd::ZERO };
+        wallet.refuse_beyond(&command.limits, &asked, self.now)?;
         let open_holds = wallet.holds.len();
         if open_holds >= MAX_OPEN_HOLDS {
             return Err(WalletRefusal::MustWait { open_holds });

@@ -39,6 +39,15 @@ impl From<&KeyLimits> for HoldLimits {
     }
 }
 
+/// What a request asks of its key's limits.
+pub(super) struct AskedOfKey {
+    pub key_id: KeyId,
+    pub input_tokens: u64,
+    /// What the balance must cover, and the most it may have to pay; nothing where a plan pays.
+    pub needed_micro: MicroUsd,
+    pub worst_micro: MicroUsd,
+}
+
 /// What a key has used at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUseNow {
@@ -179,37 +188,60 @@ impl Wallet {
     pub(super) fn refuse_beyond(
         &self,
         limits: &HoldLimits,
-        key_id: KeyId,
-        input_tokens: u64,
-        needed: MicroUsd,
+        asked: &AskedOfKey,
         now: Timestamp,
     ) -> Result<(), WalletRefusal> {
         if *limits == HoldLimits::default() {
             return Ok(());
         }
+        let key_id = asked.key_id;
         let used = self.key_use(key_id, now);
-        refuse_beyond_minute(limits, &used, input_tokens, now)?;
+        refuse_beyond_minute(limits, &used, asked.input_tokens, now)?;
         if let Some(limit) = limits.parallel_requests
             && used.open >= usize::try_from(limit).unwrap_or(usize::MAX)
         {
             return Err(WalletRefusal::ParallelRequests { limit });
         }
-        let held: MicroUsd = self.holds_of(key_id).map(|hold| hold.amount_micro).sum();
-        let today = used.spent_today_micro + held;
+        self.refuse_beyond_budgets(limits, &used, asked, now)
+    }
+
+    /// Alone, a request needs its estimate of what is left of a budget; beside others of its key, the
+    /// worst of all of them. So a budget is passed by what one request costs beyond its estimate at
+    /// the most, however many are sent at once.
+    fn refuse_beyond_budgets(
+        &self,
+        limits: &HoldLimits,
+        used: &KeyUseNow,
+        asked: &AskedOfKey,
+        now: Timestamp,
+    ) -> Result<(), WalletRefusal> {
+        let (today, this_month) = (used.spent_today_micro, used.spent_month_micro);
         if let Some(limit_micro) = limits.daily_budget_micro
-            && today + needed > limit_micro
+            && today + asked.needed_micro > limit_micro
         {
             let resets_at = now.next_day();
             return Err(WalletRefusal::DailyBudget { limit_micro, spent_micro: today, resets_at });
         }
-        let this_month = used.spent_month_micro + held;
         if let Some(limit_micro) = limits.monthly_budget_micro
-            && this_month + needed > limit_micro
+            && this_month + asked.needed_micro > limit_micro
         {
             let resets_at = now.next_month();
             return Err(WalletRefusal::MonthlyBudget { limit_micro, spent_micro: this_month, resets_at });
         }
-        Ok(())
+        let paid_for = || self.holds_of(asked.key_id).filter(|hold| hold.plan.is_none());
+        let running = paid_for().count();
+        if running == 0 || asked.worst_micro == MicroUsd::ZERO {
+            return Ok(());
+        }
+        let worst_micro = paid_for().map(|hold| hold.worst_micro).sum::<MicroUsd>() + asked.worst_micro;
+        let left_today = limits.daily_budget_micro.map(|limit| limit - today);
+        let left_this_month = limits.monthly_budget_micro.map(|limit| limit - this_month);
+        match left_today.into_iter().chain(left_this_month).min() {
+            Some(left_micro) if worst_micro > left_micro => {
+                Err(WalletRefusal::BudgetMayBeSpent { running, worst_micro, left_micro })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn holds_of(&self, key_id: KeyId) -> impl Iterator<Item = &Hold> {

@@ -51,10 +51,14 @@ pub enum WalletRefusal {
     LargerThanTokensPerMinute { limit: u64, requested: u64 },
     #[error("this key may have {limit} requests running at a time")]
     ParallelRequests { limit: u32 },
-    #[error("this key may spend ${limit_micro} a day (UTC), of which ${spent_micro} is spent or set aside")]
+    #[error("this key may spend ${limit_micro} a day (UTC), of which ${spent_micro} is spent")]
     DailyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
-    #[error("this key may spend ${limit_micro} a month (UTC), of which ${spent_micro} is spent or set aside")]
+    #[error("this key may spend ${limit_micro} a month (UTC), of which ${spent_micro} is spent")]
     MonthlyBudget { limit_micro: MicroUsd, spent_micro: MicroUsd, resets_at: Timestamp },
+    #[error(
+        "with the {running} requests of this key that are running, this one may cost ${worst_micro}, and ${left_micro} of the key's budget is left"
+    )]
+    BudgetMayBeSpent { running: usize, worst_micro: MicroUsd, left_micro: MicroUsd },
     #[error("the fair use of plan {plan_id} is reached until {resets_at}")]
     FairUseReached { plan_id: PlanId, resets_at: Timestamp },
     #[error("plan {plan_id} does not cover this, and the wallet is switched off for what it does not cover")]

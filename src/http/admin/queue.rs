@@ -225,6 +225,7 @@ impl From<QueueError> for Problem {
             QueueError::NotAHold { .. } => conflict("no_expired_hold", message),
             QueueError::NothingCharged { .. } => conflict("nothing_charged", message),
             QueueError::OperatorsOwn { .. } => conflict("operators_own", message),
+            QueueError::TooManyTokens { .. } => Self::invalid("too_many_tokens", message),
             QueueError::Refused(SettlementRefusal::Wallet(_)) => conflict("refused_by_wallet", message),
             QueueError::Refused(SettlementRefusal::Usage(_)) => conflict("refused_by_usage", message),
             QueueError::Read(error) => error.into(),

@@ -119,6 +119,7 @@ pub fn of_wallet(refusal: &WalletRefusal) -> (StatusCode, &'static str) {
         | R::TokensPerMinute { .. }
         | R::LargerThanTokensPerMinute { .. }
         | R::ParallelRequests { .. }
+        | R::BudgetMayBeSpent { .. }
         | R::DailyBudget { .. }
         | R::MonthlyBudget { .. }
         | R::FairUseReached { .. }

@@ -29,6 +29,8 @@ TIMEOUT_SECONDS = 60
 RUNNING_SECONDS = 10
 RETRIES = 4
 BUDGET_MODEL = "deepseek-v4-pro"
+# More than any client is expected to cost, and less than the one that runs may.
+BUDGET_AT_STAKE_MICRO = 2_000_000
 WORDS = "We are moving house. Come back tomorrow."
 
 
@@ -144,6 +146,20 @@ def _(world):
     running = Running(world.service, busy.customer, stall_after=1)
     try:
         all_are_told(busy, Reason("busy", 429, "rate_limit_exceeded", sentence, None, waiting_helps=True))
+    finally:
+        running.end()
+
+
+@case("refused: what runs may spend the key's budget", payer="nobody", together=True)
+def _(world):
+    sentence = (
+        r"\$[\d.]+ of this key's budget is left, and this request with the 1 that are running may cost up to "
+        r"\$[\d.]+; try again in 5s, when they may have ended"
+    )
+    careful = replace(world, customer=limited(dailyBudgetMicro=BUDGET_AT_STAKE_MICRO)(world.service))
+    running = Running(world.service, careful.customer, stall_after=1)
+    try:
+        all_are_told(careful, Reason("careful", 429, "rate_limit_exceeded", sentence, None, waiting_helps=True))
     finally:
         running.end()
 

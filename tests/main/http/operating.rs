@@ -1,7 +1,7 @@
 //! What operators do with customers, keys, credit and prices.
 
 use codexapi::accounts::{
-    self, AdjustCredit, CreditChange, CreditRefusal, GrantCredit, NewCustomer, RevealError,
+    self, AdjustCredit, AdjustRefusal, CreditChange, GrantCredit, NewCustomer, RevealError,
 };
 use codexapi::commands::CommandError;
 use codexapi::config::prices::PriceList;
@@ -37,7 +37,7 @@ async fn credit_is_granted_once_per_idempotency_key() {
     let again =
         accounts::grant_credit(log, &terms, &operator(), grant(account_id, 5)).await.expect("replayed");
     assert_eq!((first.replayed, again.replayed), (false, true));
-    assert_eq!((first.grant_id, first.balance_micro), (again.grant_id, again.balance_micro));
+    assert_eq!((first.movement_id, first.balance_micro), (again.movement_id, again.balance_micro));
     let other = accounts::grant_credit(log, &terms, &operator(), grant(account_id, 6)).await;
     assert!(matches!(other, Err(CommandError::IdempotencyMismatch { .. })), "{other:?}");
 
@@ -54,7 +54,7 @@ async fn credit_is_granted_once_per_idempotency_key() {
     };
     let over_http = accounts::adjust_credit(log, &terms, &operator(), up(5)).await.expect("replayed");
     assert!(over_http.replayed);
-    assert_eq!(over_http.movement_id, Some(first.grant_id.0));
+    assert_eq!(over_http.movement_id, first.movement_id);
     let other = accounts::adjust_credit(log, &terms, &operator(), up(6)).await;
     assert!(matches!(other, Err(CommandError::IdempotencyMismatch { .. })), "{other:?}");
 }
@@ -92,7 +92,7 @@ async fn nobody_unregistered_gets_credit() {
     let stranger = AccountId(uuid::Uuid::from_u128(7));
     let terms = service.app.config.wallet.terms();
     let refused = accounts::grant_credit(&service.app.log, &terms, &operator(), grant(stranger, 5)).await;
-    let expected = CreditRefusal::Account(AccountRefusal::NotRegistered).to_string();
+    let expected = AdjustRefusal::Account(AccountRefusal::NotRegistered).to_string();
     assert!(
         matches!(&refused, Err(CommandError::Refused(why)) if why.to_string() == expected),
         "{refused:?}"

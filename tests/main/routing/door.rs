@@ -138,6 +138,13 @@ async fn a_key_beyond_its_limits_is_told_which() {
     let running = running.send(&world.deployment, &parallel.token).await;
     refused(&world, &scene, &parallel, expected(429, "rate_limit_exceeded", "rate_limit_error", true)).await;
     drop(running);
+
+    let budget = KeyLimits { daily_budget_micro: Some(MicroUsd(10_000)), ..KeyLimits::default() };
+    let at_stake = limited(&world, budget).await;
+    let running = Ask::new(Protocol::Chat, true, 5_000, &stalled).of(&scene.model);
+    let running = running.send(&world.deployment, &at_stake.token).await;
+    refused(&world, &scene, &at_stake, expected(429, "rate_limit_exceeded", "rate_limit_error", true)).await;
+    drop(running);
 }
 
 #[tokio::test(flavor = "multi_thread")]

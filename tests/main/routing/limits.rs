@@ -144,7 +144,7 @@ async fn a_budget_is_overdrawn_by_the_running_requests_overshoot_at_most() {
         let customer = nodes.limited(limits).await;
         for _ in 0..2 {
             let answers = nodes.storm(&customer, &ask, 30).await;
-            assert!(answers.iter().all(|answer| matches!(answer.status().as_u16(), 200 | 402)));
+            assert!(answers.iter().all(|answer| matches!(answer.status().as_u16(), 200 | 402 | 429)));
             join_all(answers.into_iter().map(read)).await;
         }
         let ledger = nodes.world.deployment.ledger(customer.account_id).await;
@@ -160,6 +160,31 @@ async fn a_budget_is_overdrawn_by_the_running_requests_overshoot_at_most() {
         let refused = nodes.send(1, &customer.token, &ask).await;
         assert_eq!(refused.status(), 402);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_could_pass_a_budget_together_run_one_at_a_time() {
+    const BUDGET: i64 = 20_000;
+    const MAX_OUTPUT: u64 = 5_000;
+    let nodes = Nodes::start().await;
+    let scene = nodes.world.scene(&[("one", &[])]).await;
+    let told = json!({"output_tokens": MAX_OUTPUT, "delta_count": 5, "chunk_delay_ms": 200});
+    let ask = Ask::new(Protocol::Responses, true, MAX_OUTPUT, &told).of(&scene.model);
+    let limits = KeyLimits { daily_budget_micro: Some(MicroUsd(BUDGET)), ..KeyLimits::default() };
+    let customer = nodes.limited(limits).await;
+    let answers = nodes.storm(&customer, &ask, 30).await;
+    assert_eq!(passed(&answers), 1, "its worst is {} micro-USD", MAX_OUTPUT.cast_signed() * OUTPUT_RATE);
+    for refused in answers.iter().filter(|answer| answer.status() != 200) {
+        assert_eq!(
+            (refused.status().as_u16(), &refused.headers()["retry-after"]),
+            (429, &"5".parse().unwrap())
+        );
+    }
+    join_all(answers.into_iter().map(read)).await;
+    let ledger = nodes.world.deployment.ledger(customer.account_id).await;
+    let charged: Vec<i64> = ledger.settled.iter().map(|settled| settled.charged_micro.0).collect();
+    assert!(charged.len() == 1 && charged[0] > BUDGET, "{charged:?}");
+    assert_eq!(nodes.send(1, &customer.token, &ask).await.status(), 402, "now it is spent");
 }
 
 #[tokio::test(flavor = "multi_thread")]

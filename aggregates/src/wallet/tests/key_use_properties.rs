@@ -17,7 +17,7 @@ const DAY: i64 = 86_400;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Ask { of: u128, tokens: u64, limits: HoldLimits },
+    Ask { of: u128, tokens: u64, max_output: u64, limits: HoldLimits },
     Settle { which: Index, cost: i64, output: u64 },
     Release { which: Index },
     Reverse { which: Index },
@@ -26,7 +26,7 @@ enum Step {
 }
 
 fn limits() -> impl Strategy<Value = HoldLimits> {
-    let budget = || prop::option::of((1..600_i64).prop_map(micro));
+    let budget = || prop::option::of(prop_oneof![1..600_i64, 600..20_000_i64].prop_map(micro));
     let counts = (prop::option::of(1..4_u32), prop::option::of(1..200_u64), prop::option::of(1..4_u32));
     (counts, budget(), budget()).prop_map(
         |(
@@ -47,9 +47,11 @@ fn limits() -> impl Strategy<Value = HoldLimits> {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let which = any::<Index>;
+    let max_output = prop_oneof![3 => Just(0), 2 => 0..400_u64, 1 => 4_000..9_000_u64];
     let wait = prop_oneof![0..90_i64, 0..3 * DAY, 0..20 * DAY];
     let step = prop_oneof![
-        6 => (1..=KEYS, 0..120_u64, limits()).prop_map(|(of, tokens, limits)| Step::Ask { of, tokens, limits }),
+        6 => (1..=KEYS, 0..120_u64, max_output, limits())
+            .prop_map(|(of, tokens, max_output, limits)| Step::Ask { of, tokens, max_output, limits }),
         4 => (which(), 0..200_i64, 0..50_u64)
             .prop_map(|(which, cost, output)| Step::Settle { which, cost, output }),
         1 => which().prop_map(|which| Step::Release { which }),
@@ -66,7 +68,7 @@ struct Asked {
     of: u128,
     at: i64,
     input: u64,
-    held: i64,
+    worst: i64,
     open: bool,
     /// When, what and how much output.
     charged: Option<(i64, i64, u64)>,
@@ -114,15 +116,22 @@ impl Plain {
         self.of(of).filter(|asked| asked.open).count()
     }
 
-    fn held(&self, of: u128) -> i64 {
-        self.of(of).filter(|asked| asked.open).map(|asked| asked.held).sum()
+    /// What the open ones cost at worst.
+    fn worst(&self, of: u128) -> i64 {
+        self.of(of).filter(|asked| asked.open).map(|asked| asked.worst).sum()
     }
 
-    /// Whether some limit stands in the way of `tokens` more at a micro-USD each.
-    fn is_within(&self, of: u128, tokens: u64, limits: &HoldLimits) -> bool {
-        let needed = i64::try_from(tokens).unwrap() + self.held(of);
+    /// Whether no limit stands in the way of `tokens` and `max_output` more at a micro-USD each.
+    fn is_within(&self, of: u128, tokens: u64, max_output: u64, limits: &HoldLimits) -> bool {
+        let input = i64::try_from(tokens).unwrap();
+        let max_output = i64::try_from(max_output).unwrap();
+        // What can cost nothing waits for nobody.
+        let asks = match (self.open(of), input + max_output) {
+            (0, _) | (_, 0) => input + max_output.min(256),
+            (_, worst) => worst + self.worst(of),
+        };
         let fits = |budget: Option<crate::money::MicroUsd>, spent: i64| {
-            budget.is_none_or(|budget| spent + needed <= budget.0)
+            budget.is_none_or(|budget| spent + asks <= budget.0)
         };
         limits.requests_per_minute.is_none_or(|limit| self.requests(of) < limit)
             && limits.tokens_per_minute.is_none_or(|limit| self.tokens(of) + tokens <= limit)
@@ -148,7 +157,9 @@ impl Life {
 
     fn step(&mut self, number: u128, step: &Step) {
         match step {
-            Step::Ask { of, tokens, limits } => self.ask(number, *of, *tokens, limits),
+            Step::Ask { of, tokens, max_output, limits } => {
+                self.ask(number, *of, (*tokens, *max_output), limits);
+            }
             Step::Settle { which, cost, output } => self.settle(which, *cost, *output),
             Step::Release { which } => {
                 let Some(picked) = self.pick(which) else { return };
@@ -171,33 +182,46 @@ impl Life {
         self.compare(&self.story.wallet);
     }
 
-    fn ask(&mut self, number: u128, of: u128, tokens: u64, limits: &HoldLimits) {
+    fn ask(&mut self, number: u128, of: u128, (tokens, max_output): (u64, u64), limits: &HoldLimits) {
         // Ages holds first, as the command itself does.
         drop(self.story.act(sweep()));
         for asked in &mut self.plain.asked {
             asked.open = asked.open && asked.at + 2 * DAY > self.plain.now;
         }
-        let asked = PlaceHold { key_id: key(of), limits: *limits, ..request(number, tokens, 0) };
-        let is_within = self.plain.is_within(of, tokens, limits);
+        let mut asked = PlaceHold { key_id: key(of), limits: *limits, ..request(number, tokens, max_output) };
+        // A model that nothing is known of is expected to answer at length.
+        asked.quote.model = format!("model {number}");
+        let is_within = self.plain.is_within(of, tokens, max_output, limits);
         match self.story.act(place(asked)) {
             Ok(events) => {
                 assert!(is_within, "beyond {limits:?}");
                 assert!(matches!(events.last(), Some(WalletEvent::HoldPlaced { .. })));
-                let (at, held) = (self.plain.now, i64::try_from(tokens).unwrap());
-                let charged = None;
-                let asked =
-                    Asked { number, of, at, input: tokens, held, open: true, charged, reversed: false };
-                self.plain.asked.push(asked);
+                self.plain.asked.push(Asked {
+                    number,
+                    of,
+                    at: self.plain.now,
+                    input: tokens,
+                    worst: i64::try_from(tokens + max_output).unwrap(),
+                    open: true,
+                    charged: None,
+                    reversed: false,
+                });
             }
             Err(refusal) => {
                 assert!(!is_within, "{refusal} although within {limits:?}");
-                self.check(&refusal, of, tokens, limits);
+                self.check(&refusal, of, (tokens, max_output), limits);
             }
         }
     }
 
     /// The numbers a refusal tells are those of the list.
-    fn check(&self, refusal: &WalletRefusal, of: u128, tokens: u64, limits: &HoldLimits) {
+    fn check(
+        &self,
+        refusal: &WalletRefusal,
+        of: u128,
+        (tokens, max_output): (u64, u64),
+        limits: &HoldLimits,
+    ) {
         let plain = &self.plain;
         let until_next_minute = u32::try_from(60 - plain.now.rem_euclid(60)).unwrap();
         match refusal {
@@ -214,14 +238,23 @@ impl Life {
             }
             WalletRefusal::ParallelRequests { limit } => assert!(plain.open(of) >= *limit as usize),
             WalletRefusal::DailyBudget { spent_micro, resets_at, .. } => {
-                assert_eq!(spent_micro.0, plain.spent(of, Timestamp::utc_day) + plain.held(of));
+                assert_eq!(spent_micro.0, plain.spent(of, Timestamp::utc_day));
                 assert_eq!(resets_at.utc_day(), second(plain.now).utc_day() + 1);
                 assert_eq!(resets_at.0 % (DAY * 1_000_000), 0);
             }
             WalletRefusal::MonthlyBudget { spent_micro, resets_at, .. } => {
-                assert_eq!(spent_micro.0, plain.spent(of, Timestamp::utc_month) + plain.held(of));
+                assert_eq!(spent_micro.0, plain.spent(of, Timestamp::utc_month));
                 assert_eq!(resets_at.utc_month(), second(plain.now).utc_month() + 1);
                 assert_eq!(resets_at.minus_secs(1).utc_month(), second(plain.now).utc_month());
+            }
+            WalletRefusal::BudgetMayBeSpent { running, worst_micro, left_micro } => {
+                let worst = plain.worst(of) + i64::try_from(tokens + max_output).unwrap();
+                assert_eq!((*running, worst_micro.0), (plain.open(of), worst));
+                let left = |budget: Option<crate::money::MicroUsd>, spent: i64| budget.map(|it| it.0 - spent);
+                let daily = left(limits.daily_budget_micro, plain.spent(of, Timestamp::utc_day));
+                let monthly = left(limits.monthly_budget_micro, plain.spent(of, Timestamp::utc_month));
+                assert_eq!(Some(left_micro.0), daily.into_iter().chain(monthly).min());
+                assert!(worst > left_micro.0);
             }
             other => panic!("{other}"),
         }

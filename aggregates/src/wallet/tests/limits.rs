@@ -79,17 +79,20 @@ fn parallel_requests_are_the_keys_open_holds() {
 }
 
 #[test]
-fn a_daily_budget_counts_what_is_charged_what_is_held_and_what_is_asked() {
+fn a_daily_budget_counts_what_is_charged_what_may_be_and_what_is_asked() {
     let mut story = story().with(asked(1, 1, 40, daily(100))).settled(1, 40);
-    story = story.with(asked(2, 1, 30, daily(100))).with(asked(3, 2, 500, HoldLimits::default()));
     let refusal = WalletRefusal::DailyBudget {
         limit_micro: micro(100),
-        spent_micro: micro(70),
+        spent_micro: micro(40),
         resets_at: second(DAY),
     };
+    assert_eq!(story.act(asked(2, 1, 61, daily(100))), Err(refusal));
+    story = story.with(asked(2, 1, 30, daily(100))).with(asked(3, 2, 500, HoldLimits::default()));
+    let refusal =
+        WalletRefusal::BudgetMayBeSpent { running: 1, worst_micro: micro(61), left_micro: micro(60) };
     assert_eq!(story.act(asked(4, 1, 31, daily(100))), Err(refusal));
     assert!(story.clone().act(asked(4, 1, 30, daily(100))).is_ok());
-    // The next day what was charged is forgotten, but what is held may still be charged that day.
+    // The next day what was charged is forgotten, but what runs may still be charged that day.
     story = story.at(DAY);
     assert!(story.clone().act(asked(4, 1, 70, daily(100))).is_ok());
     assert!(story.act(asked(4, 1, 71, daily(100))).is_err());
@@ -101,6 +104,37 @@ fn a_budget_needs_room_for_what_the_balance_must_cover_and_no_more() {
     assert!(story().act(asked).is_ok(), "256 output tokens are needed, 4 096 are held");
     let asked = place(PlaceHold { limits: daily(299), ..request(1, 44, 64_000) });
     assert!(matches!(story().act(asked), Err(WalletRefusal::DailyBudget { .. })));
+}
+
+/// 10 tokens of input, and more output allowed than is needed: 266 are needed, 510 the worst.
+fn long(number: u128, of: u128, limits: HoldLimits) -> WalletAction {
+    place(PlaceHold { key_id: key(of), limits, ..request(number, 10, 500) })
+}
+
+#[test]
+fn beside_others_of_its_key_a_request_needs_room_in_a_budget_for_the_worst_of_all() {
+    for limits in [daily(1_019), monthly(1_019)] {
+        let mut story = story().with(long(1, 1, limits)).with(long(2, 2, HoldLimits::default()));
+        let refusal = WalletRefusal::BudgetMayBeSpent {
+            running: 1,
+            worst_micro: micro(1_020),
+            left_micro: micro(1_019),
+        };
+        assert_eq!(story.act(long(3, 1, limits)), Err(refusal));
+        assert!(story.clone().act(long(3, 1, daily(1_020))).is_ok());
+        let mut ended = story.settled(1, 510);
+        assert!(ended.clone().act(long(3, 1, limits)).is_ok(), "alone it needs its estimate only");
+        assert!(ended.act(long(3, 1, daily(775))).is_err());
+    }
+}
+
+#[test]
+fn of_two_budgets_the_one_with_less_left_decides() {
+    let limits = HoldLimits { monthly_budget_micro: Some(micro(1_500)), ..daily(1_100) };
+    let mut story = story().with(long(1, 1, limits)).settled(1, 500).at(DAY).with(long(2, 1, limits));
+    let refusal =
+        WalletRefusal::BudgetMayBeSpent { running: 1, worst_micro: micro(1_020), left_micro: micro(1_000) };
+    assert_eq!(story.act(long(3, 1, limits)), Err(refusal));
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod expiring;
 mod granting;
 mod holding;
 mod kept_credit;
+mod key_budget_properties;
 mod key_use_properties;
 mod limits;
 mod oracle;
