@@ -16,9 +16,10 @@ pub fn printable(line: &str) -> String {
     })
 }
 
-/// Marks of direction, joiners, and blanks without width: they make a text look like another.
+/// Marks of direction, fillers, tags, and blanks without width: they make a text look like another. The joiners that
+/// Persian, Indic scripts and emoji are written with are not among them.
 pub fn is_invisible(character: char) -> bool {
     matches!(character,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}'
+        | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -23,7 +23,7 @@ pub fn idempotency_key(text: &str) -> Result<String, String> {
     if (1..=MAX_KEY_BYTES).contains(&text.len()) && shows(text) {
         return Ok(text.into());
     }
-    Err(format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no control characters"))
+    Err(format!("an idempotency key has 1 to {MAX_KEY_BYTES} bytes and no control or invisible characters"))
 }
 
 /// A customer's name, without the blanks around it.
@@ -31,7 +31,8 @@ pub fn idempotency_key(text: &str) -> Result<String, String> {
 /// # Errors
 /// What a name is.
 pub fn name(text: &str) -> Result<String, String> {
-    let refusal = format!("a name has 1 to {MAX_NAME_CHARS} characters and no control characters");
+    let refusal =
+        format!("a name has 1 to {MAX_NAME_CHARS} characters and no control or invisible characters");
     short(text, MAX_NAME_CHARS).ok_or(refusal)
 }
 
@@ -41,8 +42,8 @@ pub fn name(text: &str) -> Result<String, String> {
 /// What is no address.
 pub fn email(text: &str) -> Result<String, String> {
     let refusal = format!(
-        "an e-mail address is such as ada@example.com, of at most {MAX_EMAIL_CHARS} characters and no control \
-         characters"
+        "an e-mail address is such as ada@example.com, of at most {MAX_EMAIL_CHARS} characters and no control or \
+         invisible characters"
     );
     short(text, MAX_EMAIL_CHARS).filter(|text| is_address(text)).ok_or(refusal)
 }
@@ -110,11 +111,12 @@ mod tests {
     fn a_name_is_short_and_of_characters_that_show() {
         assert_eq!(name(" Ada Lovelace ").as_deref(), Ok("Ada Lovelace"));
         assert!(name(&"é".repeat(200)).is_ok());
+        assert!(name("می\u{200c}خواهم").is_ok());
         for bad in
             ["", "  ", &"é".repeat(201), "\x1b[2JAda", "A\nda", "Ada\u{9b}31m", "\u{202e}adA", "A\u{200b}da"]
         {
             let refusal = name(bad).expect_err(bad);
-            assert!(refusal.contains("no control characters"), "{refusal}");
+            assert!(refusal.contains("no control or invisible characters"), "{refusal}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,7 +19,7 @@ use crate::nodes::{self, members};
 use crate::processes::lease::Lease;
 use crate::processes::rewards::Rewards;
 use crate::processes::sweeper::{Sweeper, SweeperSettings};
-use crate::processes::{auto_topup, health, reconciler, waking};
+use crate::processes::{auto_topup, health, long_wallets, reconciler, waking};
 use crate::{clock, http, metrics, relay, stored};
 
 /// How often idempotency keys that are not kept for ever are looked over.
@@ -32,6 +33,9 @@ const READ_MODELS_FEED: &str = "read_models";
 
 /// A node that has missed so many renewals of its lease is nobody's home any more; it is dead only when it lapses.
 const MISSED_RENEWALS: u32 = 3;
+
+/// What was cut off is settled, and its clients are told, within this time.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 impl App {
     /// Answers requests and follows the log until `stop`, then finishes what is running. `ready` is
@@ -68,25 +72,32 @@ impl App {
         tracing::info!(%address, node = name, "listening");
         ready(address);
         let renew = Duration::from_secs(self.config.wallet.lease_renew_seconds.into());
-        let outcome = tokio::select! {
-            () = self.answer(listener, metrics_listener, stop.clone()) => Ok(()),
-            superseded = lease.keep(renew, background.clone()) => superseded.map_err(Into::into),
+        let work = async {
+            let cut_off_at = self.answer(listener, metrics_listener, stop.clone()).await;
+            self.finish(cut_off_at).await
         };
-        let finished = self.finish().await;
+        let outcome = tokio::select! {
+            finished = work => finished,
+            superseded = lease.keep(renew, background.clone()) => {
+                let finished = self.finish(Instant::now() + self.shutdown_deadline()).await;
+                superseded.map_err(anyhow::Error::from).and(finished)
+            }
+        };
         background.cancel();
         processes.close();
         processes.wait().await;
         lease.end().await.context("ending the lease")?;
-        outcome.and(finished)
+        outcome
     }
 
-    /// Answers requests until `stop`, and then those that are being answered, within the deadline.
+    /// Answers requests until `stop`, and then those that are being answered; what is not finished by the deadline is
+    /// cut off. Returns when that is.
     async fn answer(
         self: &Arc<Self>,
         listener: TcpListener,
         metrics_listener: TcpListener,
         stop: CancellationToken,
-    ) {
+    ) -> Instant {
         let limits = Limits::new(&self.config.connections, &self.config.http);
         let counted = self.metrics.connections.clone();
         let requests =
@@ -94,35 +105,59 @@ impl App {
         let both = async {
             tokio::join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()))
         };
-        let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
-        let too_late = async {
+        let deadline = async {
             stop.cancelled().await;
             self.background.stop();
-            tokio::time::sleep(deadline).await;
+            let cut_off_at = Instant::now() + self.shutdown_deadline();
+            sleep_until(cut_off_at).await;
+            tracing::warn!("what still runs is cut off");
+            self.gateway.cut_off();
+            sleep_until(cut_off_at + LAST_WORDS).await;
+            tracing::warn!("some clients did not take their last words");
+            cut_off_at
         };
+        let stopped = async {
+            stop.cancelled().await;
+            Instant::now()
+        };
+        let answered = async { tokio::join!(both, stopped).1 + self.shutdown_deadline() };
         tokio::select! {
-            ((), ()) = both => {}
-            () = too_late => tracing::warn!(?deadline, "some requests were cut off"),
+            cut_off_at = answered => cut_off_at,
+            cut_off_at = deadline => cut_off_at,
         }
     }
 
-    /// Waits for running generations and for the log, within the deadline.
-    async fn finish(&self) -> anyhow::Result<()> {
-        let deadline = Duration::from_secs(self.config.http.shutdown_seconds);
+    /// Waits for running generations and for the log; cuts off what still runs at `cut_off_at`.
+    async fn finish(&self, cut_off_at: Instant) -> anyhow::Result<()> {
         self.background.stop();
         self.tasks.close();
         let running = self.tasks.len();
         if running > 0 {
-            tracing::info!(running, at_most = ?deadline, "finishing what runs; a second signal ends it at once");
+            let at_most = cut_off_at.saturating_duration_since(Instant::now());
+            tracing::info!(running, ?at_most, "finishing what runs; a second signal ends it at once");
         }
-        let generations = tokio::time::timeout(deadline, self.tasks.wait()).await;
+        let mut generations = timeout_at(cut_off_at, self.tasks.wait()).await;
+        if generations.is_err() {
+            self.gateway.cut_off();
+            generations = timeout_at(cut_off_at + LAST_WORDS, self.tasks.wait()).await;
+        }
         if generations.is_err() {
             let failed = self.background.fail_stopped().await.context("failing background responses")?;
             tracing::warn!(failed, "background responses were not finished in time");
         }
-        anyhow::ensure!(generations.is_ok(), "generations were still running after {deadline:?}");
-        anyhow::ensure!(self.log.drain(deadline).await, "commands were still unanswered after {deadline:?}");
+        anyhow::ensure!(
+            generations.is_ok(),
+            "generations were still running {LAST_WORDS:?} after the deadline"
+        );
+        anyhow::ensure!(
+            self.log.drain(LAST_WORDS).await,
+            "commands were still unanswered after {LAST_WORDS:?}"
+        );
         Ok(())
+    }
+
+    fn shutdown_deadline(&self) -> Duration {
+        Duration::from_secs(self.config.http.shutdown_seconds)
     }
 
     /// Where other nodes reach this one.
@@ -180,6 +215,7 @@ impl App {
             referral_basis_points: self.config.bonuses.referral_basis_points,
         };
         processes.spawn(rewards.run(stop.clone()));
+        processes.spawn(long_wallets::run(log.clone(), stop.clone()));
         processes.spawn(seal::run(log, seal::SEAL_EVERY, stop.clone()));
         processes.spawn(health::run(Arc::clone(&self.checks), pool.clone(), stop.clone()));
         if let Some(payments) = &self.payments {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Call, CommandError, LiveAggregate};
-use crate::event_log::{Inner, Live, Reads, Slot, StreamKey, load};
+use crate::event_log::{Inner, Live, Loaded, Reads, Slot, Snapshot, StreamKey, Unread, load};
 
 /// A stream whose lock is held and whose state is loaded.
 pub(super) struct Held {
@@ -78,13 +78,44 @@ pub(super) async fn hold<A: LiveAggregate, R>(
             let loaded = if fresh && known.is_none() {
                 load::empty::<A>()
             } else {
-                log.reader.load::<A>(key, known).await?
+                catch_up::<A>(log, key, known).await?
             };
             slot.loaded(loaded.sequence);
             *live = Some(loaded);
         }
         return Ok(Held { slot, live });
     }
+}
+
+/// Folds what is stored after `known`, read by read. Of a long stream a snapshot is kept as it goes, so that a caller
+/// who leaves has not waited in vain, and the next one need not.
+async fn catch_up<A: LiveAggregate>(
+    log: &Inner<impl Reads>,
+    key: &StreamKey,
+    mut known: Option<Live>,
+) -> Result<Live, Unread> {
+    loop {
+        let Loaded { mut live, goes_on } = log.reader.load::<A>(key, known, log.load_at_once).await?;
+        if let Some(snapshot) = snapshot_due::<A>(log, key, &live)
+            && log.snapshots.try_send(snapshot).is_ok()
+        {
+            live.snapshot_sequence = live.sequence;
+        }
+        if !goes_on {
+            return Ok(live);
+        }
+        known = Some(live);
+    }
+}
+
+/// The state, where enough has happened since it was last handed over to be kept.
+pub(super) fn snapshot_due<A: LiveAggregate>(
+    log: &Inner<impl Reads>,
+    key: &StreamKey,
+    live: &Live,
+) -> Option<Snapshot> {
+    let due = live.sequence - live.snapshot_sequence >= log.snapshot_every;
+    due.then(|| Snapshot::of::<A>(key, live)).flatten()
 }
 
 impl Held {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Permit;
 use tokio::sync::{mpsc, oneshot};
 
 use super::attempt::Interrupted;
-use super::hold::Held;
+use super::hold::{Held, snapshot_due};
 use super::{CommandError, Committed, LiveAggregate};
 use crate::clock;
 use crate::event_log::canonical::canonical;
@@ -161,9 +161,8 @@ fn advance<A: LiveAggregate>(
     live.sequence = last.sequence;
     live.last_hash = last.hash;
     live.last_recorded_at = now;
-    let due = live.sequence - live.snapshot_sequence >= log.snapshot_every;
-    let snapshot = if due { Snapshot::of::<A>(&held.slot.key, &live) } else { None };
-    if due {
+    let snapshot = snapshot_due::<A>(log, &held.slot.key, &live);
+    if snapshot.is_some() {
         live.snapshot_sequence = live.sequence;
     }
     *held.live = Some(live);

@@ -11,6 +11,9 @@ use super::cache::{Live, StreamKey};
 use super::chain::CHAIN_START;
 use super::snapshot;
 
+/// Events folded by one read, which takes a fraction of what it may: a stream of any length can be loaded.
+pub(super) const DEFAULT_LOAD_AT_ONCE: i64 = 10_000;
+
 /// The state of a stream that has no event.
 pub(crate) fn empty<A: Aggregate + 'static>() -> Live {
     Live {
@@ -22,25 +25,36 @@ pub(crate) fn empty<A: Aggregate + 'static>() -> Live {
     }
 }
 
-/// Folds what is stored after `live`, or the whole stream where there is none. Fails where Postgres is
-/// away (an `sqlx::Error` among the causes) or the stored stream cannot be folded.
-pub(crate) async fn load<A: Aggregate + 'static>(
+/// A stream, folded as far as one read goes.
+pub(crate) struct Loaded {
+    pub live: Live,
+    /// It may go on after what was read.
+    pub goes_on: bool,
+}
+
+/// Folds the next events of a stream after `live`, at most `most` of them; from its snapshot or its start where
+/// nothing is known. Fails where Postgres is away (an `sqlx::Error` among the causes) or the stored stream cannot be
+/// folded.
+pub(super) async fn load<A: Aggregate + 'static>(
     pool: &PgPool,
     key: &StreamKey,
     live: Option<Live>,
-) -> anyhow::Result<Live> {
+    most: i64,
+) -> anyhow::Result<Loaded> {
     let mut live = match live {
         Some(live) => live,
         None => snapshot::load::<A>(pool, key).await?.unwrap_or_else(empty::<A>),
     };
+    let last_of_page = live.sequence.saturating_add(most);
     let state = live.state.downcast_mut::<A>().context("a stream is folded by one aggregate only")?;
     let mut rows = sqlx::query(
         "SELECT sequence, payload::text AS payload, hash, recorded_at FROM events
-         WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence",
+         WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 ORDER BY sequence LIMIT $4",
     )
     .bind(&*key.aggregate_type)
     .bind(&*key.aggregate_id)
     .bind(live.sequence)
+    .bind(most)
     .fetch(pool);
     while let Some(row) = rows.try_next().await? {
         let sequence: i64 = row.try_get("sequence")?;
@@ -59,7 +73,7 @@ pub(crate) async fn load<A: Aggregate + 'static>(
         live.last_recorded_at = live.last_recorded_at.max(Timestamp(recorded_at.timestamp_micros()));
     }
     drop(rows);
-    Ok(live)
+    Ok(Loaded { goes_on: live.sequence == last_of_page, live })
 }
 
 pub(crate) fn hash_of(bytes: &[u8]) -> anyhow::Result<[u8; 32]> {

@@ -41,6 +41,7 @@ use append::Told;
 pub(crate) use cache::{Live, Progress, Slot, StreamKey};
 pub use idempotency::IdempotencyKey;
 pub(crate) use idempotency::{NewKey, WrittenRange};
+pub(crate) use load::Loaded;
 pub(crate) use queue::{Append, NewEvent, Outcome};
 pub use queue::{BATCH_EVENTS, COMMAND_EVENTS, QUEUE_CAPACITY};
 pub use read::{SHARD, Shard, StoredEvent};
@@ -64,6 +65,8 @@ pub struct EventLogOptions {
     pub cache_capacity: usize,
     /// Events after which a stream's state is kept for a quick cold start.
     pub snapshot_every: i64,
+    /// Events of a stream that one read folds.
+    pub load_at_once: i64,
 }
 
 impl EventLogOptions {
@@ -72,6 +75,7 @@ impl EventLogOptions {
             node,
             cache_capacity: DEFAULT_CACHE_CAPACITY,
             snapshot_every: snapshot::DEFAULT_SNAPSHOT_EVERY,
+            load_at_once: load::DEFAULT_LOAD_AT_ONCE,
         }
     }
 }
@@ -88,6 +92,7 @@ pub(crate) struct Inner<Reader = PgPool> {
     pub queue: mpsc::Sender<Append>,
     pub snapshots: mpsc::Sender<Snapshot>,
     pub snapshot_every: i64,
+    pub load_at_once: i64,
     pub key_turns: idempotency::KeyTurns,
     pub turns: Arc<Turns>,
     pub unanswered: TaskTracker,
@@ -140,6 +145,7 @@ impl EventLog {
                 queue,
                 snapshots,
                 snapshot_every: options.snapshot_every.max(1),
+                load_at_once: options.load_at_once.max(1),
                 key_turns: idempotency::KeyTurns::default(),
                 turns,
                 unanswered: TaskTracker::new(),
@@ -170,6 +176,11 @@ impl EventLog {
     /// The pool the log reads with.
     pub fn pool(&self) -> &PgPool {
         &self.inner.reader
+    }
+
+    /// Streams whose snapshots other code has folded, the longest first.
+    pub async fn outdated_snapshots(&self, aggregate_type: &str, most: i64) -> sqlx::Result<Vec<String>> {
+        snapshot::outdated(self.pool(), aggregate_type, most).await
     }
 
     /// Streams that are live now.

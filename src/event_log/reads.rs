@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::announce;
 use super::cache::{Live, StreamKey};
 use super::idempotency::{self, IdempotencyKey, StoredKey, WrittenRange};
-use super::load;
+use super::load::{self, Loaded};
 use super::read::{self, StoredEvent};
 use super::turns;
 
@@ -20,12 +20,13 @@ use super::turns;
 pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) trait Reads: Send + Sync {
-    /// Folds what is stored after `known`, or the whole stream where nothing is known.
+    /// Folds at most `most` of the events stored after `known`, or of the whole stream where nothing is known.
     fn load<A: Aggregate + 'static>(
         &self,
         key: &StreamKey,
         known: Option<Live>,
-    ) -> impl Future<Output = Result<Live, Unread>> + Send;
+        most: i64,
+    ) -> impl Future<Output = Result<Loaded, Unread>> + Send;
 
     /// The last sequence of each stream, 0 where it has no event, in the order asked.
     fn last_sequences(&self, streams: &[&StreamKey])
@@ -61,9 +62,10 @@ impl Reads for PgPool {
         &self,
         key: &StreamKey,
         known: Option<Live>,
-    ) -> Result<Live, Unread> {
-        let error = match timeout(READ_TIMEOUT, load::load::<A>(self, key, known)).await {
-            Ok(Ok(live)) => return Ok(live),
+        most: i64,
+    ) -> Result<Loaded, Unread> {
+        let error = match timeout(READ_TIMEOUT, load::load::<A>(self, key, known, most)).await {
+            Ok(Ok(loaded)) => return Ok(loaded),
             Ok(Err(error)) => error,
             Err(late) => anyhow::Error::new(late),
         };

@@ -95,6 +95,19 @@ pub(super) async fn load<A: Aggregate + 'static>(
     }))
 }
 
+/// Streams of which other code has kept a snapshot, the longest first.
+pub(super) async fn outdated(pool: &PgPool, aggregate_type: &str, most: i64) -> sqlx::Result<Vec<String>> {
+    sqlx::query_scalar(
+        "SELECT aggregate_id FROM snapshots_cache WHERE aggregate_type = $1 AND code_version <> $2
+         ORDER BY sequence DESC LIMIT $3",
+    )
+    .bind(aggregate_type)
+    .bind(CODE_VERSION)
+    .bind(most)
+    .fetch_all(pool)
+    .await
+}
+
 async fn store(pool: &PgPool, snapshot: Snapshot) -> anyhow::Result<()> {
     let state = (snapshot.state)()?;
     sqlx::query(

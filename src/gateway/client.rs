@@ -10,7 +10,9 @@ use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 /// Pieces that may wait for a slow client.
 const QUEUE: usize = 32;
@@ -18,19 +20,23 @@ const QUEUE: usize = 32;
 /// A client that takes nothing for this long has left.
 const STALLED: Duration = Duration::from_secs(120);
 
+/// The same, once this service ends.
+const STALLED_AT_THE_END: Duration = Duration::from_secs(1);
+
 /// Sends to a client until it leaves.
 pub(super) struct ClientStream {
     sender: Option<mpsc::Sender<Frame<Bytes>>>,
+    cut_off: CancellationToken,
     /// Something could not be sent, which may show before the closed connection does.
     unreachable: bool,
 }
 
 impl ClientStream {
-    /// The sending end and the response body it feeds.
-    pub fn new() -> (Self, Body) {
+    /// The sending end and the response body it feeds. After `cut_off` nobody is waited for.
+    pub fn new(cut_off: CancellationToken) -> (Self, Body) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let frames = ReceiverStream::new(receiver).map(Ok::<_, Infallible>);
-        (Self { sender: Some(sender), unreachable: false }, Body::new(StreamBody::new(frames)))
+        (Self { sender: Some(sender), cut_off, unreachable: false }, Body::new(StreamBody::new(frames)))
     }
 
     pub fn is_there(&self) -> bool {
@@ -50,9 +56,16 @@ impl ClientStream {
 
     async fn send_frame(&mut self, frame: Frame<Bytes>) {
         let Some(sender) = self.sender.as_ref().filter(|_| !self.unreachable) else { return };
-        if sender.send_timeout(frame, STALLED).await.is_err() {
-            self.unreachable = true;
-        }
+        let given_up = async {
+            self.cut_off.cancelled().await;
+            sleep(STALLED_AT_THE_END).await;
+        };
+        let sent = tokio::select! {
+            biased;
+            sent = sender.send_timeout(frame, STALLED) => sent.is_ok(),
+            () = given_up => false,
+        };
+        self.unreachable = !sent;
     }
 
     /// Resolves when the client has left, however that was noticed; never after `leave`.
@@ -76,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_is_found_gone_in_sending_has_left() {
-        let (mut client, body) = ClientStream::new();
+        let (mut client, body) = ClientStream::new(CancellationToken::new());
         drop(body);
         client.send(Bytes::from_static(b"piece")).await;
         assert!(!client.is_there());
@@ -88,10 +101,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_for_long_has_left() {
-        let (mut client, _body) = ClientStream::new();
+        let (mut client, _body) = ClientStream::new(CancellationToken::new());
         for _ in 0..=QUEUE {
             client.send(Bytes::from_static(b"piece")).await;
         }
         client.left().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_nobody_is_waited_for_for_long() {
+        let cut_off = CancellationToken::new();
+        let (mut client, _body) = ClientStream::new(cut_off.clone());
+        for _ in 0..QUEUE {
+            client.send(Bytes::from_static(b"piece")).await;
+        }
+        cut_off.cancel();
+        let began = tokio::time::Instant::now();
+        client.send(Bytes::from_static(b"last words")).await;
+        assert!(!client.is_there() && began.elapsed() == STALLED_AT_THE_END);
     }
 }

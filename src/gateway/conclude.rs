@@ -25,7 +25,7 @@ impl Gateway {
             Verdict::Settle { outcome, usage_source, usage } => (outcome, usage_source, usage),
             Verdict::Release(reason) => {
                 self.release(generation, reason, generation.attempts_with_failed(status)).await;
-                return Err(GatewayError::ProviderFailed);
+                return Err(failure(end));
             }
         };
         let command = generation.settle(Ended {
@@ -43,9 +43,17 @@ impl Gateway {
                 balance_micro: settled.balance_micro,
                 by_plan: generation.by_plan,
             }),
-            Ok(_) => Err(GatewayError::ProviderFailed),
+            Ok(_) => Err(failure(end)),
             Err(_) => Err(GatewayError::SettlementTimedOut),
         }
+    }
+}
+
+/// Why an answer that has not finished has not.
+fn failure(end: AnswerEnd) -> GatewayError {
+    match end {
+        AnswerEnd::CutOff => GatewayError::CutOff,
+        AnswerEnd::Finished | AnswerEnd::Failed | AnswerEnd::DrainLimit => GatewayError::ProviderFailed,
     }
 }
 

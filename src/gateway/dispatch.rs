@@ -61,9 +61,14 @@ impl Gateway {
             let UpstreamRequest { headers, query, body, meter, back } = request;
             generation.dispatched_ms = generation.elapsed_ms();
             let left = generation.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let too_late = match (self.cut_off.is_cancelled(), left.is_zero()) {
+                (true, _) => Some(GatewayError::CutOff),
+                (false, true) => Some(GatewayError::Busy),
+                (false, false) => None,
+            };
+            if let Some(error) = too_late {
                 self.not_dispatched(&generation).await;
-                return refuse(answer, &GatewayError::Busy, &generation.caller);
+                return refuse(answer, &error, &generation.caller);
             }
             let streamed = asked.parsed.stream;
             let longest = longest_wait(&generation, streamed, left);
@@ -76,6 +81,11 @@ impl Gateway {
                 Waited::GivenUp => {
                     self.traffic.given_up(&generation.target);
                     return self.give_up(&generation).await;
+                }
+                Waited::CutOff => {
+                    let attempts = generation.attempts_with_failed(None);
+                    self.release(&generation, ReleaseReason::NothingDelivered, attempts).await;
+                    return refuse(answer, &GatewayError::CutOff, &generation.caller);
                 }
             };
             let failure = match sent {

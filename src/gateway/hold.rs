@@ -63,6 +63,9 @@ impl Gateway {
     ) -> Result<Option<Held>, GatewayError> {
         let may_be_held = AtomicBool::new(false);
         let ask = || async {
+            if self.cut_off.is_cancelled() {
+                return Asked::Refused(GatewayError::CutOff);
+            }
             let Ran { outcome, elsewhere_too } = self.homes.run(command).await;
             may_be_held.fetch_or(elsewhere_too || may_be_stored(&outcome), Ordering::Relaxed);
             match outcome {
@@ -72,13 +75,20 @@ impl Gateway {
                 Err(error) => Asked::Refused(not_durable(error)),
             }
         };
-        let admitted = self.admission.admit(command.account_id, answer.closed(), ask).await;
+        let nobody_waits = async {
+            tokio::select! {
+                () = answer.closed() => {}
+                () = self.cut_off.cancelled() => {}
+            }
+        };
+        let admitted = self.admission.admit(command.account_id, nobody_waits, ask).await;
         if admitted.is_err() && may_be_held.into_inner() {
             self.settlements.release_what_may_be_held(generation.ending());
         }
         match admitted {
             Ok(held) => Ok(Some(held)),
-            Err(NotAdmitted::ClientLeft) => Ok(None),
+            Err(NotAdmitted::ClientLeft) if answer.is_closed() => Ok(None),
+            Err(NotAdmitted::ClientLeft) => Err(GatewayError::CutOff),
             Err(NotAdmitted::Refused(error)) => Err(error),
             Err(NotAdmitted::StillWaiting) => {
                 let running = self

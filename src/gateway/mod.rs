@@ -41,6 +41,7 @@ use codexapi_aggregates::wallet::WalletTerms;
 use codexapi_protocols::request::ParsedRequest;
 use http::HeaderMap;
 use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::admission::{Admission, WaitingLimits};
@@ -100,6 +101,8 @@ pub struct Gateway {
     drains: Drains,
     traffic: Traffic,
     tasks: TaskTracker,
+    /// What still runs is ended.
+    cut_off: CancellationToken,
     /// Usage stream → estimated input tokens of its last request.
     recent_inputs: moka::sync::Cache<String, u64>,
     /// Usage stream → the target that served it last.
@@ -203,10 +206,16 @@ impl Gateway {
             drains,
             traffic: Traffic::default(),
             tasks,
+            cut_off: CancellationToken::new(),
             recent_inputs,
             sticky,
             told_of_surge,
         }
+    }
+
+    /// Ends what still runs: whoever listens is told so and pays nothing, and no hold is left behind.
+    pub fn cut_off(&self) {
+        self.cut_off.cancel();
     }
 
     pub fn admission(&self) -> &Arc<Admission> {

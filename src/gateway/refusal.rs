@@ -137,6 +137,9 @@ pub enum GatewayError {
     ProviderRefusedRequest { status: u16, body: Bytes, protocol: Protocol },
     #[error("the generation ended but could not be recorded in time; nothing was charged")]
     SettlementTimedOut,
+    /// This service ends, and did not wait for the answer.
+    #[error("the service was stopped before the answer was complete; nothing was charged, so try again")]
+    CutOff,
     #[error("an internal error; quote the request id to the operator")]
     Internal,
 }
@@ -170,7 +173,8 @@ impl GatewayError {
             Self::Busy
             | Self::StoreUnavailable
             | Self::ProviderUnavailable { .. }
-            | Self::SettlementTimedOut => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::SettlementTimedOut
+            | Self::CutOff => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProviderOverloaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProviderRefusedUs | Self::ProviderFailed => StatusCode::BAD_GATEWAY,
             Self::ProviderRefusedRequest { status, .. } => {
@@ -190,7 +194,9 @@ impl GatewayError {
             Self::Maintenance { retry_secs, .. } | Self::PausedBySurge { retry_secs, .. } => {
                 retry_secs.filter(|secs| *secs <= LONGEST_WAIT_SECS)
             }
-            Self::StillWaiting { .. } | Self::Busy | Self::StoreUnavailable => Some(DEFAULT_RETRY_SECS),
+            Self::StillWaiting { .. } | Self::Busy | Self::StoreUnavailable | Self::CutOff => {
+                Some(DEFAULT_RETRY_SECS)
+            }
             Self::ProviderUnavailable { retry_secs } | Self::ProviderOverloaded { retry_secs } => {
                 Some(*retry_secs)
             }
@@ -248,7 +254,8 @@ impl GatewayError {
             Self::Busy
             | Self::StoreUnavailable
             | Self::ProviderUnavailable { .. }
-            | Self::SettlementTimedOut => ErrorKind::Unavailable,
+            | Self::SettlementTimedOut
+            | Self::CutOff => ErrorKind::Unavailable,
             Self::ProviderRefusedUs | Self::ProviderFailed => ErrorKind::UpstreamFailed,
             Self::Internal => ErrorKind::Internal,
         }
@@ -286,6 +293,7 @@ impl GatewayError {
             Self::ProviderRefusedUs => "provider_refused",
             Self::ProviderFailed => "provider_failed",
             Self::SettlementTimedOut => "settlement_timed_out",
+            Self::CutOff => "service_stopped",
             Self::Internal => "internal_error",
         }
     }
@@ -300,7 +308,10 @@ impl GatewayError {
 
     /// Whether this is our own outage, which even Codex is told as the plain status.
     fn is_our_outage(&self) -> bool {
-        matches!(self, Self::Busy | Self::StoreUnavailable | Self::SettlementTimedOut | Self::Internal)
+        matches!(
+            self,
+            Self::Busy | Self::StoreUnavailable | Self::SettlementTimedOut | Self::CutOff | Self::Internal
+        )
     }
 }
 

@@ -4,6 +4,8 @@
 //! waits for the durable settlement; then it follows, or the dialect's failure frame does. When the
 //! client leaves, the stream is drained to its usage within limits.
 
+use std::pin::pin;
+
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use codexapi_aggregates::usage::Protocol;
@@ -79,7 +81,7 @@ impl Gateway {
         answer: Answer,
     ) {
         let status = response.status().as_u16();
-        let (client, body) = ClientStream::new();
+        let (client, body) = ClientStream::new(self.cut_off.clone());
         let mut head = Response::new(body);
         *head.headers_mut() = passed_response(response.headers());
         head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -116,6 +118,7 @@ impl Relay<'_> {
         keepalive.reset();
         let deadline = Instant::from_std(self.generation.deadline);
         let mut idle_until = Instant::now() + self.generation.idle;
+        let mut cut_off = pin!(self.gateway.cut_off.cancelled());
         loop {
             let drain_until = self.draining.as_ref().map(|draining| draining.until);
             let step = tokio::select! {
@@ -143,6 +146,7 @@ impl Relay<'_> {
                 () = sleep_until(drain_until.unwrap_or(idle_until)), if drain_until.is_some() => {
                     Step::End(AnswerEnd::DrainLimit)
                 }
+                () = &mut cut_off => Step::End(self.cut_off()),
                 () = sleep_until(idle_until.min(deadline)) => match self.meter.so_far().terminal.is_finished() {
                     // All that is missing is a frame without content, or the end of the connection.
                     true => Step::End(self.finished()),
@@ -246,6 +250,10 @@ impl Relay<'_> {
 
     /// The client has left: read on within limits, or stop here where too much is being drained.
     fn drain(&mut self) -> Step {
+        if self.gateway.cut_off.is_cancelled() {
+            // It may be us who did not wait for it.
+            return Step::End(self.cut_off());
+        }
         self.client.leave();
         self.client_left = true;
         let limits = self.gateway.drains.limits();
@@ -263,6 +271,15 @@ impl Relay<'_> {
         }
     }
 
+    /// The service ends: what is whole is still told, and who has left pays for what came until now.
+    fn cut_off(&mut self) -> AnswerEnd {
+        match (self.meter.so_far().terminal.is_finished(), self.client_left) {
+            (true, _) => self.finished(),
+            (false, true) => AnswerEnd::DrainLimit,
+            (false, false) => AnswerEnd::CutOff,
+        }
+    }
+
     /// Output tokens received so far, estimated.
     fn output_tokens(&self) -> u64 {
         self.meter.so_far().estimated_output_tokens()
@@ -276,7 +293,7 @@ impl Relay<'_> {
         match end {
             AnswerEnd::Finished => self.pass.succeeded(self.generation.since_dispatch(self.first_byte_ms)),
             AnswerEnd::Failed => self.pass.failed(None),
-            AnswerEnd::DrainLimit => drop(self.pass),
+            AnswerEnd::DrainLimit | AnswerEnd::CutOff => drop(self.pass),
         }
         let concluded = self
             .gateway

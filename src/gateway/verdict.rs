@@ -14,6 +14,8 @@ pub(super) enum AnswerEnd {
     Failed,
     /// We stopped reading for a client that had left.
     DrainLimit,
+    /// We stopped reading because this service ends; the client is told that it pays nothing.
+    CutOff,
 }
 
 /// The provider's report of usage.
@@ -47,15 +49,18 @@ pub(super) enum Verdict {
 
 pub(super) fn verdict(observed: &Observed) -> Verdict {
     let outcome = match observed.end {
-        AnswerEnd::Failed if !observed.delivered => return Verdict::Release(ReleaseReason::NothingDelivered),
+        AnswerEnd::Failed | AnswerEnd::CutOff if !observed.delivered => {
+            return Verdict::Release(ReleaseReason::NothingDelivered);
+        }
         AnswerEnd::Failed => Outcome::UpstreamFailed,
+        AnswerEnd::CutOff => Outcome::ToldFailed,
         AnswerEnd::DrainLimit => Outcome::DrainLimit,
         AnswerEnd::Finished if observed.client_left => Outcome::ClientLeft,
         AnswerEnd::Finished => Outcome::Completed,
     };
     let (usage_source, usage) = match (observed.end, observed.report) {
         // Cut off half-way, a report is of the input only; the output is what we received.
-        (AnswerEnd::DrainLimit, Report::Given(_) | Report::Absent) => {
+        (AnswerEnd::DrainLimit | AnswerEnd::CutOff, Report::Given(_) | Report::Absent) => {
             (UsageSource::Estimated, observed.estimate)
         }
         (AnswerEnd::Finished | AnswerEnd::Failed, Report::Given(usage)) => (UsageSource::Reported, usage),
@@ -139,6 +144,16 @@ mod tests {
         assert_eq!(settled(&reported), (Outcome::UpstreamFailed, UsageSource::Reported, REPORTED));
         let silent = observed(AnswerEnd::Failed, Report::Absent);
         assert_eq!(settled(&silent).1, UsageSource::Estimated);
+    }
+
+    #[test]
+    fn what_ends_with_the_service_is_told_to_have_failed_and_counts_what_was_received() {
+        for report in [Report::Given(REPORTED), Report::Absent] {
+            let cut = observed(AnswerEnd::CutOff, report);
+            assert_eq!(settled(&cut), (Outcome::ToldFailed, UsageSource::Estimated, ESTIMATE));
+            let nothing = Observed { delivered: false, ..cut };
+            assert_eq!(verdict(&nothing), Verdict::Release(ReleaseReason::NothingDelivered));
+        }
     }
 
     #[test]

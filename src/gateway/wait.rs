@@ -25,6 +25,8 @@ pub(super) enum Waited {
     },
     /// The client has left, and nothing came within what may be spent on it.
     GivenUp,
+    /// The service ends.
+    CutOff,
 }
 
 /// How long a response's headers are waited for, of what is `left` until the deadline.
@@ -49,6 +51,7 @@ impl Gateway {
             biased;
             sent = &mut sent => return Waited::Sent { sent, left_at: None },
             () = answer.closed() => {}
+            () = self.cut_off.cancelled() => return Waited::CutOff,
         }
         let left_at = Instant::now();
         let limits = self.drains.limits();
@@ -59,9 +62,11 @@ impl Gateway {
         if streamed && permission.is_none() {
             return Waited::GivenUp;
         }
-        match tokio::time::timeout(longest, sent).await {
-            Ok(sent) => Waited::Sent { sent, left_at: Some(left_at) },
-            Err(_) => Waited::GivenUp,
+        tokio::select! {
+            biased;
+            sent = sent => Waited::Sent { sent, left_at: Some(left_at) },
+            () = tokio::time::sleep(longest) => Waited::GivenUp,
+            () = self.cut_off.cancelled() => Waited::GivenUp,
         }
     }
 

@@ -42,12 +42,20 @@ impl Gateway {
         let first_byte_ms = Some(generation.elapsed_ms());
         let body = self.read_whole(&generation, response).await;
         crash_points::reached(crash_points::UPSTREAM_DONE);
-        let Some(body) = body else {
-            pass.failed(None);
-            let attempts = generation.attempts_with_failed(Some(status));
-            self.release(&generation, ReleaseReason::NothingDelivered, attempts).await;
-            let (error, caller) = (GatewayError::ProviderFailed, &generation.caller);
-            return refuse_after(answer, &error, caller, FailureClass::Failed);
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => {
+                let attempts = generation.attempts_with_failed(Some(status));
+                self.release(&generation, ReleaseReason::NothingDelivered, attempts).await;
+                let caller = &generation.caller;
+                return match error {
+                    GatewayError::CutOff => refuse(answer, &error, caller),
+                    _ => {
+                        pass.failed(None);
+                        refuse_after(answer, &error, caller, FailureClass::Failed)
+                    }
+                };
+            }
         };
         let metered = meter_body(generation.target.protocol, &body);
         let carried = carried(&generation, &back, &body);
@@ -57,7 +65,7 @@ impl Gateway {
         };
         match end {
             AnswerEnd::Finished => pass.succeeded(generation.since_dispatch(first_byte_ms)),
-            AnswerEnd::Failed | AnswerEnd::DrainLimit => pass.failed(None),
+            AnswerEnd::Failed | AnswerEnd::DrainLimit | AnswerEnd::CutOff => pass.failed(None),
         }
         let client_left = answer.is_closed();
         let concluded =
@@ -81,8 +89,15 @@ impl Gateway {
         }
     }
 
-    /// The whole body, or `None` where the provider broke off, fell silent or sent too much.
-    async fn read_whole(&self, generation: &Generation, mut response: reqwest::Response) -> Option<Bytes> {
+    /// The whole body.
+    ///
+    /// # Errors
+    /// `ProviderFailed` where it broke off, fell silent or sent too much, `CutOff` where this service ends first.
+    async fn read_whole(
+        &self,
+        generation: &Generation,
+        mut response: reqwest::Response,
+    ) -> Result<Bytes, GatewayError> {
         let mut body = BytesMut::new();
         let left = generation.deadline.saturating_duration_since(Instant::now());
         let longest = self.drains.limits().longest_unstreamed.min(left);
@@ -102,8 +117,13 @@ impl Gateway {
                 }
             }
         };
-        let complete = tokio::time::timeout(longest, read).await.unwrap_or(false);
-        complete.then(|| body.freeze())
+        let complete = tokio::select! {
+            biased;
+            complete = read => complete,
+            () = tokio::time::sleep(longest) => false,
+            () = self.cut_off.cancelled() => return Err(GatewayError::CutOff),
+        };
+        complete.then(|| body.freeze()).ok_or(GatewayError::ProviderFailed)
     }
 }
 

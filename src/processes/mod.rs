@@ -3,6 +3,7 @@
 pub mod auto_topup;
 pub mod health;
 pub mod lease;
+pub mod long_wallets;
 pub mod reconciler;
 pub mod rewards;
 pub mod sweeper;

@@ -17,7 +17,7 @@ use crate::clock;
 use crate::event_log::cache::{Cache, Live, StreamKey};
 use crate::event_log::chain::CHAIN_START;
 use crate::event_log::idempotency::{IdempotencyKey, StoredKey, WrittenRange};
-use crate::event_log::load;
+use crate::event_log::load::{self, Loaded};
 use crate::event_log::queue::{Append, NewEvent, keys_of};
 use crate::event_log::read::StoredEvent;
 use crate::event_log::reads::{Reads, Unread};
@@ -205,21 +205,24 @@ impl Reads for Postgres {
         &self,
         key: &StreamKey,
         known: Option<Live>,
-    ) -> Result<Live, Unread> {
+        most: i64,
+    ) -> Result<Loaded, Unread> {
         let mut live = known.unwrap_or_else(load::empty::<A>);
         let after = live.sequence;
         let read = |tables: &Tables| {
             let newer = tables.stream(&key.aggregate_id).filter(|event| event.sequence > after);
-            newer.cloned().collect::<Vec<_>>()
+            newer.take(usize::try_from(most).expect("a few")).cloned().collect::<Vec<_>>()
         };
-        for event in self.read(read).await? {
+        let newer = self.read(read).await?;
+        let goes_on = i64::try_from(newer.len()) == Ok(most);
+        for event in newer {
             let state = live.state.downcast_mut::<A>().expect("a purse");
             state.apply(serde_json::from_str(&event.payload).expect("a purse's event"));
             live.sequence = event.sequence;
             live.last_hash = event.hash.try_into().expect("a hash");
             live.last_recorded_at = live.last_recorded_at.max(event.recorded_at);
         }
-        Ok(live)
+        Ok(Loaded { live, goes_on })
     }
 
     async fn last_sequences(&self, streams: &[&StreamKey]) -> Result<Vec<i64>, Unread> {

@@ -61,6 +61,7 @@ impl Process {
             // Nobody takes them: a snapshot may be missing.
             snapshots: mpsc::channel(1).0,
             snapshot_every: i64::MAX,
+            load_at_once: 2,
             key_turns: KeyTurns::default(),
             turns: Arc::new(Turns::new("a process".into())),
             unanswered: TaskTracker::new(),

@@ -127,6 +127,30 @@ async fn an_order_repeated_after_another_saved_the_card_keeps_its_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_nobody_heard_of_is_not_given_up_because_a_card_was_saved_meanwhile() {
+    let till = Till::start().await;
+    let customer = till.service.customer().await;
+    let token = customer.system_token.token.reveal();
+    let path = "/api/v1/cash-wallet/stripe/checkout";
+    let order = |key: &str| json!({ "amountMicro": 5_000_000, "saveCard": true, "idempotencyKey": key });
+    let lost = json!({ "method": "POST", "path": "/v1/checkout/sessions", "times": 3, "lose_answer": true });
+    till.stripe.control("POST", "/faults", lost).await;
+    assert_eq!(post(&till, token, path, order("a")).await.0, 503);
+    till.stripe.control("DELETE", "/faults", json!({})).await;
+    let (_, second) = post(&till, token, path, order("b")).await;
+    let session = second["sessionId"].as_str().expect("an id");
+    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
+    let confirm = json!({ "sessionId": session });
+    assert_eq!(post(&till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+
+    // To Stripe it is the same order in other words, now that the customer is known there.
+    let (status, refused) = post(&till, token, path, order("a")).await;
+    assert_eq!((status, &refused["error"]["code"]), (502, &json!("stripe_refused")), "{refused}");
+    assert_eq!(events(&till, "payment.payment_started").await, 2);
+    assert_eq!(events(&till, "payment.payment_failed").await, 0, "its page may still be paid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payment_is_on_record_before_stripe_is_asked() {
     let till = Till::start().await;
     let customer = till.service.customer().await;

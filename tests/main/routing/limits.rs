@@ -105,18 +105,19 @@ fn overdrawn(events: &[WalletEvent], budget: i64) -> (i64, i64) {
             charged.insert(*generation_id, charged_micro.0);
         }
     }
-    let mut open = std::collections::HashMap::<GenerationId, i64>::new();
+    let mut open = std::collections::HashMap::<GenerationId, (i64, i64)>::new();
     let (mut spent, mut most) = (0, 0);
     for event in events {
         match event {
-            WalletEvent::HoldPlaced { generation_id, amount_micro, input_tokens, .. } => {
-                let held: i64 = open.values().sum();
-                // The least the rule asks for beside what is spent and held.
+            WalletEvent::HoldPlaced { generation_id, amount_micro, worst_micro, input_tokens, .. } => {
+                // The least the rule asks for: alone the estimate, beside others the worst of all.
                 let needed = i64::try_from(*input_tokens).expect("few") * INPUT_RATE;
-                assert!(spent + held + needed <= budget, "let in though {spent} spent and {held} held");
-                let beyond: i64 = open.iter().map(|(id, amount)| (charged[id] - amount).max(0)).sum();
+                let worst: i64 = open.values().map(|(_, worst)| worst).sum();
+                let asked = if open.is_empty() { needed } else { worst + worst_micro.0 };
+                assert!(spent + asked <= budget, "let in though {spent} spent and {worst} at stake");
+                let beyond: i64 = open.iter().map(|(id, (amount, _))| (charged[id] - amount).max(0)).sum();
                 most = beyond + (charged[generation_id] - needed).max(0);
-                open.insert(*generation_id, amount_micro.0);
+                open.insert(*generation_id, (amount_micro.0, worst_micro.0));
             }
             WalletEvent::UsageCharged { generation_id, charged_micro, .. } => {
                 open.remove(generation_id);
