@@ -52,7 +52,7 @@ async fn a_client_that_the_stop_does_not_wait_for_is_told_so() {
     let (waiting, whole) = (ask(true, silent), ask(false, silent));
     wait_for("three holds", async || (count(&world, "wallet.hold_placed").await == 3).then_some(())).await;
     world.stop_service().await;
-    for (streamed, of_it) in [(begun, "Hello"), (waiting, "server_error")] {
+    for (streamed, of_it) in [(begun, "output_text.delta"), (waiting, "server_error")] {
         let (status, text) = streamed.await.expect("read");
         assert_eq!(status, 200, "{text}");
         assert!(text.contains(of_it) && text.contains("response.failed"), "{text}");

@@ -176,10 +176,12 @@ async fn requests_that_could_pass_a_budget_together_run_one_at_a_time() {
     let answers = nodes.storm(&customer, &ask, 30).await;
     assert_eq!(passed(&answers), 1, "its worst is {} micro-USD", MAX_OUTPUT.cast_signed() * OUTPUT_RATE);
     for refused in answers.iter().filter(|answer| answer.status() != 200) {
-        assert_eq!(
-            (refused.status().as_u16(), &refused.headers()["retry-after"]),
-            (429, &"5".parse().unwrap())
-        );
+        match refused.status().as_u16() {
+            429 => assert_eq!(refused.headers()["retry-after"], "5"),
+            // It came when the one that passed had ended.
+            402 => {}
+            other => panic!("{other}"),
+        }
     }
     join_all(answers.into_iter().map(read)).await;
     let ledger = nodes.world.deployment.ledger(customer.account_id).await;
