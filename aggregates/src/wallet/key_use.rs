@@ -228,20 +228,18 @@ impl Wallet {
             let resets_at = now.next_month();
             return Err(WalletRefusal::MonthlyBudget { limit_micro, spent_micro: this_month, resets_at });
         }
-        let paid_for = || self.holds_of(asked.key_id).filter(|hold| hold.plan.is_none());
-        let running = paid_for().count();
-        if running == 0 || asked.worst_micro == MicroUsd::ZERO {
-            return Ok(());
-        }
-        let worst_micro = paid_for().map(|hold| hold.worst_micro).sum::<MicroUsd>() + asked.worst_micro;
         let left_today = limits.daily_budget_micro.map(|limit| limit - today);
         let left_this_month = limits.monthly_budget_micro.map(|limit| limit - this_month);
-        match left_today.into_iter().chain(left_this_month).min() {
-            Some(left_micro) if worst_micro > left_micro => {
-                Err(WalletRefusal::BudgetMayBeSpent { running, worst_micro, left_micro })
-            }
-            Some(_) | None => Ok(()),
+        let Some(left_micro) = left_today.into_iter().chain(left_this_month).min() else { return Ok(()) };
+        let (mut running, mut worst_micro) = (0, asked.worst_micro);
+        for hold in self.holds_of(asked.key_id).filter(|hold| hold.plan.is_none()) {
+            running += 1;
+            worst_micro += hold.worst_micro;
         }
+        if running == 0 || asked.worst_micro == MicroUsd::ZERO || worst_micro <= left_micro {
+            return Ok(());
+        }
+        Err(WalletRefusal::BudgetMayBeSpent { running, worst_micro, left_micro })
     }
 
     fn holds_of(&self, key_id: KeyId) -> impl Iterator<Item = &Hold> {

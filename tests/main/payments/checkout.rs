@@ -91,6 +91,20 @@ async fn a_top_up_takes_a_payment_that_is_paid_and_unused_and_nothing_else() {
     assert_eq!(post(&till, token, path, never).await.0, 404);
 }
 
+const CASH_CHECKOUT: &str = "/api/v1/cash-wallet/stripe/checkout";
+
+fn order_with_card(key: &str) -> Value {
+    json!({ "amountMicro": 5_000_000, "saveCard": true, "idempotencyKey": key })
+}
+
+/// Pays at the page that `opened` names, and tells the service.
+async fn pay_and_confirm(till: &Till, token: &str, opened: &Value) {
+    let session = opened["sessionId"].as_str().expect("an id");
+    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
+    let confirm = json!({ "sessionId": session });
+    assert_eq!(post(till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+}
+
 async fn events(till: &Till, event_type: &str) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM events WHERE event_type = $1")
         .bind(event_type)
@@ -104,14 +118,10 @@ async fn an_order_repeated_after_another_saved_the_card_keeps_its_page() {
     let till = Till::start().await;
     let customer = till.service.customer().await;
     let token = customer.system_token.token.reveal();
-    let path = "/api/v1/cash-wallet/stripe/checkout";
-    let order = |key: &str| json!({ "amountMicro": 5_000_000, "saveCard": true, "idempotencyKey": key });
+    let (path, order) = (CASH_CHECKOUT, order_with_card);
     let (_, first) = post(&till, token, path, order("a")).await;
     let (_, second) = post(&till, token, path, order("b")).await;
-    let session = second["sessionId"].as_str().expect("an id");
-    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
-    let confirm = json!({ "sessionId": session });
-    assert_eq!(post(&till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+    pay_and_confirm(&till, token, &second).await;
 
     let (status, again) = post(&till, token, path, order("a")).await;
     assert_eq!((status, &again), (200, &first), "the same page, still open");
@@ -119,10 +129,7 @@ async fn an_order_repeated_after_another_saved_the_card_keeps_its_page() {
     assert_eq!((status, &over["sessionId"]), (200, &second["sessionId"]));
     assert_eq!(over.get("url").filter(|url| !url.is_null()), None, "it was paid");
     assert_eq!(events(&till, "payment.payment_failed").await, 0);
-    let session = first["sessionId"].as_str().expect("an id");
-    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
-    let confirm = json!({ "sessionId": session });
-    assert_eq!(post(&till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+    pay_and_confirm(&till, token, &first).await;
     assert_eq!(till.cash(customer.account_id).await, MicroUsd::dollars(10));
 }
 
@@ -131,17 +138,13 @@ async fn a_page_that_nobody_heard_of_is_not_given_up_because_a_card_was_saved_me
     let till = Till::start().await;
     let customer = till.service.customer().await;
     let token = customer.system_token.token.reveal();
-    let path = "/api/v1/cash-wallet/stripe/checkout";
-    let order = |key: &str| json!({ "amountMicro": 5_000_000, "saveCard": true, "idempotencyKey": key });
+    let (path, order) = (CASH_CHECKOUT, order_with_card);
     let lost = json!({ "method": "POST", "path": "/v1/checkout/sessions", "times": 3, "lose_answer": true });
     till.stripe.control("POST", "/faults", lost).await;
     assert_eq!(post(&till, token, path, order("a")).await.0, 503);
     till.stripe.control("DELETE", "/faults", json!({})).await;
     let (_, second) = post(&till, token, path, order("b")).await;
-    let session = second["sessionId"].as_str().expect("an id");
-    till.stripe.control("POST", &format!("/checkout/sessions/{session}/pay"), json!({})).await;
-    let confirm = json!({ "sessionId": session });
-    assert_eq!(post(&till, token, "/api/v1/cash-wallet/stripe/confirm", confirm).await.0, 200);
+    pay_and_confirm(&till, token, &second).await;
 
     // To Stripe it is the same order in other words, now that the customer is known there.
     let (status, refused) = post(&till, token, path, order("a")).await;
