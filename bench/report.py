@@ -151,10 +151,12 @@ def targets(result):
         appends, rebuilds, loads = log["appends"], log["rebuilds"], log["loads"]
         rates = {rate["tasks"]: rate["commandsPerSecond"] for rate in appends["hundredWallets"]}
         row("wallet commands, 512 tasks, against raw rows", "≥ 0.6", ratio(rates[512], appends["rawRowsPerSecond"]))
-        row("  of two nodes, wallets at home, against one", "≥ 1", ratio(appends["twoNodes"][-1]["commandsPerSecond"], rates[512]))
+        of_two = {rate["tasks"]: rate["commandsPerSecond"] for rate in appends["twoNodes"]}
+        row("  of two nodes, wallets at home, against one, 1 024 tasks", "≥ 1", ratio(of_two[1024], rates[1024]))
+        row("    the same with 512 tasks", "", ratio(of_two[512], rates[512]))
         row("rebuild of balances and usage against pure SQL", "≥ 0.35",
             ratio(rebuilds["eventsPerSecond"], rebuilds["sqlEventsPerSecond"]))
-        row("append to caught-up read models, p99, at 1 000 generations/s after 3 s of them", "< 100 ms",
+        row("append to caught-up read models, p99, at 1 000 generations/s after 10 s of them", "< 100 ms",
             f"{log['catchUp']['behindMicros']['p99'] / 1000:.0f} ms at {log['catchUp']['generationsPerSecond']}/s")
         row(f"cold start on {rebuilds['events']:,} events", "< 1 s", f"{log['start']['againMillis'] / 1000:.2f} s")
         row(f"cold load of a wallet of {loads['walletEvents']:,} events, p50", "< 20 ms",
@@ -212,14 +214,14 @@ def log_lines(log):
         f"through the log's own append path ({log['filling']['generationsPerSecond']:,} generations/s, one process); "
         f"`verify` had nothing to say, in {log['verify']['seconds']:.0f} s and at most "
         f"{log['verify']['peakResidentMb']} MB.", "",
-        "| wallet commands/s through the append path | 1 task | 64 tasks | 512 tasks |", "|---|---:|---:|---:|",
+        "| wallet commands/s through the append path | 1 task | 64 tasks | 512 tasks | 1,024 tasks |", "|---|---:|---:|---:|---:|",
     ]
     for name, rates in (("100 wallets", appends["hundredWallets"]), ("one wallet", appends["oneWallet"])):
         lines.append(f"| {name} | " + " | ".join(f"{rate['commandsPerSecond']:,}" for rate in rates) + " |")
     both = " | ".join(f"{rate['commandsPerSecond']:,}" for rate in appends["twoNodes"])
     lines += [
         f"| 100 wallets at home on two nodes | | {both} |",
-        f"| raw rows, 512 a statement | | | {appends['rawRowsPerSecond']:,} |", "",
+        f"| raw rows, 512 a statement | | | {appends['rawRowsPerSecond']:,} | |", "",
         "| rebuild | events/s | seconds |", "|---|---:|---:|",
         f"| balances and usage | {rebuilds['eventsPerSecond']:,} | {rebuilds['seconds']:.1f} |",
         f"| the same in pure SQL | {rebuilds['sqlEventsPerSecond']:,} | {rebuilds['sqlSeconds']:.1f} |",

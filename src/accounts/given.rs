@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::printable::is_invisible;
+use crate::printable::shows;
 
 /// Bytes of an idempotency key.
 const MAX_KEY_BYTES: usize = 200;
@@ -75,11 +75,6 @@ fn short(text: &str, most: usize) -> Option<String> {
     let text = text.trim();
     let fits = (1..=most).contains(&text.chars().count()) && shows(text);
     fits.then(|| text.to_owned())
-}
-
-/// Whether all of it can be seen: a name with a mark of direction in it reads as another.
-fn shows(text: &str) -> bool {
-    !text.contains(|character: char| character.is_control() || is_invisible(character))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! Running a built service: what starts, in which order, and how it ends.
 
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -102,29 +103,24 @@ impl App {
         let counted = self.metrics.connections.clone();
         let requests =
             listener::serve(listener, http::router(Arc::clone(self)), limits, counted, stop.clone());
-        let both = async {
-            tokio::join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()))
-        };
-        let deadline = async {
+        let mut answering = pin!(async {
+            tokio::join!(requests, metrics::serve(Arc::clone(self), metrics_listener, stop.clone()));
             stop.cancelled().await;
-            self.background.stop();
-            let cut_off_at = Instant::now() + self.shutdown_deadline();
-            sleep_until(cut_off_at).await;
+        });
+        let answered = tokio::select! {
+            () = &mut answering => true,
+            () = stop.cancelled() => false,
+        };
+        let cut_off_at = Instant::now() + self.shutdown_deadline();
+        self.background.stop();
+        if !answered && timeout_at(cut_off_at, &mut answering).await.is_err() {
             tracing::warn!("what still runs is cut off");
             self.gateway.cut_off();
-            sleep_until(cut_off_at + LAST_WORDS).await;
-            tracing::warn!("some clients did not take their last words");
-            cut_off_at
-        };
-        let stopped = async {
-            stop.cancelled().await;
-            Instant::now()
-        };
-        let answered = async { tokio::join!(both, stopped).1 + self.shutdown_deadline() };
-        tokio::select! {
-            cut_off_at = answered => cut_off_at,
-            cut_off_at = deadline => cut_off_at,
+            if timeout_at(cut_off_at + LAST_WORDS, answering).await.is_err() {
+                tracing::warn!("some clients did not take their last words");
+            }
         }
+        cut_off_at
     }
 
     /// Waits for running generations and for the log; cuts off what still runs at `cut_off_at`.

@@ -45,15 +45,15 @@ impl Gateway {
         let body = match body {
             Ok(body) => body,
             Err(error) => {
+                let provider_failed = !matches!(error, GatewayError::CutOff);
+                if provider_failed {
+                    pass.failed(None);
+                }
                 let attempts = generation.attempts_with_failed(Some(status));
                 self.release(&generation, ReleaseReason::NothingDelivered, attempts).await;
-                let caller = &generation.caller;
-                return match error {
-                    GatewayError::CutOff => refuse(answer, &error, caller),
-                    _ => {
-                        pass.failed(None);
-                        refuse_after(answer, &error, caller, FailureClass::Failed)
-                    }
+                return match provider_failed {
+                    true => refuse_after(answer, &error, &generation.caller, FailureClass::Failed),
+                    false => refuse(answer, &error, &generation.caller),
                 };
             }
         };

@@ -21,6 +21,7 @@ use super::query::NoQuery;
 use crate::accounts::given::{MAX_EMAIL_CHARS, MAX_NAME_CHARS, is_address};
 use crate::app::App;
 use crate::gumroad::{Buyer, Register, RegisterRefusal};
+use crate::printable::shows;
 
 /// Characters of each field at most.
 const MAX_MOBILE: usize = 32;
@@ -140,8 +141,9 @@ impl GumroadSignUp {
 fn short(name: &str, text: Option<String>, most: usize) -> Result<Option<String>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let text = text.trim();
-    if text.chars().count() > most || text.contains(char::is_control) {
-        let message = format!("`{name}` has at most {most} characters and no control characters.");
+    if text.chars().count() > most || !shows(text) {
+        let message =
+            format!("`{name}` has at most {most} characters and no control or invisible characters.");
         return Err(Problem::invalid("invalid_field", message));
     }
     Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use chrono::NaiveDate;
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
 
+use crate::printable::shows;
+
 /// Lines of one invoice, the header not counted.
 pub const MAX_LINES: usize = 20_000;
 
@@ -54,7 +56,7 @@ pub enum InvoiceRefusal {
     Quotes { line: usize },
     #[error("line {line}: {text:?} is no day such as 2026-11-30")]
     Day { line: usize, text: String },
-    #[error("line {line}: a model has 1 to {MAX_MODEL_CHARS} characters")]
+    #[error("line {line}: a model has 1 to {MAX_MODEL_CHARS} characters and no control or invisible ones")]
     Model { line: usize },
     #[error("line {line}: {text:?} is no number of tokens")]
     Tokens { line: usize, text: String },
@@ -185,7 +187,7 @@ fn day(line: usize, text: &str) -> Result<NaiveDate, InvoiceRefusal> {
 }
 
 fn model(line: usize, text: &str) -> Result<String, InvoiceRefusal> {
-    let is_name = (1..=MAX_MODEL_CHARS).contains(&text.chars().count()) && !text.contains(char::is_control);
+    let is_name = (1..=MAX_MODEL_CHARS).contains(&text.chars().count()) && shows(text);
     if is_name { Ok(text.to_owned()) } else { Err(InvoiceRefusal::Model { line }) }
 }
 
@@ -255,7 +257,9 @@ mod tests {
         for day in ["01.11.2026", "+2026-11-01", "+026-11-01", "2026-11- 1", "2026-11-1"] {
             assert!(line(&format!("{day},m,1,1")).contains("is no day"), "{day}");
         }
-        assert!(line("2026-11-01,,1,1").starts_with("line 3: a model"));
+        for model in ["", "m\u{7}", "m\u{200b}", "\u{202e}m"] {
+            assert!(line(&format!("2026-11-01,{model},1,1")).starts_with("line 3: a model"), "{model:?}");
+        }
         for tokens in ["-1", "1.5", "+1", "1e3", "1000000000001"] {
             assert!(line(&format!("2026-11-01,m,{tokens},1")).contains("is no number of tokens"), "{tokens}");
         }

@@ -18,7 +18,8 @@ use super::service::World;
 use crate::summary::{self, Summary};
 
 const WALLETS: usize = 100;
-const TASKS: [usize; 3] = [1, 64, 512];
+/// With the last of them, either of two nodes can fill its batches too.
+const TASKS: [usize; 4] = [1, 64, 512, 1_024];
 const RAW_ROWS: usize = 512;
 
 #[derive(Serialize)]

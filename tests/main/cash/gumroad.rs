@@ -242,6 +242,7 @@ async fn a_network_is_turned_away_when_it_tries_too_often_and_bad_fields_are_nam
         (json!({ "email": "a@b.c", "country": "D1" }), "invalid_country"),
         (json!({ "email": "a@b.c", "licenseKey": "x".repeat(129) }), "invalid_field"),
         (json!({ "email": "a@b.c", "name": "a\u{7}" }), "invalid_field"),
+        (json!({ "email": "a@b.c", "name": "a\u{200b}" }), "invalid_field"),
         (json!({ "email": "a@b.c", "credit": 200 }), "invalid_body"),
     ];
     for (body, code) in cases {
