@@ -222,6 +222,11 @@ impl World {
 
     /// Customers with credit; their tokens, which work.
     pub async fn customers(&self, count: usize) -> Vec<String> {
+        self.customers_with(count, CREDIT).await
+    }
+
+    /// The same, with `credit` each.
+    pub async fn customers_with(&self, count: usize, credit: MicroUsd) -> Vec<String> {
         let node = NodeIncarnation(clock::new_id());
         let log = EventLog::open(self.pool.clone(), EventLogOptions::new(node)).await.expect("the log");
         let settings = self.settings.iter().map(|(name, value)| (*name, value));
@@ -235,7 +240,7 @@ impl World {
             let grant = GrantCredit {
                 account_id: created.account_id,
                 source: GrantSource::Admin,
-                amount_micro: CREDIT,
+                amount_micro: credit,
                 expires_at: None,
                 idempotency_key: "credit".into(),
             };
