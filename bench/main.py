@@ -95,10 +95,7 @@ def main():
     result["machine"]["loadAfter"] = machine.load()
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "report.json").write_text(json.dumps(result, indent=1) + "\n")
-    soaked = asked.out / "soak.json"
-    if soaked.exists():
-        result["soak"] = json.loads(soaked.read_text())
-    (asked.out / "REPORT.md").write_text(report.markdown(result))
+    report.write(asked.out)
     charts.write(result, asked.out)
     print(f"written to {asked.out}")
 

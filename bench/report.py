@@ -1,8 +1,18 @@
 """The report as text: every figure is the median of the rounds, and a row with a wrong answer is void."""
 
+import json
 from statistics import median
 
 COLUMNS = "| contender | requests/s | added p50 ms | added p90 ms | added p99 ms | CPU µs/request | resident MB |"
+
+
+def write(folder):
+    """Writes REPORT.md of the report.json in `folder`, and of its soak.json where there is one."""
+    result = json.loads((folder / "report.json").read_text())
+    soaked = folder / "soak.json"
+    if soaked.exists():
+        result["soak"] = json.loads(soaked.read_text())
+    (folder / "REPORT.md").write_text(markdown(result))
 
 
 def markdown(result):

@@ -7,6 +7,7 @@ import threading
 import time
 
 import machine
+import report
 from contenders import REPOSITORY, Codexapi
 from main import World, say
 from measure import Cell, measure
@@ -73,7 +74,7 @@ def main():
     parser = argparse.ArgumentParser(prog="bench/run soak", description=__doc__)
     parser.add_argument("--binaries", type=pathlib.Path, required=True, help="where the release binaries are")
     parser.add_argument("--minutes", type=float, default=20, help="how long; the slope is over the second half")
-    parser.add_argument("--out", type=pathlib.Path, default=REPOSITORY / "bench", help="where soak.json goes")
+    parser.add_argument("--out", type=pathlib.Path, default=REPOSITORY / "bench", help="where soak.json goes, and REPORT.md with it")
     asked = parser.parse_args()
     world = World(asked.binaries, peers=None)
     try:
@@ -82,6 +83,8 @@ def main():
         world.stop()
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
+    if (asked.out / "report.json").exists():
+        report.write(asked.out)
     print(json.dumps({name: value for name, value in found.items() if name != "samples"}, indent=1))
 
 
