@@ -21,7 +21,7 @@ use crate::summary::{self, Summary};
 
 const PER_SECOND: u64 = 1_000;
 /// Appended before anything counts, so that the feed has passed over what the read models had from elsewhere, and the disk
-/// has recovered from the checkpoint.
+/// has recovered from what was written at once.
 const WARM_UP_SECONDS: u64 = 10;
 
 const LOOK_EVERY: Duration = Duration::from_millis(2);
@@ -119,8 +119,8 @@ async fn look(
 
 /// Waits until the relay has published the log and the read models have it, as in a service that has run for a while.
 /// What autovacuum would begin within the next minute, after the rebuilds and all that was filled in, is done before, and
-/// what they have changed is on the disk: where the kernel has hundreds of megabytes of it left to write, a commit waits
-/// behind them for half a second.
+/// what they and the relay have written is on the disk: JetStream leaves that to the kernel, which does it half a minute
+/// later, hundreds of megabytes at once, and a commit waits behind them for half a second.
 async fn settled(world: &World) -> anyhow::Result<()> {
     let head: i64 = sqlx::query_scalar("SELECT max(position) FROM events").fetch_one(&world.pool).await?;
     let given_up = Instant::now() + SETTLED_WITHIN;
@@ -132,6 +132,7 @@ async fn settled(world: &World) -> anyhow::Result<()> {
         if relayed >= head && checkpoints.iter().all(|checkpoint| checkpoint.position >= head) {
             sqlx::query("VACUUM (ANALYZE)").execute(&world.pool).await.context("vacuuming")?;
             sqlx::query("CHECKPOINT").execute(&world.pool).await.context("writing what that has changed")?;
+            tokio::task::spawn_blocking(rustix::fs::sync).await.context("writing what NATS has stored")?;
             return Ok(());
         }
         ensure!(Instant::now() < given_up, "the relay is at {relayed} of {head}");
