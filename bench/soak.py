@@ -83,9 +83,9 @@ def main():
         world.stop()
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "soak.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps({name: value for name, value in found.items() if name != "samples"}, indent=1))
     if (asked.out / "report.json").exists():
         report.write(asked.out)
-    print(json.dumps({name: value for name, value in found.items() if name != "samples"}, indent=1))
 
 
 if __name__ == "__main__":
