@@ -91,7 +91,7 @@ def main():
         world.stop()
     generations = asked.generations if asked.generations is not None else QUICK_GENERATIONS if asked.quick else GENERATIONS
     if generations:
-        result["log"] = long_log(asked.binaries, generations, 3 if asked.quick else 10)
+        result["log"] = long_log(asked.binaries, generations, 1 if asked.quick else 10)
     result["machine"]["loadAfter"] = machine.load()
     asked.out.mkdir(parents=True, exist_ok=True)
     (asked.out / "report.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -30,7 +30,6 @@ pub mod nats;
 pub mod nodes;
 pub mod payments;
 pub mod pricing_seed;
-pub mod printable;
 pub mod processes;
 pub mod projector;
 pub mod queue;

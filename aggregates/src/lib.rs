@@ -20,6 +20,7 @@ pub mod log;
 pub mod money;
 pub mod payment;
 pub mod pricing;
+pub mod printable;
 pub mod referral;
 pub mod routing;
 pub mod service;

@@ -3,9 +3,8 @@
 
 use std::net::IpAddr;
 
+use codexapi_aggregates::printable::shows;
 use ipnet::IpNet;
-
-use crate::printable::shows;
 
 /// Bytes of an idempotency key.
 const MAX_KEY_BYTES: usize = 200;

@@ -4,9 +4,8 @@
 
 use std::io::{self, Write};
 
+use codexapi_aggregates::printable::printable;
 use serde_json::Value;
-
-use crate::printable::printable;
 
 /// Chosen by `--json`.
 #[derive(Clone, Copy, Debug)]

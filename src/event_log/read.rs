@@ -99,6 +99,13 @@ pub async fn head(executor: impl PgExecutor<'_>, _shard: Shard) -> Result<i64, s
     sqlx::query_scalar("SELECT COALESCE(max(position), 0) FROM events").fetch_one(executor).await
 }
 
+/// Where the log ends: the last event's position and id; `None` while it is empty.
+pub async fn last(executor: impl PgExecutor<'_>, _shard: Shard) -> Result<Option<(i64, Uuid)>, sqlx::Error> {
+    sqlx::query_as("SELECT position, event_id FROM events ORDER BY position DESC LIMIT 1")
+        .fetch_optional(executor)
+        .await
+}
+
 /// At most `limit` events after `position`, in order.
 pub async fn read_after(
     executor: impl PgExecutor<'_>,

@@ -17,6 +17,7 @@ use codexapi_aggregates::catalog::CATALOG_STREAM;
 use codexapi_aggregates::event::RecordedEvent;
 use codexapi_aggregates::log::SEAL_STREAM;
 use codexapi_aggregates::pricing::BOOK_STREAM;
+use codexapi_aggregates::printable::printable;
 use codexapi_aggregates::routing::POLICY_STREAM;
 use codexapi_aggregates::service::SERVICE_STREAM;
 use codexapi_aggregates::time::Timestamp;
@@ -25,7 +26,6 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::event_log::read::{self, StoredEvent};
-use crate::printable::printable;
 
 /// Events read at a time.
 const PAGE: i64 = 500;

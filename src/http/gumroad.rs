@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use codexapi_aggregates::event::Metadata;
 use codexapi_aggregates::gumroad::{DoubtReason, GumroadRefusal, SignupStanding};
+use codexapi_aggregates::printable::shows;
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,6 @@ use super::query::NoQuery;
 use crate::accounts::given::{MAX_EMAIL_CHARS, MAX_NAME_CHARS, is_address};
 use crate::app::App;
 use crate::gumroad::{Buyer, Register, RegisterRefusal};
-use crate::printable::shows;
 
 /// Characters of each field at most.
 const MAX_MOBILE: usize = 32;

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequestParts, Query};
 use chrono::NaiveDate;
+use codexapi_aggregates::printable::printable;
 use http::Uri;
 use http::request::Parts;
 
@@ -88,8 +89,8 @@ fn refused(message: impl Into<String>) -> Problem {
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
-    // What was sent is shown back, so it is shown short and without control characters.
-    let shown: String = name.chars().filter(|character| !character.is_control()).take(64).collect();
+    // What was sent is shown back, so it is shown short.
+    let shown: String = printable(name).chars().take(64).collect();
     match known {
         [] => format!("`{shown}` is not a parameter of this URL; it takes none."),
         known => format!("`{shown}` is not a parameter of this URL. It takes: {}.", known.join(", ")),
@@ -126,7 +127,7 @@ mod tests {
     fn text_with_nul_in_it_is_refused_by_name() {
         let refusal = query("from=a%00b").expect_err("U+0000").message;
         assert_eq!(refusal, "`from`: text must not contain the character U+0000.");
-        assert!(query("fr%00om=a").expect_err("U+0000").message.starts_with("`from` is not a parameter"));
+        assert!(query("fr%00om=a").expect_err("U+0000").message.starts_with("`fr\\u0000om` is not a parameter"));
     }
 
     #[test]

@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
 use codexapi_aggregates::money::{MicroUsd, PicoUsd};
-
-use crate::printable::shows;
+use codexapi_aggregates::printable::shows;
 
 /// Lines of one invoice, the header not counted.
 pub const MAX_LINES: usize = 20_000;

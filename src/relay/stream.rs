@@ -2,8 +2,8 @@
 //!
 //! The stream's last message says what was published last. If the log has that very event there, the
 //! relay goes on after it, whatever its checkpoint says. If the log does not (Postgres was restored
-//! from a backup), or nothing can be known, the stream is made anew under a higher epoch, and the
-//! relay goes on from its checkpoint: what the stream then lacks, projections read from the log.
+//! from a backup), or nothing can be known, the stream is made anew under a higher epoch, and begins
+//! at the log's end. What a stream lacks, projections read from the log.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use async_nats::jetstream::{self, ErrorCode};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::Checkpoint;
 use super::checkpoint;
+use super::{Checkpoint, PAGE};
 use crate::advisory_lock::SessionLock;
 use crate::event_log::read::{self, SHARD};
 use crate::nats::message::{self, Place};
@@ -55,7 +55,7 @@ pub(super) async fn find_place(
     let known_epoch = saved.map_or(0, |saved| saved.epoch);
     let (info, last) = match found {
         None => {
-            return make_anew(pool, nats, lock, saved, known_epoch, "it is missing").await;
+            return make_anew(pool, nats, lock, known_epoch, "it is missing").await;
         }
         Some(stream) => {
             let last = last_message(&stream).await?;
@@ -85,32 +85,43 @@ pub(super) async fn find_place(
     };
     match place {
         Some(place) => {
+            let place = past_backlog(pool, place).await?;
             checkpoint::save(lock.connection(), &place).await?;
             Ok(place)
         }
         None => {
             let why = "it holds another log than this database";
-            make_anew(pool, nats, lock, saved, highest_epoch, why).await
+            make_anew(pool, nats, lock, highest_epoch, why).await
         }
     }
 }
 
-/// Replaces the stream by an empty one under the next epoch.
+/// `place`, or the log's end where that is more than a page on: after an hour without NATS the projections have long read
+/// that hour from the log, and publishing it all at once would have the disk to itself while commits wait.
+async fn past_backlog(pool: &PgPool, place: Checkpoint) -> sqlx::Result<Checkpoint> {
+    let last = read::last(pool, SHARD).await?;
+    let Some((position, event_id)) = last.filter(|(last, _)| last - place.position > PAGE as i64) else {
+        return Ok(place);
+    };
+    tracing::info!(after = place.position, up_to = position, "a backlog is left to the log");
+    Ok(Checkpoint { position, event_id: Some(event_id), ..place })
+}
+
+/// Replaces the stream by an empty one under the next epoch, which begins at the log's end.
 async fn make_anew(
     pool: &PgPool,
     nats: &Nats,
     lock: &mut SessionLock,
-    saved: Option<Checkpoint>,
     highest_epoch: i64,
     why: &str,
 ) -> anyhow::Result<Checkpoint> {
-    let head = read::head(pool, SHARD).await?;
-    let (position, event_id) = match saved {
-        Some(saved) if saved.position <= head => (saved.position, saved.event_id),
-        Some(_) => (head, None),
-        None => (0, None),
+    let last = read::last(pool, SHARD).await?;
+    let place = Checkpoint {
+        epoch: highest_epoch + 1,
+        position: last.map_or(0, |(position, _)| position),
+        event_id: last.map(|(_, event_id)| event_id),
+        stream_sequence: 0,
     };
-    let place = Checkpoint { epoch: highest_epoch + 1, position, event_id, stream_sequence: 0 };
     // The epoch is saved first: after a crash in between the stream is made anew once more.
     checkpoint::save(lock.connection(), &place).await?;
     let jetstream = nats.jetstream();
@@ -122,7 +133,7 @@ async fn make_anew(
     tracing::info!(
         stream = name,
         epoch = place.epoch,
-        after_position = position,
+        after_position = place.position,
         why,
         "the stream is made anew"
     );

@@ -2,8 +2,9 @@
 
 use std::io::{self, Write};
 
+use codexapi_aggregates::printable::printable;
+
 use super::Report;
-use crate::printable::printable;
 
 /// Writes a report for people.
 pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {

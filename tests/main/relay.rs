@@ -13,7 +13,9 @@ use codexapi::nats::{Nats, NatsConfig, NatsNames, message};
 use codexapi::projector::{Feed, FeedBatch, Projector};
 use codexapi::relay::{self, RelayProgress, RelayState};
 use codexapi::verify::{self, HoldTerms, VerifyOptions};
+use codexapi_aggregates::money::MicroUsd;
 use codexapi_projections::{Entry, versions};
+use futures::future::join_all;
 use sqlx::{Connection, PgConnection, PgPool};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -78,6 +80,9 @@ impl Stage {
         let stream = jetstream.get_stream(self.nats.names.stream()).await.expect("the stream");
         let state = &stream.cached_info().state;
         let mut places = Vec::new();
+        if state.messages == 0 {
+            return places;
+        }
         for sequence in state.first_sequence..=state.last_sequence {
             let message = stream.get_raw_message(sequence).await.expect("a message");
             let place = message::place(&message.headers)
@@ -93,8 +98,10 @@ impl Stage {
         places
     }
 
-    async fn positions_in_log(&self) -> Vec<i64> {
-        sqlx::query_scalar("SELECT position FROM events ORDER BY position")
+    /// The log's positions after the one where the first relay began.
+    async fn positions_since(&self, begin: i64) -> Vec<i64> {
+        sqlx::query_scalar("SELECT position FROM events WHERE position > $1 ORDER BY position")
+            .bind(begin)
             .fetch_all(self.pool())
             .await
             .expect("positions")
@@ -193,12 +200,14 @@ async fn lost(feed: &mut JetStreamFeed) {
 async fn every_event_is_published_once_in_order_with_its_predecessor() {
     let stage = Stage::set().await;
     let relay = stage.relay();
+    stage.caught_up(&relay).await;
+    let begin = stage.head().await;
     for _ in 0..10 {
         stage.business.generate("conversation").await;
     }
     stage.caught_up(&relay).await;
-    let positions = stage.positions_in_log().await;
-    let previous = [0].into_iter().chain(positions.iter().copied());
+    let positions = stage.positions_since(begin).await;
+    let previous = [begin].into_iter().chain(positions.iter().copied());
     let expected: Vec<_> = positions.iter().zip(previous).map(|(at, before)| (*at, before, 1)).collect();
     assert_eq!(stage.messages().await, expected);
     assert_eq!(relay.progress().lag(), 0);
@@ -210,6 +219,7 @@ async fn a_second_relay_stands_by_until_the_first_ends() {
     let stage = Stage::set().await;
     let first = stage.relay();
     stage.caught_up(&first).await;
+    let begin = stage.head().await;
     let second = stage.relay();
     stage.business.generate("conversation").await;
     stage.caught_up(&first).await;
@@ -218,7 +228,7 @@ async fn a_second_relay_stands_by_until_the_first_ends() {
     stage.business.generate("conversation").await;
     stage.caught_up(&second).await;
     let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
-    assert_eq!(positions, stage.positions_in_log().await);
+    assert_eq!(positions, stage.positions_since(begin).await);
     second.stop().await;
 }
 
@@ -227,6 +237,7 @@ async fn a_relay_that_loses_its_lock_publishes_nothing_twice() {
     let stage = Stage::set().await;
     let relay = stage.relay();
     stage.caught_up(&relay).await;
+    let begin = stage.head().await;
     stage
         .tamper(
             "SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -239,7 +250,7 @@ async fn a_relay_that_loses_its_lock_publishes_nothing_twice() {
     }
     stage.caught_up(&relay).await;
     let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
-    assert_eq!(positions, stage.positions_in_log().await);
+    assert_eq!(positions, stage.positions_since(begin).await);
     relay.stop().await;
 }
 
@@ -248,34 +259,38 @@ async fn a_stream_that_another_has_written_is_made_anew_under_a_higher_epoch() {
     let stage = Stage::set().await;
     let relay = stage.relay();
     stage.caught_up(&relay).await;
-    let before = stage.head().await;
     let foreign = jetstream::message::PublishMessage::build().payload("{}".into());
     let subject = stage.nats.names.pages();
     let published = stage.nats.jetstream().send_publish(subject, foreign).await.expect("sent");
     published.await.expect("stored");
+    // The relay notices with this one, which the new stream may begin after.
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
     stage.business.generate("conversation").await;
     stage.caught_up(&relay).await;
     let messages = stage.messages().await;
-    assert!(messages.iter().all(|(position, _, epoch)| *position > before && *epoch == 2), "{messages:?}");
+    assert!(messages.iter().all(|(.., epoch)| *epoch == 2), "{messages:?}");
+    let (_, begin, _) = messages[0];
+    let positions: Vec<_> = messages.into_iter().map(|(position, ..)| position).collect();
+    assert_eq!(positions, stage.positions_since(begin).await);
     relay.stop().await;
 }
 
 #[tokio::test]
 async fn killing_nats_loses_nothing_and_doubles_nothing() {
     let (mut stage, relay, mut feed) = attached().await;
-    let mut expected = Vec::new();
+    let begin = stage.head().await;
     for _ in 0..3 {
-        let before = stage.head().await;
         stage.server.kill9().expect("killed");
         stage.business.generate("conversation").await;
         stage.server.restart().await.expect("restarted");
         stage.business.generate("conversation").await;
         stage.caught_up(&relay).await;
-        expected.extend(stage.positions_in_log().await.into_iter().filter(|position| *position > before));
     }
+    let expected = stage.positions_since(begin).await;
     assert_eq!(fed(&mut feed, expected.len()).await, expected);
     let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
-    assert_eq!(positions, stage.positions_in_log().await);
+    assert_eq!(positions, expected);
     relay.stop().await;
 }
 
@@ -286,11 +301,14 @@ async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
         stage.business.generate("conversation").await;
     }
     stage.wipe_nats().await;
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
     for _ in 0..3 {
         stage.business.generate("conversation").await;
     }
     stage.caught_up(&relay).await;
     let messages = stage.messages().await;
+    assert!(messages.len() >= 9, "{messages:?}");
     assert!(messages.windows(2).all(|pair| pair[0].0 == pair[1].1), "no hole within the stream");
     lost(&mut feed).await;
     attach(&mut feed).await;
@@ -314,6 +332,34 @@ async fn wiped_while_idle_the_feed_says_so_and_recovers() {
     stage.business.hold().await;
     let next = wait_for("the next event", async || feed.next_batch(PATIENCE).await.ok().flatten()).await;
     assert_eq!((next.previous_position(), next.entries().len()), (before, 1));
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_backlog_is_left_to_the_log_and_shows_as_a_hole() {
+    let (stage, relay, mut feed) = attached().await;
+    stage.business.hold().await;
+    let published = stage.head().await;
+    assert_eq!(fed(&mut feed, 1).await, [published]);
+    relay.stop().await;
+    stage.business.grant(MicroUsd::dollars(1_000)).await;
+    while stage.head().await <= published + relay::PAGE as i64 {
+        let conversations: Vec<_> = (0..50).map(|number| format!("conversation {number}")).collect();
+        join_all(conversations.iter().map(|conversation| stage.business.generate(conversation))).await;
+    }
+    let relay = stage.relay();
+    stage.caught_up(&relay).await;
+    let begin = stage.head().await;
+    stage.business.hold().await;
+    stage.caught_up(&relay).await;
+    let next = wait_for("the next event", async || feed.next_batch(PATIENCE).await.ok().flatten()).await;
+    assert_eq!((next.previous_position(), next.entries().len()), (begin, 1));
+    let positions: Vec<_> = stage.messages().await.into_iter().map(|(position, ..)| position).collect();
+    assert_eq!(
+        positions,
+        [published, stage.head().await],
+        "the stream is the same, the backlog is not in it"
+    );
     relay.stop().await;
 }
 
@@ -344,8 +390,10 @@ async fn a_restored_database_gets_a_new_epoch_and_no_foreign_event() {
     let restored = Business::open(stage.pool()).await;
     let relay = stage.relay();
     stage.caught_up(&relay).await;
-    let expected: Vec<_> =
-        stage.positions_in_log().await.into_iter().filter(|position| *position > backed_up).collect();
+    let begin = stage.head().await;
+    restored.hold().await;
+    stage.caught_up(&relay).await;
+    let expected = stage.positions_since(begin).await;
     let messages = stage.messages().await;
     assert_eq!(messages.iter().map(|message| message.0).collect::<Vec<_>>(), expected);
     assert!(messages.iter().all(|message| message.2 == 2), "{messages:?}");
@@ -389,7 +437,7 @@ async fn what_every_reader_has_is_acknowledged_and_not_handed_out() {
     assert!(feed.next_batch(Duration::from_millis(1_500)).await.expect("delivered").is_none());
     stage.business.generate("conversation").await;
     stage.caught_up(&relay).await;
-    let news: Vec<_> = stage.positions_in_log().await.into_iter().filter(|at| *at > known).collect();
+    let news = stage.positions_since(known).await;
     assert_eq!(fed(&mut feed, news.len()).await, news);
     relay.stop().await;
 }

@@ -1,6 +1,7 @@
 //! What the operator cannot decide, and the checks of single values.
 
 use crate::pricing::is_model_name;
+use crate::printable::shows;
 
 const MAX_LABEL_CHARS: usize = 100;
 
@@ -69,9 +70,8 @@ pub(super) fn refuse_provider_name(provider: &str) -> Result<(), PolicyRefusal> 
 }
 
 pub(super) fn refuse_label(label: &str) -> Result<(), PolicyRefusal> {
-    let is_label = (1..=MAX_LABEL_CHARS).contains(&label.chars().count())
-        && label.trim() == label
-        && !label.chars().any(char::is_control);
+    let is_label =
+        (1..=MAX_LABEL_CHARS).contains(&label.chars().count()) && label.trim() == label && shows(label);
     if is_label { Ok(()) } else { Err(PolicyRefusal::BadLabel { label: label.into() }) }
 }
 

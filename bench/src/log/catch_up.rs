@@ -20,10 +20,6 @@ use super::service::World;
 use crate::summary::{self, Summary};
 
 const PER_SECOND: u64 = 1_000;
-/// Appended before anything counts, so that the feed has passed over what the read models had from elsewhere, and the disk
-/// has recovered from what was written at once.
-const WARM_UP_SECONDS: u64 = 10;
-
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Generations that may be under way; a machine that needs more cannot hold the rate.
@@ -43,6 +39,7 @@ pub struct CaughtUp {
 const SLOWEST: &str = "SELECT min(c.position) FROM projection_versions v
     JOIN projection_checkpoints c ON c.projection = v.projection AND c.version = v.active_version";
 
+/// For `seconds`, after as many that do not count, in which the disk recovers from what was written at once.
 pub async fn measure(world: &World, business: &Business, seconds: u64) -> anyhow::Result<CaughtUp> {
     settled(world).await?;
     let waiting = Arc::new(Mutex::new(VecDeque::new()));
@@ -52,10 +49,10 @@ pub async fn measure(world: &World, business: &Business, seconds: u64) -> anyhow
         Arc::clone(&waiting),
         Arc::clone(&appending),
     ));
-    let warm_up = PER_SECOND * WARM_UP_SECONDS;
+    let warm_up = PER_SECOND * seconds;
     let started = Instant::now();
     let mut running = FuturesUnordered::new();
-    for number in 0..PER_SECOND * seconds + warm_up {
+    for number in 0..warm_up + PER_SECOND * seconds {
         let due = started + Duration::from_micros(number * 1_000_000 / PER_SECOND);
         tokio::time::sleep_until(due.into()).await;
         while running.len() >= MOST_AT_ONCE {
@@ -117,10 +114,10 @@ async fn look(
     }
 }
 
-/// Waits until the relay has published the log and the read models have it, as in a service that has run for a while.
-/// What autovacuum would begin within the next minute, after the rebuilds and all that was filled in, is done before, and
-/// what they and the relay have written is on the disk: JetStream leaves that to the kernel, which does it half a minute
-/// later, hundreds of megabytes at once, and a commit waits behind them for half a second.
+/// Waits until the relay and the read models are at the log's end, as in a service that has run for a while. What autovacuum
+/// would begin within the next minute, after the rebuilds and all that was filled in, is done before, and what they have
+/// written is on the disk: what is left to the kernel it writes half a minute later, hundreds of megabytes at once, and a
+/// commit waits behind them for half a second.
 async fn settled(world: &World) -> anyhow::Result<()> {
     let head: i64 = sqlx::query_scalar("SELECT max(position) FROM events").fetch_one(&world.pool).await?;
     let given_up = Instant::now() + SETTLED_WITHIN;
@@ -132,7 +129,9 @@ async fn settled(world: &World) -> anyhow::Result<()> {
         if relayed >= head && checkpoints.iter().all(|checkpoint| checkpoint.position >= head) {
             sqlx::query("VACUUM (ANALYZE)").execute(&world.pool).await.context("vacuuming")?;
             sqlx::query("CHECKPOINT").execute(&world.pool).await.context("writing what that has changed")?;
-            tokio::task::spawn_blocking(rustix::fs::sync).await.context("writing what NATS has stored")?;
+            tokio::task::spawn_blocking(rustix::fs::sync)
+                .await
+                .context("writing what the kernel has left")?;
             return Ok(());
         }
         ensure!(Instant::now() < given_up, "the relay is at {relayed} of {head}");

@@ -121,7 +121,7 @@ fn names_that_are_none_are_refused() {
     assert_eq!(refused(&policy, family(ModelFamily::Gpt, None, external("Open AI"))), bad_provider);
     let bad_alias = PolicyRefusal::BadAlias { alias: "two words".into() };
     assert_eq!(refused(&policy, rule("gpt-5.5", aliases(&["two words"]))), bad_alias);
-    for label in ["", " x", "a\nb", &"x".repeat(101)] {
+    for label in ["", " x", "a\nb", "gpt-\u{202e}5.5", &"x".repeat(101)] {
         let labelled = ModelRule { label: Some(label.into()), ..ModelRule::default() };
         assert_eq!(
             refused(&policy, rule("gpt-5.5", labelled)),
