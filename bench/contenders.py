@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tests" / "clients"))
@@ -22,7 +23,7 @@ from processes import tree  # noqa: E402
 from service import Process, temporary_folder  # noqa: E402
 
 MODEL = "gpt-5.5"
-CUSTOMERS = 100
+CUSTOMERS, CUSTOMERS_AT_ONCE = 100, 8
 CREDIT_USD = "100000"
 READY_TIMEOUT_SECONDS = 120
 COMMAND_TIMEOUT_SECONDS = 120
@@ -92,7 +93,9 @@ class Codexapi:
         if self.relaxed:
             self.sql(*RELAX)
         self.url, self.headers = f"{self.base_url}/v1/chat/completions", []
-        self.tokens = [self.new_customer(f"bench {number}") for number in range(CUSTOMERS)]
+        # One after the other they would wait for the read models for most of a minute.
+        with ThreadPoolExecutor(CUSTOMERS_AT_ONCE) as pool:
+            self.tokens = list(pool.map(self.new_customer, (f"bench {number}" for number in range(CUSTOMERS))))
 
     def new_customer(self, name):
         created = json.loads(self.command("admin", "--json", "customer", "create", "--name", name))

@@ -127,7 +127,9 @@ mod tests {
     fn text_with_nul_in_it_is_refused_by_name() {
         let refusal = query("from=a%00b").expect_err("U+0000").message;
         assert_eq!(refusal, "`from`: text must not contain the character U+0000.");
-        assert!(query("fr%00om=a").expect_err("U+0000").message.starts_with("`fr\\u0000om` is not a parameter"));
+        assert!(
+            query("fr%00om=a").expect_err("U+0000").message.starts_with("`fr\\u0000om` is not a parameter")
+        );
     }
 
     #[test]

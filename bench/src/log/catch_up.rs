@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use codexapi::clock;
+use codexapi::event_log::seal;
 use codexapi_projections::checkpoint;
 use futures::TryStreamExt;
 use futures::stream::FuturesUnordered;
@@ -41,7 +42,7 @@ const SLOWEST: &str = "SELECT min(c.position) FROM projection_versions v
 
 /// For `seconds`, after as many that do not count, in which the disk recovers from what was written at once.
 pub async fn measure(world: &World, business: &Business, seconds: u64) -> anyhow::Result<CaughtUp> {
-    settled(world).await?;
+    settled(world, business).await?;
     let waiting = Arc::new(Mutex::new(VecDeque::new()));
     let (appending, done) = (Arc::new(AtomicBool::new(true)), AtomicU64::new(0));
     let looking = tokio::spawn(look(
@@ -114,11 +115,12 @@ async fn look(
     }
 }
 
-/// Waits until the relay and the read models are at the log's end, as in a service that has run for a while. What autovacuum
-/// would begin within the next minute, after the rebuilds and all that was filled in, is done before, and what they have
-/// written is on the disk: what is left to the kernel it writes half a minute later, hundreds of megabytes at once, and a
-/// commit waits behind them for half a second.
-async fn settled(world: &World) -> anyhow::Result<()> {
+/// Waits until the relay and the read models are at the log's end, as in a service that has run for a while. What such a
+/// service would have done, and would begin within the minute, is done before: the whole log, which was filled in, is
+/// sealed, the tables are vacuumed, and all of it is on the disk. What is left to the kernel it writes half a minute later,
+/// hundreds of megabytes at once, and a commit waits behind them for half a second.
+async fn settled(world: &World, business: &Business) -> anyhow::Result<()> {
+    seal::seal_now(&business.log).await.context("sealing what was filled in")?;
     let head: i64 = sqlx::query_scalar("SELECT max(position) FROM events").fetch_one(&world.pool).await?;
     let given_up = Instant::now() + SETTLED_WITHIN;
     loop {
