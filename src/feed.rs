@@ -19,8 +19,8 @@ use futures::StreamExt;
 use sqlx::PgPool;
 use tokio::time::timeout;
 
+use crate::nats::Nats;
 use crate::nats::message::{self, MessageError, Place};
-use crate::nats::{Nats, REQUEST_TIMEOUT};
 use crate::projector::{Feed, FeedBatch};
 use crate::relay;
 
@@ -41,6 +41,10 @@ const FORGET_AFTER: Duration = Duration::from_secs(3 * 24 * 3_600);
 
 /// A consumer that is there says so this often while nothing comes; twice as long a silence, and it is gone.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
+
+/// How long deliveries may take to begin. Nobody looks at the log meanwhile, and a server that hangs takes the whole of it
+/// each time.
+const OPENED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long JetStream goes on delivering before it is asked again.
 const DELIVERS_FOR: Duration = Duration::from_secs(30);
@@ -123,7 +127,7 @@ impl JetStreamFeed {
     async fn deliver(&mut self, patience: Duration) -> anyhow::Result<()> {
         anyhow::ensure!(self.nats.is_connected(), "NATS is not connected");
         if self.delivering.is_none() {
-            self.delivering = Some(within(REQUEST_TIMEOUT, self.open()).await?);
+            self.delivering = Some(within(OPENED_WITHIN, self.open()).await?);
         }
         let delivering = self.delivering.as_mut().context("deliveries that were just begun")?;
         let messages = taken_together(delivering, patience).await?;

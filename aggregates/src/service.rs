@@ -5,6 +5,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::printable::shows;
 use crate::time::Timestamp;
 
 /// The one stream of the service.
@@ -46,6 +47,8 @@ pub enum ServiceCommand {
 pub enum ServiceRefusal {
     #[error("a maintenance message has 1 to {most} characters, not {got}")]
     MessageLength { got: usize, most: usize },
+    #[error("a maintenance message has no control or invisible characters but ends of lines")]
+    MessageHides,
     #[error("maintenance cannot end in the past")]
     EndsInThePast,
 }
@@ -103,6 +106,9 @@ impl Service {
         let got = message.trim().chars().count();
         if !(1..=MAX_MESSAGE_CHARS).contains(&got) {
             return Err(ServiceRefusal::MessageLength { got, most: MAX_MESSAGE_CHARS });
+        }
+        if !message.lines().all(shows) {
+            return Err(ServiceRefusal::MessageHides);
         }
         if until.is_some_and(|until| until <= now) {
             return Err(ServiceRefusal::EndsInThePast);
@@ -206,6 +212,8 @@ mod tests {
         expect(vec![], set("  ", None), Err(ServiceRefusal::MessageLength { got: 0, most })).await;
         let long = "é".repeat(501);
         expect(vec![], set(&long, None), Err(ServiceRefusal::MessageLength { got: 501, most })).await;
+        expect(vec![], set("Back \u{202e}soon.", None), Err(ServiceRefusal::MessageHides)).await;
+        expect(vec![], set("Back\nsoon.", None), Ok(vec![was_set("Back\nsoon.", None)])).await;
         assert!(Service::default().decide(set(&"é".repeat(500), None)).is_ok());
         expect(vec![], set("Back soon.", Some(10)), Err(ServiceRefusal::EndsInThePast)).await;
     }

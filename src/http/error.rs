@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::account::AccountRefusal;
+use codexapi_aggregates::printable::printable;
 use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::ReadError;
 use codexapi_protocols::errors::{ErrorKind, ErrorShape, render_json};
@@ -22,6 +23,9 @@ use crate::commands::CommandError;
 
 /// Seconds after which what is unavailable may be back.
 const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Of a message, which may repeat what was sent, in characters.
+const MOST_TOLD: usize = 2_000;
 
 /// What a caller is told instead of an answer.
 #[derive(Clone, Debug)]
@@ -55,6 +59,17 @@ struct ErrorDetail {
     request_id: String,
 }
 
+/// A message that shows all that is in it, and has an end.
+fn told(message: &str) -> String {
+    let lines: Vec<_> = message.split('\n').map(printable).collect();
+    let mut told = lines.join("\n");
+    if let Some((end, _)) = told.char_indices().nth(MOST_TOLD) {
+        told.truncate(end);
+        told.push('…');
+    }
+    told
+}
+
 impl Problem {
     pub fn new(status: StatusCode, kind: ErrorKind, code: &'static str, message: impl Into<String>) -> Self {
         Self {
@@ -62,7 +77,7 @@ impl Problem {
             kind,
             code,
             param: None,
-            message: message.into(),
+            message: told(&message.into()),
             retry_after_seconds: None,
             cause: None,
         }
@@ -298,6 +313,13 @@ mod tests {
         assert_eq!(json(&problem, "/v1/messages")["error"]["type"], "authentication_error");
         assert_eq!(json(&problem, "/v1/messages")["type"], "error");
         assert_eq!(json(&problem, "/v1/responses")["error"]["code"], "missing_token");
+    }
+
+    #[test]
+    fn what_was_sent_is_told_where_it_shows_and_not_without_end() {
+        let problem = Problem::invalid("bad", format!("`a\u{202e}b`\n{}", "x".repeat(60_000)));
+        assert!(problem.message.starts_with("`a\\u202eb`\nxxx"), "{}", &problem.message[..20]);
+        assert_eq!(problem.message.chars().count(), MOST_TOLD + 1);
     }
 
     #[test]

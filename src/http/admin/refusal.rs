@@ -84,6 +84,7 @@ impl From<ServiceRefusal> for Problem {
     fn from(refusal: ServiceRefusal) -> Self {
         let code = match refusal {
             ServiceRefusal::MessageLength { .. } => "message_length",
+            ServiceRefusal::MessageHides => "message_hides",
             ServiceRefusal::EndsInThePast => "ends_in_the_past",
         };
         Self::invalid(code, refusal.to_string())
