@@ -7,7 +7,6 @@ use std::ops::RangeInclusive;
 
 use axum::extract::{FromRequestParts, Query};
 use chrono::NaiveDate;
-use codexapi_aggregates::printable::printable;
 use http::Uri;
 use http::request::Parts;
 
@@ -90,7 +89,7 @@ fn refused(message: impl Into<String>) -> Problem {
 
 fn unknown(name: &str, known: &[&str]) -> String {
     // What was sent is shown back, so it is shown short.
-    let shown: String = printable(name).chars().take(64).collect();
+    let shown: String = name.chars().take(64).collect();
     match known {
         [] => format!("`{shown}` is not a parameter of this URL; it takes none."),
         known => format!("`{shown}` is not a parameter of this URL. It takes: {}.", known.join(", ")),
