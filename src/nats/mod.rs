@@ -16,6 +16,8 @@ use async_nats::{Client, ConnectOptions, Event, connection::State};
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the server is asked whether it lives. One that hangs counts as away when three of these were not answered.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
 const RECONNECT_DELAY_FLOOR: Duration = Duration::from_millis(50);
 const RECONNECT_DELAY_CAP: Duration = Duration::from_secs(2);
 
@@ -88,6 +90,7 @@ impl Nats {
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(REQUEST_TIMEOUT))
+            .ping_interval(ASKED_EVERY)
             .reconnect_delay_callback(reconnect_delay)
             .event_callback(|event| async move { log_connection_change(&event) })
             .connect(config.url.as_str())

@@ -48,7 +48,7 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let read = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let (path, cause) = (error.path().to_string(), error.inner());
+        let (path, cause) = (error.path().to_string(), in_words(error.inner()));
         match path.as_str() {
             "." => unlike(cause),
             field => unlike(format_args!("`{field}`: {cause}")),
@@ -56,6 +56,23 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     })?;
     deserializer.end().map_err(unlike)?;
     Ok(read)
+}
+
+/// Numbers as people name them, where the parser names a type of this program's language.
+fn in_words(cause: &serde_json::Error) -> String {
+    let told = cause.to_string();
+    // The last one: what was sent is quoted before it.
+    let Some((before, rest)) = told.rsplit_once("expected ") else { return told };
+    let (kind, place) = rest.split_once(' ').unwrap_or((rest, ""));
+    let range = match kind {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number, 0 or more",
+        "i32" | "i64" => "a whole number",
+        _ => return told,
+    };
+    format!("{before}expected {range} {place}").trim_end().to_owned()
 }
 
 fn unlike(why: impl std::fmt::Display) -> Problem {
@@ -108,6 +125,11 @@ mod tests {
         let refused = |text: &str| parse::<Nested>(text.as_bytes()).map(|_| ()).expect_err(text).message;
         let cases = [
             (r#"{"keys": [{"limit": 1}, {"limit": "2"}]}"#, "`keys[1].limit`: invalid type"),
+            (
+                r#"{"keys": [{"limit": "expected u8 at"}]}"#,
+                r#"string "expected u8 at", expected a whole number from 0 to 4294967295 at line 1"#,
+            ),
+            (r#"{"keys": [{"limit": -1}]}"#, "`-1`, expected a whole number from 0 to 4294967295 at line 1"),
             (r#"{"keys": 1}"#, "`keys`: invalid type"),
             (r#"{"kes": []}"#, "`kes`: unknown field `kes`"),
             ("{}", "missing field `keys`"),

@@ -1,9 +1,13 @@
-//! NATS dies and forgets everything: that may cost freshness, and nothing else.
+//! NATS hangs, dies and forgets everything: that may cost freshness, and nothing else.
+
+use codexapi::embedded::EmbeddedNats;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use super::books;
 use super::load::{Load, Told};
 use super::service::World;
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, wait_for};
 
 /// Clients at work.
 const CLIENTS: usize = 16;
@@ -33,4 +37,44 @@ async fn nats_wiped_under_load_and_again_with_no_traffic_after_costs_freshness_o
     world.nats.restart().await.expect("restarted");
     assert!(told.iter().all(|told| matches!(told, Told::Complete { .. })), "every request was answered");
     books::balance(&world, &told).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_nats_that_hangs_is_told_of_and_costs_freshness_only() {
+    let database = TestDatabase::new().await;
+    let world = World::start(database.pool.clone()).await;
+    let customers = world.customers(4).await;
+    let load = Load::start(&world, &customers, CLIENTS);
+    load.completes(SOME).await;
+    becomes(&world, "ready").await;
+
+    // Its connection stands, and nothing comes over it.
+    signal(&world.nats, Signal::STOP);
+    load.completes(SOME).await;
+    world.follows().await;
+    becomes(&world, "degraded").await;
+    load.completes(SOME).await;
+    world.follows().await;
+
+    signal(&world.nats, Signal::CONT);
+    becomes(&world, "ready").await;
+    load.completes(SOME).await;
+    let told = load.stop().await;
+    assert!(told.iter().all(|told| matches!(told, Told::Complete { .. })), "every request was answered");
+    books::balance(&world, &told).await;
+}
+
+fn signal(nats: &EmbeddedNats, signal: Signal) {
+    let id = nats.pid().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    kill_process(id.expect("a process"), signal).expect("told");
+}
+
+/// Waits until `/ready` says so.
+async fn becomes(world: &World, status: &str) {
+    wait_for(&format!("/ready says {status}"), async || {
+        let answer = world.http.get(format!("{}/ready", world.base_url)).send().await.ok()?;
+        let readiness: Value = answer.json().await.ok()?;
+        (readiness["status"] == status).then_some(())
+    })
+    .await;
 }
