@@ -155,6 +155,7 @@ PY
         let Self { environment, program, customer_id, .. } = self;
         format!(
             "# --- the operator's side: every event of the wallet, a proof of it all, the margin\n\
+             # (Postgres has another port after each start: read the file again then)\n\
              . {environment}\n\
              {program} events {customer_id}\n\
              {program} verify\n\

@@ -59,6 +59,10 @@ pub async fn run(arguments: LogArguments) -> anyhow::Result<()> {
     let filling = filling::measure(&business, generations).await?;
     let loads = part(&only, Part::Loads, loads::measure(&world, &business)).await?;
     let rebuilds = part(&only, Part::Rebuilds, rebuilds::measure(&world)).await?;
+    if rebuilds.is_none() {
+        say("building the read models");
+        rebuilds::build(&world).await?;
+    }
     say("starting the service on it");
     let start = world.start_service().await?;
     let pages = part(&only, Part::Pages, pages::measure(&world, &business)).await?;
