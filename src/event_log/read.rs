@@ -3,11 +3,14 @@
 //!
 //! Every function takes an executor, so that a caller may read inside a snapshot of its own.
 
+use std::num::NonZeroU16;
+
 use codexapi_aggregates::event::{AnyEvent, DecodeError, Metadata, RecordedEvent};
 use codexapi_aggregates::time::Timestamp;
-use futures::stream::BoxStream;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
 use sqlx::postgres::PgRow;
-use sqlx::{FromRow, PgExecutor, Row};
+use sqlx::{FromRow, PgExecutor, PgPool, Row};
 use uuid::Uuid;
 
 use super::canonical::{NotCanonical, canonical_text};
@@ -146,21 +149,28 @@ pub async fn read_type_after(
     .await
 }
 
-/// All events after `after`, up to and including `up_to`, in order, as one streaming SELECT.
-pub fn stream_after<'a>(
-    executor: impl PgExecutor<'a> + 'a,
+/// All events after `after`, up to and including `up_to`, in order, as streaming SELECTs of so many positions. While
+/// one of them runs, Postgres clears away no row that was updated since it began, in any table.
+pub fn stream_after(
+    pool: &PgPool,
     _shard: Shard,
     after: i64,
     up_to: i64,
-) -> BoxStream<'a, Result<StoredEvent, sqlx::Error>> {
-    sqlx::query_as(
-        "SELECT position, event_id, aggregate_type, aggregate_id, sequence, event_type, event_version,
-                payload::text AS payload, metadata::text AS metadata, hash, recorded_at
-         FROM events WHERE position > $1 AND position <= $2 ORDER BY position",
-    )
-    .bind(after)
-    .bind(up_to)
-    .fetch(executor)
+    positions_at_a_time: NonZeroU16,
+) -> BoxStream<'_, Result<StoredEvent, sqlx::Error>> {
+    let positions = positions_at_a_time.get();
+    let spans = stream::iter((after..up_to).step_by(positions.into()));
+    let read = move |after: i64| {
+        sqlx::query_as(
+            "SELECT position, event_id, aggregate_type, aggregate_id, sequence, event_type, event_version,
+                    payload::text AS payload, metadata::text AS metadata, hash, recorded_at
+             FROM events WHERE position > $1 AND position <= $2 ORDER BY position",
+        )
+        .bind(after)
+        .bind(up_to.min(after + i64::from(positions)))
+        .fetch(pool)
+    };
+    spans.flat_map(read).boxed()
 }
 
 /// At most `limit` events of one stream after `sequence` (0 for its beginning), in order.

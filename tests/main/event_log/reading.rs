@@ -1,6 +1,7 @@
 //! Order: commit order is position order, so a plain cursor misses nothing.
 
 use std::collections::HashSet;
+use std::num::NonZeroU16;
 
 use codexapi::event_log::read::{self, SHARD};
 use codexapi_aggregates::account::{Account, AccountCommand, AccountEvent, AccountRefusal};
@@ -48,9 +49,16 @@ async fn a_reader_that_goes_on_after_the_last_position_misses_nothing() {
     let distinct: HashSet<_> = read.iter().map(|event| (&event.aggregate_id, event.sequence)).collect();
     assert_eq!(distinct.len(), WRITERS * EACH);
     assert_eq!(read::head(&database.pool, SHARD).await.expect("read"), last);
-    let streamed: Vec<_> =
-        read::stream_after(&database.pool, SHARD, 0, last).try_collect().await.expect("streamed");
-    assert_eq!(streamed, read);
+    for positions in [1, 7, 10_000] {
+        let positions = NonZeroU16::new(positions).expect("some");
+        let streamed = read::stream_after(&database.pool, SHARD, 0, last, positions).try_collect();
+        let streamed: Vec<_> = streamed.await.expect("streamed");
+        assert_eq!(streamed, read, "{positions} at a time");
+    }
+    let (seven, eight) = (NonZeroU16::new(7).expect("some"), read[8].position);
+    let between = read::stream_after(&database.pool, SHARD, read[2].position, eight, seven).try_collect();
+    let between: Vec<_> = between.await.expect("streamed");
+    assert_eq!(between, read[3..=8]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
