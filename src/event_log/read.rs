@@ -1,7 +1,7 @@
 //! Reading the log. Commit order is the order of `position`, so a reader that goes on after the last
 //! position it has seen misses nothing.
 //!
-//! Every function takes an executor, so that a caller may read inside a snapshot of its own.
+//! Every function but the one for long reads takes an executor, so that a caller may read inside a snapshot of its own.
 
 use std::num::NonZeroU16;
 

@@ -40,7 +40,7 @@ pub(crate) const EVENTS_PER_WRITE: u32 = 50_000;
 const WRITTEN_AT_ONCE: usize = 2;
 
 /// Positions read in one statement. A long one would keep every row that a write replaces: with ten thousand customers,
-/// tables grew to a hundred times their rows, and each write was slower than the one before.
+/// tables of totals grew to twelve times their size, and each write was slower than the one before.
 const POSITIONS_READ: NonZeroU16 = NonZeroU16::new(10_000).expect("more than none");
 
 /// Events decoded at a time, and how often that many wait to be folded; bounds memory.

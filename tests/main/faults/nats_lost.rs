@@ -1,12 +1,11 @@
 //! NATS hangs, dies and forgets everything: that may cost freshness, and nothing else.
 
-use codexapi::embedded::EmbeddedNats;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::books;
 use super::load::{Load, Told};
-use super::service::World;
+use super::service::{World, signal_process};
 use crate::harness::{TestDatabase, wait_for};
 
 /// Clients at work.
@@ -49,24 +48,19 @@ async fn a_nats_that_hangs_is_told_of_and_costs_freshness_only() {
     becomes(&world, "ready").await;
 
     // Its connection stands, and nothing comes over it.
-    signal(&world.nats, Signal::STOP);
+    signal_process(world.nats.pid(), Signal::STOP);
     load.completes(SOME).await;
     world.follows().await;
     becomes(&world, "degraded").await;
     load.completes(SOME).await;
     world.follows().await;
 
-    signal(&world.nats, Signal::CONT);
+    signal_process(world.nats.pid(), Signal::CONT);
     becomes(&world, "ready").await;
     load.completes(SOME).await;
     let told = load.stop().await;
     assert!(told.iter().all(|told| matches!(told, Told::Complete { .. })), "every request was answered");
     books::balance(&world, &told).await;
-}
-
-fn signal(nats: &EmbeddedNats, signal: Signal) {
-    let id = nats.pid().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    kill_process(id.expect("a process"), signal).expect("told");
 }
 
 /// Waits until `/ready` says so.

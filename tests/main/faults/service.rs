@@ -70,7 +70,11 @@ async fn ends(child: &mut Child) -> ExitStatus {
 }
 
 fn signal_child(child: &Child, signal: Signal) {
-    let id = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    signal_process(child.id(), signal);
+}
+
+pub fn signal_process(id: Option<u32>, signal: Signal) {
+    let id = id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     kill_process(id.expect("a process"), signal).expect("told");
 }
 
