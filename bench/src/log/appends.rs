@@ -18,8 +18,11 @@ use super::service::World;
 use crate::summary::{self, Summary};
 
 const WALLETS: usize = 100;
-/// With the last of them, either of two nodes can fill its batches too.
 const TASKS: [usize; 4] = [1, 64, 512, 1_024];
+/// With the last of them, either of two nodes has a full batch waiting while another is written.
+const TWO_NODES_TASKS: [usize; 3] = [512, 1_024, 2_048];
+/// One node and two, next to each other in time: rates a minute apart differ by more than nodes do.
+const TURNS: u32 = 3;
 const RAW_ROWS: usize = 512;
 
 #[derive(Serialize)]
@@ -27,9 +30,23 @@ const RAW_ROWS: usize = 512;
 pub struct Appends {
     hundred_wallets: Vec<Rate>,
     one_wallet: Vec<Rate>,
-    /// Half of the wallets and of the tasks on each: every wallet at its home.
-    two_nodes: Vec<Rate>,
+    two_nodes: Vec<TwoNodes>,
     raw_rows_per_second: u64,
+}
+
+/// Half of the wallets and of the tasks on each of two nodes, every wallet at its home; all of them on one beside it.
+#[derive(Serialize)]
+struct TwoNodes {
+    tasks: usize,
+    turns: Vec<Turn>,
+}
+
+/// Commands a second.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Turn {
+    one_node: u64,
+    two_nodes: u64,
 }
 
 #[derive(Serialize)]
@@ -49,26 +66,31 @@ pub async fn measure(world: &World, seconds: u64) -> anyhow::Result<Appends> {
         hundred_wallets.push(commands(&business, WALLETS, tasks, run).await?);
         one_wallet.push(commands(&business, 1, tasks, run).await?);
     }
-    let two_nodes = two_nodes(world, run).await?;
+    let two_nodes = two_nodes(world, &business, run / TURNS).await?;
     let raw_rows_per_second = raw(world, run).await?;
     Ok(Appends { hundred_wallets, one_wallet, two_nodes, raw_rows_per_second })
 }
 
-/// Two logs, each with its own writer and cache, over one Postgres.
-async fn two_nodes(world: &World, run: Duration) -> anyhow::Result<Vec<Rate>> {
-    let (first, second) =
-        (Business::open(world, WALLETS / 2).await?, Business::open(world, WALLETS / 2).await?);
-    let (first, second) = (Arc::new(first), Arc::new(second));
-    let mut rates = vec![];
-    for tasks in TASKS.into_iter().skip(1) {
-        let both = tokio::try_join!(
-            commands(&first, WALLETS / 2, tasks / 2, run),
-            commands(&second, WALLETS / 2, tasks / 2, run)
-        )?;
-        let commands_per_second = both.0.commands_per_second + both.1.commands_per_second;
-        rates.push(Rate { tasks, commands_per_second, latency_micros: None });
+/// Each of the two has a log of its own, with its writer and cache, over one Postgres.
+async fn two_nodes(world: &World, one_node: &Arc<Business>, run: Duration) -> anyhow::Result<Vec<TwoNodes>> {
+    let half = WALLETS / 2;
+    let first = Arc::new(Business::open(world, half).await?);
+    let second = Arc::new(Business::open(world, half).await?);
+    let mut measured = vec![];
+    for tasks in TWO_NODES_TASKS {
+        let mut turns = vec![];
+        for _ in 0..TURNS {
+            let one_node = commands(one_node, WALLETS, tasks, run).await?.commands_per_second;
+            let (first, second) = tokio::try_join!(
+                commands(&first, half, tasks / 2, run),
+                commands(&second, half, tasks / 2, run)
+            )?;
+            let two_nodes = first.commands_per_second + second.commands_per_second;
+            turns.push(Turn { one_node, two_nodes });
+        }
+        measured.push(TwoNodes { tasks, turns });
     }
-    Ok(rates)
+    Ok(measured)
 }
 
 async fn commands(
