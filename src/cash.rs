@@ -57,7 +57,7 @@ pub async fn buy_tokens(
     let stream = asked.account_id.to_string();
     let purchase_id = GrantId(clock::new_id());
     let priced = |catalog: &Catalog| priced(catalog, &asked, purchase_id);
-    let order = log.read(CATALOG_STREAM, priced).await.map_err(CommandError::Failed)?;
+    let order = log.read(CATALOG_STREAM, priced).await.map_err(CommandError::unread)?;
     let inputs = serde_json::json!([asked.plan_id, asked.quantity]);
     let key = IdempotencyKey {
         command: "buy_tokens",

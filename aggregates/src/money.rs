@@ -56,8 +56,12 @@ impl fmt::Display for MicroUsd {
 
 /// Text that is not an exact amount of dollars.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an amount is decimal dollars with at most six decimals, such as 12.50")]
-pub struct NotAnAmount;
+pub enum NotAnAmount {
+    #[error("an amount is decimal dollars with at most six decimals, such as 12.50")]
+    Form,
+    #[error("an amount is at most ${}", MicroUsd(i64::MAX))]
+    TooLarge,
+}
 
 /// Reads decimal dollars exactly: `12.5` is `MicroUsd(12_500_000)`. No sign, no exponent, no rounding.
 impl FromStr for MicroUsd {
@@ -67,9 +71,9 @@ impl FromStr for MicroUsd {
         let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
         if !digits(whole) || !digits(decimals) || decimals.len() > 6 {
-            return Err(NotAnAmount);
+            return Err(NotAnAmount::Form);
         }
-        format!("{whole}{decimals:0<6}").parse().map(Self).map_err(|_| NotAnAmount)
+        format!("{whole}{decimals:0<6}").parse().map(Self).map_err(|_| NotAnAmount::TooLarge)
     }
 }
 
@@ -227,9 +231,12 @@ mod tests {
         assert_eq!(read("5"), Ok(MicroUsd::dollars(5)));
         assert_eq!(read("4.50"), Ok(MicroUsd(4_500_000)));
         assert_eq!(read("0.000001"), Ok(MicroUsd(1)));
-        for bad in ["", ".", "5.", ".5", "-1", "+1", "1e3", "0.0000001", "1,5", "99999999999999999"] {
-            assert_eq!(read(bad), Err(NotAnAmount), "{bad}");
+        for bad in ["", ".", "5.", ".5", "-1", "+1", "1e3", "0.0000001", "1,5"] {
+            assert_eq!(read(bad), Err(NotAnAmount::Form), "{bad}");
         }
+        assert_eq!(read("9223372036854.775807"), Ok(MicroUsd(i64::MAX)));
+        let refusal = read("9223372036854.775808").expect_err("too large");
+        assert_eq!(refusal.to_string(), "an amount is at most $9223372036854.775807");
     }
 
     #[test]

@@ -102,13 +102,13 @@ pub async fn adjust_credit(
         return refuse(AdjustRefusal::NoteLength { chars });
     }
     let stream = adjust.account_id.to_string();
-    if !log.read(&stream, Account::is_registered).await.map_err(CommandError::Failed)? {
+    if !log.read(&stream, Account::is_registered).await.map_err(CommandError::unread)? {
         return refuse(AdjustRefusal::Account(AccountRefusal::NotRegistered));
     }
     let movement_id = clock::new_id();
     if let Some(note) = note {
         let written = notes::write(log.pool(), adjust.account_id, movement_id, note).await;
-        written.map_err(CommandError::Failed)?;
+        written.map_err(CommandError::unread)?;
     }
     let key = IdempotencyKey {
         command: COMMAND,
@@ -127,12 +127,12 @@ pub async fn adjust_credit(
     let moved = result.as_ref().is_ok_and(|committed| movement_of(&committed.events) == Some(movement_id));
     let may_have_moved = matches!(result, Err(CommandError::Unavailable { outcome_unknown: true, .. }));
     if note.is_some() && !moved && !may_have_moved {
-        notes::forget(log.pool(), movement_id).await.map_err(CommandError::Failed)?;
+        notes::forget(log.pool(), movement_id).await.map_err(CommandError::unread)?;
     }
     let committed = result?;
     let balance_micro = match committed.events.last() {
         Some(event) => event.balance(),
-        None => log.read(&stream, Wallet::balance).await.map_err(CommandError::Failed)?,
+        None => log.read(&stream, Wallet::balance).await.map_err(CommandError::unread)?,
     };
     let (change_micro, debt_paid_micro) = committed.events.iter().find_map(change_of).unwrap_or_default();
     Ok(CreditAdjusted {

@@ -46,14 +46,14 @@ pub async fn issue_key(
     kind: KeyKind,
 ) -> Result<IssuedKey, CommandError<AccountRefusal>> {
     let (key_id, token) = (KeyId(clock::new_id()), Token::generate(kind));
-    seal(log, credentials, key_id, &token).await.map_err(CommandError::Failed)?;
+    seal(log, credentials, key_id, &token).await.map_err(CommandError::unread)?;
     let issued = log
         .execute(&stream(account), metadata, |state: &Account, now| {
             state.decide(issue_command(key_id, kind, &token, &credentials.token_digest_key, now))
         })
         .await;
     if matches!(issued, Err(CommandError::Refused(_))) {
-        forget_sealed(log, key_id).await.map_err(CommandError::Failed)?;
+        forget_sealed(log, key_id).await.map_err(CommandError::unread)?;
     }
     Ok(IssuedKey { key_id, kind, token, position: issued?.position })
 }

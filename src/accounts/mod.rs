@@ -75,8 +75,8 @@ pub async fn create_customer(
     let token = new.system_token.unwrap_or_else(|| Token::generate(KeyKind::SystemToken));
     let NewCustomer { name, email, country, mobile, .. } = new;
     let person = Person { person_id: person_id.0, name, email, country, mobile };
-    persons::store(log.pool(), &person).await.map_err(CommandError::Failed)?;
-    keys::seal(log, credentials, key_id, &token).await.map_err(CommandError::Failed)?;
+    persons::store(log.pool(), &person).await.map_err(CommandError::unread)?;
+    keys::seal(log, credentials, key_id, &token).await.map_err(CommandError::unread)?;
 
     let result = log
         .execute(&account_id.to_string(), metadata, |account: &Account, now| {
@@ -84,8 +84,8 @@ pub async fn create_customer(
         })
         .await;
     if matches!(result, Err(CommandError::Refused(_))) {
-        persons::forget(log.pool(), person_id).await.map_err(CommandError::Failed)?;
-        keys::forget_sealed(log, key_id).await.map_err(CommandError::Failed)?;
+        persons::forget(log.pool(), person_id).await.map_err(CommandError::unread)?;
+        keys::forget_sealed(log, key_id).await.map_err(CommandError::unread)?;
     }
     let Committed { position, .. } = result?;
     let system_token = IssuedKey { key_id, kind: KeyKind::SystemToken, token, position };

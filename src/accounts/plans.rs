@@ -63,7 +63,7 @@ pub async fn grant_hours(
     grant: GrantHours,
 ) -> Result<HoursGranted, CommandError<HoursRefusal>> {
     let stream = grant.account_id.to_string();
-    let registered = log.read(&stream, Account::is_registered).await.map_err(CommandError::Failed)?;
+    let registered = log.read(&stream, Account::is_registered).await.map_err(CommandError::unread)?;
     if !registered {
         return Err(CommandError::Refused(HoursRefusal::Account(AccountRefusal::NotRegistered)));
     }
@@ -118,7 +118,7 @@ async fn hours_of(
     }
     let plan_id = grant.plan_id.clone();
     let sold = |catalog: &Catalog| catalog.plan_ever(&plan_id).map(|plan| plan.entitlement(1));
-    let one = match log.read(CATALOG_STREAM, sold).await.map_err(CommandError::Failed)? {
+    let one = match log.read(CATALOG_STREAM, sold).await.map_err(CommandError::unread)? {
         Some(Some(terms)) => terms,
         Some(None) => {
             return Err(CommandError::Refused(HoursRefusal::Plan(CatalogRefusal::BuysCredit { plan_id })));

@@ -121,7 +121,7 @@ async fn issued(
     }
     let known =
         |bonuses: &Bonuses| bonuses.codes().find(|(id, _)| **id == code_id).map(|(_, code)| code.clone());
-    let known = log.read(&stream, known).await.map_err(CommandError::Failed)?;
+    let known = log.read(&stream, known).await.map_err(CommandError::unread)?;
     let code =
         known.ok_or_else(|| CommandError::Failed(anyhow::anyhow!("a code that was issued is gone")))?;
     Ok(IssuedCode { code_id, code, position: 0 })

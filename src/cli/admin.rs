@@ -20,6 +20,7 @@ use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::wallet::events::GrantSource;
 use codexapi_projections::api_keys::{self, ApiKey};
+use codexapi_projections::page::Page;
 use serde_json::{Value, json};
 
 use super::output::Output;
@@ -242,6 +243,14 @@ struct Desk {
 }
 
 impl Desk {
+    /// A page of a list; where there is more, how to come by it stands beside the output.
+    fn list<Row>(&self, page: &Page<Row>, shown: impl Fn(&Row) -> Value) {
+        self.output.table(&page.rows.iter().map(shown).collect::<Vec<_>>());
+        if let Some(next) = page.next {
+            eprintln!("more: --before {next}");
+        }
+    }
+
     /// Whether a change of keys or accounts counts on every node. Where it does not yet, that is said beside the
     /// output: with no service running, nothing is read from the log, and the change counts once one is started.
     async fn in_force(&self, position: i64) -> bool {
@@ -344,7 +353,7 @@ async fn customer_key(desk: &Desk, verb: CustomerKeyVerb) -> anyhow::Result<()> 
         CustomerKeyVerb::Revoke { account, key, reason } => revoke(desk, Some(account), key, reason).await,
         CustomerKeyVerb::List { account, page } => {
             let page = api_keys::of_account(desk.log.pool(), account.0, page.before, page.limit).await?;
-            desk.output.table(&page.rows.iter().map(key_row).collect::<Vec<_>>());
+            desk.list(&page, key_row);
             Ok(())
         }
         CustomerKeyVerb::Reveal { account, key, reason } => reveal(desk, account, key, reason).await,
@@ -370,7 +379,7 @@ async fn operator_key(desk: &Desk, verb: OperatorKeyVerb) -> anyhow::Result<()> 
         OperatorKeyVerb::Limits(arguments) => limits::set(desk, *arguments).await,
         OperatorKeyVerb::List(page) => {
             let page = api_keys::of_operator(desk.log.pool(), page.before, page.limit).await?;
-            desk.output.table(&page.rows.iter().map(key_row).collect::<Vec<_>>());
+            desk.list(&page, key_row);
             Ok(())
         }
     }

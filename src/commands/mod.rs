@@ -135,6 +135,11 @@ pub enum CommandError<R> {
 }
 
 impl<R> CommandError<R> {
+    /// What the command goes by could not be read; nothing was written.
+    pub fn unread(cause: impl Into<anyhow::Error>) -> Self {
+        Self::Unavailable { context: format!("{:#}", cause.into()).into(), outcome_unknown: false }
+    }
+
     /// The same error, its refusal as another rule has it.
     pub fn map<S>(self, refusal: impl FnOnce(R) -> S) -> CommandError<S> {
         match self {

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use codexapi_aggregates::usage::Protocol;
 use codexapi_projections::checkpoint;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +19,9 @@ use super::banner::Banner;
 use super::secrets::DevSecrets;
 use super::{default_data_dir, demo};
 use crate::app::App;
+use crate::config::Config;
 use crate::config::catalog::CatalogSettings;
-use crate::config::providers::{Provider, ProviderAccount, ProviderModel, Providers};
-use crate::config::{Config, ProviderUrl};
+use crate::config::providers::Providers;
 use crate::embedded::{
     EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
     FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port,
@@ -33,11 +34,14 @@ const DATABASE: &str = "codexapi";
 /// What the fake Stripe is called with; it guards nothing.
 const STRIPE_KEY: &str = "sk_test_codexapi_dev";
 
+/// How often it is looked whether a server has ended by itself.
+const WATCHED_EVERY: Duration = Duration::from_millis(250);
+
 /// The models the simulated provider serves, and the protocols it serves them in.
-const SIMULATED: [(&str, &[Protocol]); 3] = [
-    ("gpt-5.5", &[Protocol::Responses, Protocol::Chat]),
-    ("claude-opus-4-8", &[Protocol::Messages]),
-    ("deepseek-v4-pro", &[Protocol::Responses, Protocol::Chat, Protocol::Messages]),
+const SIMULATED: [(&str, &[&str]); 3] = [
+    ("gpt-5.5", &["responses", "chat"]),
+    ("claude-opus-4-8", &["messages"]),
+    ("deepseek-v4-pro", &["responses", "chat", "messages"]),
 ];
 
 /// How long the service may take to be ready, the demo customer's token known to its read tables, ...
@@ -81,9 +85,34 @@ pub async fn run(arguments: DevArguments, stop: CancellationToken) -> anyhow::Re
     let secrets = DevSecrets::load_or_create(&data_dir.join("secrets"))?;
     progress(&arguments, "starting Postgres, NATS, the simulated provider and the fake Stripe …");
     let mut servers = Servers::start(data_dir).await?;
-    let served = serve(&arguments, &servers, &secrets, stop).await;
+    let served = {
+        let mut serving = pin!(serve(&arguments, &servers, &secrets, stop.clone()));
+        tokio::select! {
+            served = &mut serving => served,
+            name = ended_by_itself(servers.processes()) => {
+                eprintln!("{name} has ended by itself, so everything is stopped");
+                stop.cancel();
+                serving.await
+            }
+        }
+    };
+    let ran = servers.check_running();
     let stopped = servers.stop().await;
-    served.and(stopped)
+    ran.and(served).and(stopped)
+}
+
+/// Returns the name of the first of the processes to end.
+async fn ended_by_itself(processes: Vec<(&'static str, Pid)>) -> &'static str {
+    // Asked so, it stays to be waited for by whom it belongs to.
+    let ask = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    loop {
+        for (name, pid) in &processes {
+            if !matches!(waitid(WaitId::Pid(*pid), ask), Ok(None)) {
+                return name;
+            }
+        }
+        tokio::time::sleep(WATCHED_EVERY).await;
+    }
 }
 
 async fn serve(
@@ -246,23 +275,25 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
     let mut config = Config::from_pairs(settings)?;
     config.catalog = arguments.catalog.clone();
     if config.catalog.providers.is_empty() {
-        config.catalog.providers = simulated_providers(servers.simulator.base_url())?;
+        let text = simulated_providers(servers.simulator.base_url());
+        let path = arguments.data_dir.join("providers.toml");
+        std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
+        config.catalog.providers = Providers::parse(&text, |_| None).map_err(anyhow::Error::msg)?;
     }
     Ok(config)
 }
 
-fn simulated_providers(base_url: &str) -> anyhow::Result<Providers> {
-    let base_url: ProviderUrl = base_url.parse().context("the simulator's address")?;
-    let provider = |(model, protocols): (&str, &[Protocol])| Provider {
+/// A providers file of the simulated provider, for this node and for others that are started beside it.
+fn simulated_providers(base_url: &str) -> String {
+    let provider = |(model, protocols): (&str, &[&str])| {
         // A provider's name has no dots.
-        name: format!("simulator-{}", model.replace('.', "-")),
-        protocols: protocols.to_vec(),
-        base_url: base_url.clone(),
-        account: ProviderAccount::Api(None),
-        errors_are_free: false,
-        models: vec![ProviderModel { model: model.into(), upstream: model.into(), aliases: vec![] }],
+        let name = model.replace('.', "-");
+        format!(
+            "[[providers]]\nname = \"simulator-{name}\"\nprotocol = {protocols:?}\nbase_url = \"{base_url}\"\n\n\
+             [[providers.models]]\nmodel = \"{model}\"\n"
+        )
     };
-    Ok(Providers::new(SIMULATED.into_iter().map(provider).collect()))
+    SIMULATED.into_iter().map(provider).collect::<Vec<_>>().join("\n")
 }
 
 impl Servers {
@@ -274,6 +305,25 @@ impl Servers {
         let simulator = Simulator::start(SimulatorOptions::new(data_dir.join("simulator"))).await?;
         let stripe = FakeStripe::start(FakeStripeOptions::new(data_dir.join("stripe"), STRIPE_KEY)).await?;
         Ok(Self { postgres, nats, simulator, stripe })
+    }
+
+    fn processes(&self) -> Vec<(&'static str, Pid)> {
+        let named = [
+            ("Postgres", self.postgres.pid()),
+            ("nats-server", self.nats.pid()),
+            ("the simulated provider", self.simulator.pid()),
+            ("the fake Stripe", self.stripe.pid()),
+        ];
+        let pid = |(name, pid): (_, Option<u32>)| Some((name, Pid::from_raw(i32::try_from(pid?).ok()?)?));
+        named.into_iter().filter_map(pid).collect()
+    }
+
+    /// An error with the end of its log for the first that has ended by itself.
+    fn check_running(&mut self) -> anyhow::Result<()> {
+        self.postgres.check_running()?;
+        self.nats.check_running()?;
+        self.simulator.check_running()?;
+        self.stripe.check_running()
     }
 
     /// Postgres last: nothing may write to it any more.

@@ -77,7 +77,7 @@ impl Register {
     ) -> Result<Registered, CommandError<RegisterRefusal>> {
         let verified = self.check_licence(buyer.licence_key.as_deref()).await?;
         let account_id = AccountId(clock::new_id());
-        let doubts = self.doubts(account_id, &buyer).await.map_err(CommandError::Failed)?;
+        let doubts = self.doubts(account_id, &buyer).await.map_err(CommandError::unread)?;
         let customer = self.create(metadata, account_id, &buyer).await?;
         let ask = SignUp {
             account_id,
@@ -107,7 +107,7 @@ impl Register {
     async fn check_licence(&self, licence_key: Option<&str>) -> Result<bool, CommandError<RegisterRefusal>> {
         let Some(licence_key) = licence_key else { return Ok(false) };
         let stream = self.licence_stream(licence_key);
-        let holder = self.log.read(&stream, GumroadLicence::holder).await.map_err(CommandError::Failed)?;
+        let holder = self.log.read(&stream, GumroadLicence::holder).await.map_err(CommandError::unread)?;
         if holder.is_some() {
             return Err(CommandError::Refused(RegisterRefusal::LicenceTaken));
         }
@@ -158,7 +158,7 @@ impl Register {
         };
         let created = accounts::create_customer(&self.log, &self.credentials, metadata, new).await;
         if created.is_err() {
-            marks::forget(self.log.pool(), account_id).await.map_err(CommandError::Failed)?;
+            marks::forget(self.log.pool(), account_id).await.map_err(CommandError::unread)?;
         }
         created.map_err(|error| error.map(RegisterRefusal::Account))
     }

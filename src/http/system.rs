@@ -12,6 +12,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::app::App;
+use crate::relay::RelayState;
 
 /// How long Postgres has to answer before this node is not ready.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(2);
@@ -80,6 +81,9 @@ pub async fn readiness(app: &App) -> Readiness {
     let mut problems = projection_problems(app).await;
     if !app.nats_is_connected() {
         let detail = "not connected; read models follow the log itself".into();
+        problems.push(ReadinessProblem { part: "nats".into(), degraded_only: true, detail });
+    } else if app.relay.borrow().state == RelayState::Retrying {
+        let detail = "JetStream takes nothing, see the log; read models follow the log itself".into();
         problems.push(ReadinessProblem { part: "nats".into(), degraded_only: true, detail });
     }
     let status = match problems.iter().all(|problem| problem.degraded_only) {

@@ -79,13 +79,13 @@ pub async fn attribute(
             .bind(&code)
             .fetch_optional(log.pool())
             .await
-            .map_err(|error| CommandError::Failed(error.into()))?;
+            .map_err(CommandError::unread)?;
     let referrer_id =
         referrer.map(AccountId).ok_or(CommandError::Refused(AttributionRefusal::UnknownCode))?;
     let referrers_referrer =
-        log.read(&referrer_id.to_string(), Referral::referrer).await.map_err(CommandError::Failed)?;
+        log.read(&referrer_id.to_string(), Referral::referrer).await.map_err(CommandError::unread)?;
     let is_same_person =
-        marks::shared(log.pool(), account_id, referrer_id).await.map_err(CommandError::Failed)?;
+        marks::shared(log.pool(), account_id, referrer_id).await.map_err(CommandError::unread)?;
     let attribute = Attribute { account_id, referrer_id, code, referrers_referrer, is_same_person };
     let attributed = log
         .execute(&account_id.to_string(), metadata, |referral: &Referral, now| {

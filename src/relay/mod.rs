@@ -59,6 +59,13 @@ pub const POLL: Duration = Duration::from_secs(1);
 /// How long a connection may take before the relay says that it cannot publish.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(2);
 
+/// After so many refusals in a row the stream is made anew: a store that has lost its files takes nothing any more, and
+/// holds nothing that the log has not.
+const REFUSALS: u32 = 5;
+
+/// A relay that still cannot publish says so again after this.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
 const RETRY_FLOOR: Duration = Duration::from_millis(100);
 const RETRY_CAP: Duration = Duration::from_secs(5);
 
@@ -69,7 +76,7 @@ pub enum RelayState {
     #[default]
     Standby,
     Publishing,
-    /// Postgres or NATS cannot be used; the relay keeps trying.
+    /// Postgres or NATS cannot be used, or JetStream takes nothing; the relay keeps trying.
     Retrying,
 }
 
@@ -101,7 +108,7 @@ pub async fn run(
     progress: watch::Sender<RelayProgress>,
     shutdown: CancellationToken,
 ) {
-    let mut relay = Relay { pool, nats, appended, recent, progress };
+    let mut relay = Relay { pool, nats, appended, recent, progress, refusals: 0, said: Instant::now() };
     let mut delay = RETRY_FLOOR;
     while !shutdown.is_cancelled() {
         let attempt = shutdown.run_until_cancelled(relay.lead(&mut delay)).await;
@@ -120,6 +127,10 @@ struct Relay {
     appended: watch::Receiver<i64>,
     recent: Arc<Recent>,
     progress: watch::Sender<RelayProgress>,
+    /// How often JetStream has refused since it last took something.
+    refusals: u32,
+    /// When it was last logged what the relay is doing.
+    said: Instant,
 }
 
 impl Relay {
@@ -133,19 +144,33 @@ impl Relay {
             // A stream in another state than expected is looked at afresh, while the lock is held.
             trust = match failure.downcast_ref::<LostPlace>() {
                 Some(LostPlace::Intruder { .. }) => Trust::Nothing,
+                Some(LostPlace::Refused { .. }) => self.trust_after_refusal(),
                 Some(_) => Trust::LastMessage,
                 None => return Err(failure),
             };
             if lock.confirm().await.is_err() {
                 return Err(failure);
             }
-            tracing::warn!(cause = %failure, "the relay has lost its place and looks for it");
+            if let Some(LostPlace::Refused { .. }) = failure.downcast_ref() {
+                self.enter(RelayState::Retrying, Some(&failure));
+            } else {
+                tracing::warn!(cause = %failure, "the relay has lost its place and looks for it");
+            }
             tokio::time::sleep(*delay).await;
             *delay = (*delay * 2).min(RETRY_CAP);
         }
     }
 
-    async fn become_leader(&self) -> anyhow::Result<SessionLock> {
+    fn trust_after_refusal(&mut self) -> Trust {
+        self.refusals += 1;
+        if self.refusals < REFUSALS {
+            return Trust::LastMessage;
+        }
+        self.refusals = 0;
+        Trust::Nothing
+    }
+
+    async fn become_leader(&mut self) -> anyhow::Result<SessionLock> {
         loop {
             if let Some(lock) = SessionLock::try_take(&self.pool, RELAY_LOCK).await? {
                 return lock.freed_after(LEADER_SILENT).await;
@@ -164,7 +189,6 @@ impl Relay {
         anyhow::ensure!(self.nats.connects_within(CONNECTED_WITHIN).await, "NATS is not connected");
         let mut cursor = stream::find_place(&self.pool, &self.nats, lock, trust).await?;
         self.report(cursor.position, cursor.position);
-        self.enter(RelayState::Publishing, None);
         // The checkpoint may lag behind the stream's last message, which is looked at on every start.
         sqlx::query("SET synchronous_commit = off").execute(lock.connection()).await?;
         loop {
@@ -172,6 +196,7 @@ impl Relay {
             let page = self.page_after(cursor.position).await?;
             let Some(last) = page.last() else {
                 self.report(cursor.position, cursor.position);
+                self.enter(RelayState::Publishing, None);
                 lock.confirm().await?;
                 self.wait_for_events().await;
                 continue;
@@ -183,7 +208,9 @@ impl Relay {
             crash_points::reached(crash_points::PUBLISHED);
             checkpoint::save(lock.connection(), &cursor).await?;
             self.report(head, cursor.position);
+            self.enter(RelayState::Publishing, None);
             *delay = RETRY_FLOOR;
+            self.refusals = 0;
             if !more {
                 self.gather(cursor.position, began).await;
             }
@@ -227,16 +254,23 @@ impl Relay {
         });
     }
 
-    /// Notes a change of state, and logs it once.
-    fn enter(&self, state: RelayState, cause: Option<&anyhow::Error>) {
-        let changed = self.progress.send_if_modified(|progress| {
-            let changed = progress.state != state;
+    /// Notes what the relay is doing. A change is logged, and a failure that lasts again after a while.
+    fn enter(&mut self, state: RelayState, cause: Option<&anyhow::Error>) {
+        // Nothing else tells how far behind the log a relay is that publishes nothing.
+        let appended = *self.appended.borrow();
+        let changed = self.progress.borrow().state != state;
+        self.progress.send_if_modified(|progress| {
             progress.state = state;
+            if state == RelayState::Retrying {
+                progress.head = progress.head.max(appended);
+            }
             changed
         });
-        if !changed {
+        let lasts = state == RelayState::Retrying && self.said.elapsed() >= SAID_EVERY;
+        if !(changed || lasts) {
             return;
         }
+        self.said = Instant::now();
         match (state, cause) {
             (RelayState::Standby, _) => tracing::info!("the relay stands by: another one works"),
             (RelayState::Publishing, _) => tracing::info!("the relay publishes"),

@@ -28,6 +28,8 @@ pub(super) enum LostPlace {
     /// An old server does not fence a stream's first message.
     #[error("position {position} became stream sequence {sequence}: the stream has messages of someone else")]
     Intruder { position: i64, sequence: u64 },
+    #[error("JetStream refuses, {doing}: {cause}")]
+    Refused { doing: String, cause: String },
 }
 
 /// Publishes `page`, which follows `cursor` in the log, and returns the cursor after its last
@@ -99,7 +101,8 @@ fn lost(place: &Checkpoint, error: PublishError) -> anyhow::Error {
         | PublishErrorKind::MaxAckPending
         | PublishErrorKind::MaxPayloadExceeded
         | PublishErrorKind::Other => {
-            anyhow::Error::new(error).context(format!("publishing position {}", place.position))
+            let doing = format!("publishing position {}", place.position);
+            LostPlace::Refused { doing, cause: error.to_string() }.into()
         }
     }
 }

@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, Info, RawMessageErrorKind, RetentionPolicy, StorageType, Stream,
+};
 use async_nats::jetstream::{self, ErrorCode};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::checkpoint;
+use super::publish::LostPlace;
 use super::{Checkpoint, PAGE};
 use crate::advisory_lock::SessionLock;
 use crate::event_log::read::{self, SHARD};
@@ -174,9 +177,18 @@ async fn last_message(stream: &Stream) -> anyhow::Result<Option<Place>> {
     if state.messages == 0 {
         return Ok(None);
     }
-    let message =
-        stream.get_raw_message(state.last_sequence).await.context("reading the stream's last message")?;
-    Ok(message::place(&message.headers).ok())
+    match stream.get_raw_message(state.last_sequence).await {
+        Ok(message) => Ok(message::place(&message.headers).ok()),
+        Err(error) => {
+            let doing = "reading the stream's last message";
+            Err(match error.kind() {
+                RawMessageErrorKind::JetStream(answer) => {
+                    LostPlace::Refused { doing: doing.into(), cause: answer.to_string() }.into()
+                }
+                _ => anyhow::Error::new(error).context(doing),
+            })
+        }
+    }
 }
 
 fn noted_epoch(info: &Info) -> Option<i64> {

@@ -321,6 +321,29 @@ async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
 }
 
 #[tokio::test]
+async fn a_stream_that_takes_nothing_any_more_is_made_anew() {
+    let (stage, relay, _feed) = attached().await;
+    stage.business.generate("conversation").await;
+    stage.caught_up(&relay).await;
+    let jetstream = stage.nats.jetstream();
+    let stream = jetstream.get_stream(stage.nats.names.stream()).await.expect("the stream");
+    let config = jetstream::stream::Config { max_message_size: 16, ..stream.cached_info().config.clone() };
+    jetstream.update_stream(config).await.expect("no message is as small as that");
+    stage.business.hold().await;
+    let refused = async || Some(relay.progress()).filter(|seen| seen.state == RelayState::Retrying);
+    let stuck = wait_for("the relay says that it is refused", refused).await;
+    stage.business.generate("conversation").await;
+    let behind = async || Some(relay.progress().lag()).filter(|lag| *lag > stuck.lag());
+    wait_for("its lag grows, though it publishes nothing", behind).await;
+    stage.caught_up(&relay).await;
+    stage.business.hold().await;
+    stage.caught_up(&relay).await;
+    let messages = stage.messages().await;
+    assert!(messages.iter().all(|(.., epoch)| *epoch == 2), "{messages:?}");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn wiped_while_idle_the_feed_says_so_and_recovers() {
     let (mut stage, relay, mut feed) = attached().await;
     stage.wipe_nats().await;

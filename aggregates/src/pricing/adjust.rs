@@ -1,7 +1,7 @@
 //! Raising or lowering internal rates by a percentage; what is displayed stays as it is.
 
 use super::cards::check_tariff;
-use super::events::{AdjustedWindow, InternalPlan, ModelTariff, PricingEvent};
+use super::events::{AdjustedWindow, InternalPlan, InternalWindow, ModelTariff, PricingEvent, RateCard};
 use super::tariff::{Rates, Tariff, Tier};
 use super::{MAX_BASIS_POINTS, MIN_BASIS_POINTS, PriceBook, PricingRefusal};
 use crate::money::Rate;
@@ -12,7 +12,8 @@ const WHOLE: i128 = 10_000;
 
 impl PriceBook {
     /// Adjusts what is deducted: the internal base (or the display rates of the standard mode where there is none), and
-    /// the rates of an internal window going on. Fees per call are no rates and stay.
+    /// the rates of an internal window going on. Fees per call are no rates and stay. Refused for a model that a mode's
+    /// rates are deducted for at the moment.
     pub(super) fn adjust(
         &self,
         basis_points: i32,
@@ -29,6 +30,18 @@ impl PriceBook {
         let cards: Vec<_> = self.cards_in_force(now).filter(|card| named(&card.model)).collect();
         if cards.is_empty() {
             return Err(PricingRefusal::NothingToAdjust);
+        }
+        let mode = self.mode(now);
+        // Ten percent more than the standard rates may be less than the surge's.
+        let by_mode = |card: &&RateCard| {
+            let in_window =
+                |window: &InternalWindow| window.plan.rates.iter().any(|of| of.model == card.model);
+            let internal = self.internal_base(&card.model, now).is_some()
+                || self.internal_window(now).is_some_and(in_window);
+            !internal && card.display_in(mode) != &card.display
+        };
+        if let Some(card) = cards.iter().copied().find(by_mode) {
+            return Err(PricingRefusal::BilledByMode { model: card.model.clone(), mode });
         }
         let adjusted = |model: &str, tariff: &Tariff| {
             let tariff = adjusted(tariff, basis_points);

@@ -32,9 +32,16 @@ pub enum PricingRefusal {
     #[error("an internal window has rates and landing rates of 1 to {MAX_MODELS} models, each once")]
     BadInternalRates,
     #[error(
-        "{basis_points} basis points are no adjustment: it is between {MIN_BASIS_POINTS} and {MAX_BASIS_POINTS}, and not 0"
+        "{} % is no adjustment: it is {} to {} %, and not 0",
+        percent(*basis_points), percent(MIN_BASIS_POINTS), percent(MAX_BASIS_POINTS)
     )]
     AdjustmentOutOfRange { basis_points: i32 },
+    #[error(
+        "the {} mode is on, and {model} is billed by it: adjusted internal rates would take it out of the \
+         mode; end the mode first, or give {model} internal rates",
+        format!("{mode:?}").to_lowercase()
+    )]
+    BilledByMode { model: String, mode: Mode },
     #[error("no model is in the price book whose rates could be adjusted")]
     NothingToAdjust,
     #[error("{got:?} is not a plan's id: it has 1 to 100 letters, digits, '.', '-' and '_'")]
@@ -64,6 +71,15 @@ pub enum WindowRefusal {
     HasNotBegun { number: u32, start: Timestamp },
     #[error("window {number} is over since {end}")]
     IsOver { number: u32, end: Timestamp },
+}
+
+/// Hundredths of a percent, as they are written.
+fn percent(basis_points: i32) -> String {
+    let (sign, of) = (if basis_points < 0 { "-" } else { "" }, basis_points.unsigned_abs());
+    match of % 100 {
+        0 => format!("{sign}{}", of / 100),
+        hundredths => format!("{sign}{}.{hundredths:02}", of / 100),
+    }
 }
 
 /// One place is for the card in force.

@@ -24,27 +24,23 @@ const SHOWN_PER_FAMILY: u32 = 20;
 /// Newest first; what is resolved only where asked for.
 pub(super) async fn queue(desk: &Desk, all: bool, page: &ListArguments) -> anyhow::Result<()> {
     let page = queues::page(desk.log.pool(), !all, page.before, page.limit).await?;
-    let rows: Vec<_> = page
-        .rows
-        .iter()
-        .map(|entry| {
-            json!({
-                "id": entry.position,
-                "at": entry.at,
-                "reasons": entry.reasons,
-                "generation": entry.generation_id,
-                "account": entry.account_id,
-                "provider": entry.provider,
-                "providerResponse": entry.provider_response_id,
-                "firstGeneration": entry.first_generation_id,
-                "amountUsd": entry.amount_micro.to_string(),
-                "providerCostUsd": entry.provider_cost_micro.to_string(),
-                "resolution": entry.resolution,
-                "resolvedAt": entry.resolved_at,
-            })
+    let row = |entry: &queues::QueueEntry| {
+        json!({
+            "id": entry.position,
+            "at": entry.at,
+            "reasons": entry.reasons,
+            "generation": entry.generation_id,
+            "account": entry.account_id,
+            "provider": entry.provider,
+            "providerResponse": entry.provider_response_id,
+            "firstGeneration": entry.first_generation_id,
+            "amountUsd": entry.amount_micro.to_string(),
+            "providerCostUsd": entry.provider_cost_micro.to_string(),
+            "resolution": entry.resolution,
+            "resolvedAt": entry.resolved_at,
         })
-        .collect();
-    desk.output.table(&rows);
+    };
+    desk.list(&page, row);
     Ok(())
 }
 
@@ -66,6 +62,7 @@ pub(super) async fn margin(
                 "provider": day.provider,
                 "requests": day.sums.requests,
                 "chargedUsd": day.sums.charged_micro.to_string(),
+                "reversedUsd": day.sums.reversed_micro.to_string(),
                 "providerCostUsd": day.sums.provider_cost_micro.to_string(),
                 "checksUsd": day.sums.checks_cost_micro.to_string(),
                 "lossUsd": day.sums.loss_micro().to_string(),

@@ -1,6 +1,7 @@
 //! Customers with their balances, and what an operator does to them.
 
 use clap::Args;
+use codexapi_aggregates::account::{Account, AccountRefusal};
 use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::wallet::AdjustmentReason;
@@ -64,7 +65,7 @@ pub(super) async fn list(desk: &Desk, search: Option<&str>, page: &ListArguments
             "position": customer.position,
         })
     };
-    desk.output.table(&page.rows.iter().map(row).collect::<Vec<_>>());
+    desk.list(&page, row);
     Ok(())
 }
 
@@ -74,6 +75,8 @@ pub(super) async fn transactions(
     account: AccountId,
     page: &ListArguments,
 ) -> anyhow::Result<()> {
+    let registered = desk.log.read(&account.to_string(), Account::is_registered).await?;
+    anyhow::ensure!(registered, AccountRefusal::NotRegistered);
     let page = movements::page(desk.log.pool(), account.0, page.before, page.limit).await?;
     let ids: Vec<_> = page.rows.iter().filter_map(|row| row.adjustment_id.or(row.grant_id)).collect();
     let notes = notes::by_movements(desk.log.pool(), &ids).await?;
@@ -91,7 +94,7 @@ pub(super) async fn transactions(
             "position": row.position,
         })
     };
-    desk.output.table(&page.rows.iter().map(row).collect::<Vec<_>>());
+    desk.list(&page, row);
     Ok(())
 }
 

@@ -56,6 +56,7 @@ fn of_pricing(refusal: &PricingRefusal) -> (StatusCode, &'static str) {
         R::BookFull => (StatusCode::CONFLICT, "book_full"),
         R::NoRatesOfMode { .. } => (StatusCode::CONFLICT, "no_rates_of_mode"),
         R::NothingToAdjust => (StatusCode::CONFLICT, "nothing_to_adjust"),
+        R::BilledByMode { .. } => (StatusCode::CONFLICT, "billed_by_mode"),
         R::TooManyPolicies => (StatusCode::CONFLICT, "too_many_policies"),
         R::Window(W::BeginsInThePast { .. }) => (StatusCode::BAD_REQUEST, "begins_in_the_past"),
         R::Window(W::TooFarAhead { .. }) => (StatusCode::BAD_REQUEST, "too_far_ahead"),

@@ -258,6 +258,8 @@ fn an_adjustment_names_models_of_the_book_and_a_percentage_that_changes_somethin
         let refusal = PricingRefusal::AdjustmentOutOfRange { basis_points };
         assert_eq!(book.act(adjust(basis_points, &[])), Err(refusal));
     }
+    let told = PricingRefusal::AdjustmentOutOfRange { basis_points: MIN_BASIS_POINTS - 1 }.to_string();
+    assert_eq!(told, "-100 % is no adjustment: it is -99.99 to 1000 %, and not 0");
     let unknown = PricingRefusal::UnknownModel { model: "unknown".into() };
     assert_eq!(book.act(adjust(1, &[MODEL, "unknown"])), Err(unknown));
     assert_eq!(Book::default().act(adjust(1, &[])), Err(PricingRefusal::NothingToAdjust));
@@ -268,6 +270,26 @@ fn an_adjustment_names_models_of_the_book_and_a_percentage_that_changes_somethin
     let mut two = Book::default().with(publish(MODEL, 0)).with(publish("b", 0));
     two.act(adjust(10_000, &["b"])).unwrap();
     assert_eq!(prices(&two.0, second(10)).0, (5_000_000, 25_000_000), "another model's");
+}
+
+#[test]
+fn an_adjustment_does_not_take_a_model_out_of_the_mode_it_is_billed_by() {
+    let mut book = book().with(publish("b", 0));
+    book.act(schedule(Mode::Surge, 10, 70, 5)).unwrap();
+    let adjust = |models: &[&str], at| PricingCommand::AdjustInternal {
+        basis_points: 1_000,
+        models: models.iter().map(|model| (*model).to_owned()).collect(),
+        now: second(at),
+    };
+    let refusal = PricingRefusal::BilledByMode { model: MODEL.into(), mode: Mode::Surge };
+    assert_eq!(book.act(adjust(&[], 10)), Err(refusal.clone()));
+    assert!(refusal.to_string().starts_with("the surge mode is on"), "{refusal}");
+    book.act(adjust(&["b"], 10)).expect("it has no rates of a surge");
+    book.act(adjust(&[], 70)).expect("the surge is over");
+    assert_eq!(prices(&book.0, second(70)).0, (5_500_000, 33_000_000));
+    book.act(schedule(Mode::Surge, 100, 170, 75)).unwrap();
+    book.act(adjust(&[], 100)).expect("it has internal rates, which no mode changes");
+    assert_eq!(prices(&book.0, second(100)).0, (6_050_000, 36_300_000));
 }
 
 #[test]
