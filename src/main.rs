@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use codexapi::cli::{Cli, CliError};
+use codexapi::cli::{Cli, CliError, told};
 use codexapi::tls;
 
 /// Requests allocate much and live short, on all threads.
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("codexapi: {error:#}");
+            eprintln!("codexapi: {}", told(&error));
             ExitCode::FAILURE
         }
     }

@@ -4,6 +4,8 @@ mod admin;
 mod output;
 mod words;
 
+pub use words::told;
+
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::PathBuf;

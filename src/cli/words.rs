@@ -19,6 +19,15 @@ pub fn dollars(text: &str) -> Result<MicroUsd, String> {
     text.parse().map_err(|error| format!("{error}"))
 }
 
+/// An error and its causes in one line, each said once: some errors name their cause themselves.
+pub fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match () {
+        () if told.is_empty() => cause,
+        () if told.ends_with(&cause) => told,
+        () => format!("{told}: {cause}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use codexapi_aggregates::wallet::AdjustmentReason;
@@ -38,6 +47,16 @@ mod tests {
         let refusal = variant::<AdjustmentReason>("nonsense").expect_err("unknown");
         assert!(refusal.contains("granted-in-error") && !refusal.contains('_'), "{refusal}");
         assert_eq!(variant("granted-in-error"), Ok(AdjustmentReason::GrantedInError));
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let refused = || std::io::Error::other("refused");
+        let names_its_cause =
+            anyhow::Error::new(sqlx::Error::Io(refused())).context("connecting to Postgres");
+        let told_of = "connecting to Postgres: error communicating with database: refused";
+        assert_eq!(told(&names_its_cause), told_of);
+        assert_eq!(told(&anyhow::Error::new(refused()).context("reading")), "reading: refused");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use super::providers::Providers;
 /// What is sold and who provides it.
 #[derive(Clone, Debug, Args)]
 pub struct CatalogSettings {
-    /// Path of a TOML file of providers; see config/providers.example.toml. Without it no model can be served
+    /// Path of a TOML file of providers; see config/providers.example.toml. Without it no model can be served, but for those
+    /// that `codexapi dev` simulates
     #[arg(
         long = "providers-file",
         env = "CODEXAPI_PROVIDERS_FILE",

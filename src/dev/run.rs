@@ -275,7 +275,7 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
     let mut config = Config::from_pairs(settings)?;
     config.catalog = arguments.catalog.clone();
     if config.catalog.providers.is_empty() {
-        let text = simulated_providers(servers.simulator.base_url());
+        let text = providers_file(servers.simulator.base_url());
         let path = arguments.data_dir.join("providers.toml");
         std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
         config.catalog.providers = Providers::parse(&text, |_| None).map_err(anyhow::Error::msg)?;
@@ -284,7 +284,7 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
 }
 
 /// A providers file of the simulated provider, for this node and for others that are started beside it.
-fn simulated_providers(base_url: &str) -> String {
+fn providers_file(base_url: &str) -> String {
     let provider = |(model, protocols): (&str, &[&str])| {
         // A provider's name has no dots.
         let name = model.replace('.', "-");

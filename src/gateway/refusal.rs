@@ -117,7 +117,10 @@ pub enum GatewayError {
          (POST /api/v1/plan-settings) to go on at your wallet's expense."
     )]
     FairUseReached { plan: PlanId, resets_at: String },
-    #[error("{running} requests are still running on this balance; try again in {DEFAULT_RETRY_SECS}s")]
+    #[error(
+        "{running} {} still running on this balance; try again in {DEFAULT_RETRY_SECS}s",
+        if *running == 1 { "request is" } else { "requests are" }
+    )]
     StillWaiting { running: usize },
     /// The settlement queue is nearly full, or the service is stopping.
     #[error("the service is busy; try again in {DEFAULT_RETRY_SECS}s")]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use codexapi_aggregates::money::{MicroUsd, Rate};
-use codexapi_aggregates::pricing::events::{InternalPlan, ModePlan, ModelTariff};
+use codexapi_aggregates::pricing::events::{InternalPlan, ModePlan, ModelTariff, PricingEvent};
 use codexapi_aggregates::pricing::tariff::{Fees, Mode, Rates, Tariff};
 use codexapi_aggregates::pricing::{
     BOOK_STREAM, DEFAULT_INTERNAL_SECS, DEFAULT_MODE_SECS, PriceBook, PricingCommand, ServingCost, Span,
@@ -14,6 +14,7 @@ use codexapi_aggregates::pricing::{
 use codexapi_aggregates::routing::ModelFamily;
 use codexapi_aggregates::time::Timestamp;
 use codexapi_aggregates::usage::{BillingPolicy, ClientFamily};
+use cqrs_es::DomainEvent;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -219,9 +220,32 @@ pub(super) async fn run(desk: &Desk, verb: PricingVerb) -> anyhow::Result<()> {
 async fn change(desk: &Desk, command: &(dyn Fn(Timestamp) -> PricingCommand + Sync)) -> anyhow::Result<()> {
     let decide = |book: &PriceBook, now| book.decide(command(now));
     let committed = desk.log.execute(BOOK_STREAM, &desk.metadata, decide).await?;
-    let events = committed.events.iter().map(serde_json::to_value).collect::<Result<Vec<_>, _>>()?;
-    desk.output.record(&json!({ "changed": !events.is_empty(), "events": events }));
+    let events = committed.events;
+    match desk.output {
+        Output::Json => desk.output.record(&json!({ "changed": !events.is_empty(), "events": events })),
+        Output::Text if events.is_empty() => output::print("nothing to change\n"),
+        Output::Text => desk.output.table(&events.iter().map(event_row).collect::<Vec<_>>()),
+    }
     Ok(())
+}
+
+/// What has happened, and of a window its number, which `end` and `cancel` want.
+fn event_row(event: &PricingEvent) -> Value {
+    let (window, from, to) = match event {
+        PricingEvent::ModeWindowScheduled { window, .. } => {
+            (Some(window.number), Some(window.start), Some(window.end))
+        }
+        PricingEvent::InternalWindowScheduled { window, .. } => {
+            (Some(window.number), Some(window.start), Some(window.end))
+        }
+        PricingEvent::ModeWindowCancelled { number, .. }
+        | PricingEvent::InternalWindowCancelled { number, .. } => (Some(*number), None, None),
+        PricingEvent::ModeWindowEnded { number, end, .. }
+        | PricingEvent::InternalWindowEnded { number, end, .. } => (Some(*number), None, Some(*end)),
+        _ => (None, None, None),
+    };
+    let moment = |at: Option<Timestamp>| at.map(clock::rfc3339);
+    json!({ "done": event.event_type(), "window": window, "from": moment(from), "to": moment(to) })
 }
 
 async fn publish(

@@ -1,21 +1,24 @@
-//! `codexapi dev` where something is wrong with what it kept.
+//! `codexapi dev` where something is wrong with what it kept, or with a server that it has started.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 
 use codexapi::app;
 use codexapi::embedded::{EmbeddedPostgres, EmbeddedPostgresOptions};
+use rustix::process::Signal;
 use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
+use super::service::signal_process;
 use crate::harness::PATIENCE;
 
 #[tokio::test]
 async fn a_service_that_is_not_ready_is_said_to_be_so_and_stopped() {
-    // Open to the account that Postgres runs as when root runs the tests.
-    let folder =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().expect("a folder");
+    let folder = folder();
     let options = EmbeddedPostgresOptions::new(folder.path().join("postgres"));
     let mut postgres = EmbeddedPostgres::start(options).await.expect("Postgres starts");
     postgres.create_database("codexapi").await.expect("a database");
@@ -27,17 +30,64 @@ async fn a_service_that_is_not_ready_is_said_to_be_so_and_stopped() {
     postgres.stop().await.expect("stopped");
     drop(postgres);
 
-    let running = Command::new(env!("CARGO_BIN_EXE_codexapi"))
-        .args(["dev", "--listen", "127.0.0.1:0", "--data"])
-        .arg(folder.path())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(2 * PATIENCE, running).await.expect("it ends").expect("it starts");
+    let output = tokio::time::timeout(2 * PATIENCE, dev(folder.path()).output())
+        .await
+        .expect("it ends")
+        .expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "", "nothing says that it is ready");
     let last = said.lines().last().unwrap_or_default();
     assert!(last.starts_with("codexapi: not ready within"), "{said}");
     assert!(last.contains("/ready says: not_ready: projection:api_keys stands still"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_by_itself_is_named_and_everything_is_stopped() {
+    let folder = folder();
+    let mut child = dev(folder.path())
+        .arg("--json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut said = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let ready = tokio::time::timeout(2 * PATIENCE, said.next_line()).await.expect("in time").expect("text");
+    assert!(ready.is_some_and(|line| line.contains(r#""ready":true"#)));
+    let providers = std::fs::read_to_string(folder.path().join("providers.toml")).expect("a providers file");
+    assert!(providers.contains(r#"model = "gpt-5.5""#), "{providers}");
+
+    let pid = child.id().expect("it runs");
+    signal_process(child_of(pid, "nats-server"), Signal::KILL);
+    let output = tokio::time::timeout(2 * PATIENCE, child.wait_with_output()).await;
+    let output = output.expect("it ends").expect("its output");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("nats-server has ended by itself, so everything is stopped"), "{said}");
+    assert!(said.contains("codexapi: nats-server ended by itself (signal: 9 (SIGKILL))"), "{said}");
+}
+
+/// Open to the account that Postgres runs as when root runs the tests.
+fn folder() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().expect("a folder")
+}
+
+fn dev(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_codexapi"));
+    command.args(["dev", "--listen", "127.0.0.1:0", "--data"]).arg(data);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// The process id of a program that the process has started.
+fn child_of(parent: u32, program: &str) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").expect("a Linux");
+    processes.flatten().find_map(|process| {
+        let stat = std::fs::read_to_string(process.path().join("stat")).ok()?;
+        // "pid (program) state parent …"
+        let (before, after) = stat.rsplit_once(") ")?;
+        let (pid, name) = before.split_once(" (")?;
+        let its_parent: u32 = after.split(' ').nth(1)?.parse().ok()?;
+        (name == program && its_parent == parent).then(|| pid.parse().ok())?
+    })
 }

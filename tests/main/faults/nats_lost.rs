@@ -1,5 +1,7 @@
 //! NATS hangs, dies and forgets everything: that may cost freshness, and nothing else.
 
+use async_nats::jetstream;
+use async_nats::jetstream::stream::Config;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -56,6 +58,33 @@ async fn a_nats_that_hangs_is_told_of_and_costs_freshness_only() {
     world.follows().await;
 
     signal_process(world.nats.pid(), Signal::CONT);
+    becomes(&world, "ready").await;
+    load.completes(SOME).await;
+    let told = load.stop().await;
+    assert!(told.iter().all(|told| matches!(told, Told::Complete { .. })), "every request was answered");
+    books::balance(&world, &told).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jetstream_that_takes_nothing_is_told_of_and_costs_freshness_only() {
+    let database = TestDatabase::new().await;
+    let world = World::start(database.pool.clone()).await;
+    let customers = world.customers(4).await;
+    let load = Load::start(&world, &customers, CLIENTS);
+    load.completes(SOME).await;
+    becomes(&world, "ready").await;
+
+    // It answers, and refuses whatever it is given.
+    let client = async_nats::connect(world.nats.url()).await.expect("a client");
+    let jetstream = jetstream::new(client);
+    let stream = jetstream.get_stream("events").await.expect("the stream");
+    let config = Config { max_message_size: 16, ..stream.cached_info().config.clone() };
+    jetstream.update_stream(config).await.expect("changed");
+    becomes(&world, "degraded").await;
+    load.completes(SOME).await;
+    world.follows().await;
+
+    // The relay makes it anew by itself.
     becomes(&world, "ready").await;
     load.completes(SOME).await;
     let told = load.stop().await;
