@@ -5,7 +5,50 @@
 use std::io::{self, Write};
 
 use codexapi_aggregates::printable::printable;
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+/// Columns that stand first where there are any, in this order: what it is about, then money from what came in to what
+/// is left of it. The others follow by name.
+const FIRST: [&str; 38] = [
+    "id",
+    "done",
+    "window",
+    "from",
+    "to",
+    "at",
+    "day",
+    "account",
+    "name",
+    "kind",
+    "family",
+    "model",
+    "plan",
+    "key",
+    "mode",
+    "provider",
+    "reasons",
+    "generation",
+    "requests",
+    "generations",
+    "amountUsd",
+    "balanceUsd",
+    "inputUsd",
+    "cachedInputUsd",
+    "outputUsd",
+    "oldInputUsd",
+    "newInputUsd",
+    "oldOutputUsd",
+    "newOutputUsd",
+    "invoicedUsd",
+    "recordedUsd",
+    "revenueUsd",
+    "newRevenueUsd",
+    "chargedUsd",
+    "reversedUsd",
+    "providerCostUsd",
+    "costUsd",
+    "servingCostUsd",
+];
 
 /// Chosen by `--json`.
 #[derive(Clone, Copy, Debug)]
@@ -47,13 +90,20 @@ pub fn print(text: &str) {
 fn lines(record: &Value) -> String {
     let Some(fields) = record.as_object() else { return format!("{}\n", cell(record)) };
     let width = fields.keys().map(String::len).max().unwrap_or_default();
-    fields.iter().map(|(name, value)| format!("{name:<width$}  {}\n", cell(value))).collect()
+    columns(fields).map(|name| format!("{name:<width$}  {}\n", cell(&fields[name]))).collect()
+}
+
+/// The names of a record's fields, in the order they are shown in.
+fn columns(fields: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    let first =
+        FIRST.into_iter().filter_map(|name| fields.get_key_value(name)).map(|(name, _)| name.as_str());
+    first.chain(fields.keys().map(String::as_str).filter(|name| !FIRST.contains(name)))
 }
 
 fn table(rows: &[Value]) -> String {
     let Some(first) = rows.first().and_then(Value::as_object) else { return "none\n".into() };
-    let names: Vec<String> = first.keys().cloned().collect();
-    let mut grid = vec![names.clone()];
+    let names: Vec<&str> = columns(first).collect();
+    let mut grid: Vec<Vec<String>> = vec![names.iter().map(ToString::to_string).collect()];
     grid.extend(rows.iter().map(|row| names.iter().map(|name| cell(&row[name])).collect()));
     let width = |column: usize| grid.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..names.len()).map(width).collect();
@@ -83,6 +133,9 @@ mod tests {
         let rows = [json!({ "a": "long", "b": 1 }), json!({ "a": null, "b": 22 })];
         assert_eq!(table(&rows), "a     b\nlong  1\n-     22\n");
         assert_eq!(table(&[]), "none\n");
+        let named = json!({ "about": "x", "at": "noon", "id": 7, "zone": "UTC" });
+        assert_eq!(lines(&named), "id     7\nat     noon\nabout  x\nzone   UTC\n");
+        assert_eq!(table(&[named]), "id  at    about  zone\n7   noon  x      UTC\n");
     }
 
     #[test]

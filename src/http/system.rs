@@ -80,10 +80,11 @@ pub async fn ready(State(app): State<Arc<App>>) -> Response {
 pub async fn readiness(app: &App) -> Readiness {
     let mut problems = projection_problems(app).await;
     if !app.nats_is_connected() {
-        let detail = "not connected; read models follow the log itself".into();
+        let detail = "not connected; read models follow the event log itself".into();
         problems.push(ReadinessProblem { part: "nats".into(), degraded_only: true, detail });
     } else if app.relay.borrow().state == RelayState::Retrying {
-        let detail = "JetStream takes nothing, see the log; read models follow the log itself".into();
+        let detail =
+            "the relay cannot publish, see the service's log; read models follow the event log itself".into();
         problems.push(ReadinessProblem { part: "nats".into(), degraded_only: true, detail });
     }
     let status = match problems.iter().all(|problem| problem.degraded_only) {

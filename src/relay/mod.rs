@@ -93,7 +93,10 @@ pub struct RelayProgress {
 impl RelayProgress {
     /// Positions not yet published; 0 on a node whose relay stands by.
     pub fn lag(&self) -> i64 {
-        (self.head - self.position).max(0)
+        match self.state {
+            RelayState::Standby => 0,
+            RelayState::Publishing | RelayState::Retrying => (self.head - self.position).max(0),
+        }
     }
 }
 
