@@ -2,6 +2,7 @@
 
 use async_nats::jetstream;
 use async_nats::jetstream::stream::Config;
+use futures::StreamExt;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -77,7 +78,8 @@ async fn a_jetstream_that_takes_nothing_is_told_of_and_costs_freshness_only() {
     // It answers, and refuses whatever it is given.
     let client = async_nats::connect(world.nats.url()).await.expect("a client");
     let jetstream = jetstream::new(client);
-    let stream = jetstream.get_stream("events").await.expect("the stream");
+    let name = jetstream.stream_names().next().await.expect("a stream").expect("its name");
+    let stream = jetstream.get_stream(name).await.expect("the stream");
     let config = Config { max_message_size: 16, ..stream.cached_info().config.clone() };
     jetstream.update_stream(config).await.expect("changed");
     becomes(&world, "degraded").await;
