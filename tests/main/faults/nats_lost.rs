@@ -43,12 +43,7 @@ async fn nats_wiped_under_load_and_again_with_no_traffic_after_costs_freshness_o
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_nats_that_hangs_is_told_of_and_costs_freshness_only() {
-    let database = TestDatabase::new().await;
-    let world = World::start(database.pool.clone()).await;
-    let customers = world.customers(4).await;
-    let load = Load::start(&world, &customers, CLIENTS);
-    load.completes(SOME).await;
-    becomes(&world, "ready").await;
+    let (_database, world, load) = at_work().await;
 
     // Its connection stands, and nothing comes over it.
     signal_process(world.nats.pid(), Signal::STOP);
@@ -68,12 +63,7 @@ async fn a_nats_that_hangs_is_told_of_and_costs_freshness_only() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_jetstream_that_takes_nothing_is_told_of_and_costs_freshness_only() {
-    let database = TestDatabase::new().await;
-    let world = World::start(database.pool.clone()).await;
-    let customers = world.customers(4).await;
-    let load = Load::start(&world, &customers, CLIENTS);
-    load.completes(SOME).await;
-    becomes(&world, "ready").await;
+    let (_database, world, load) = at_work().await;
 
     // It answers, and refuses whatever it is given.
     let client = async_nats::connect(world.nats.url()).await.expect("a client");
@@ -92,6 +82,17 @@ async fn a_jetstream_that_takes_nothing_is_told_of_and_costs_freshness_only() {
     let told = load.stop().await;
     assert!(told.iter().all(|told| matches!(told, Told::Complete { .. })), "every request was answered");
     books::balance(&world, &told).await;
+}
+
+/// A world that is ready, and under load.
+async fn at_work() -> (TestDatabase, World, Load) {
+    let database = TestDatabase::new().await;
+    let world = World::start(database.pool.clone()).await;
+    let customers = world.customers(4).await;
+    let load = Load::start(&world, &customers, CLIENTS);
+    load.completes(SOME).await;
+    becomes(&world, "ready").await;
+    (database, world, load)
 }
 
 /// Waits until `/ready` says so.
