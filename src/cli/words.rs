@@ -21,11 +21,13 @@ pub fn dollars(text: &str) -> Result<MicroUsd, String> {
 
 /// An error and its causes in one line, each said once: some errors name their cause themselves.
 pub fn told(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match () {
-        () if told.is_empty() => cause,
-        () if told.ends_with(&cause) => told,
-        () => format!("{told}: {cause}"),
-    })
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
 }
 
 #[cfg(test)]

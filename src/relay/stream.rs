@@ -182,10 +182,13 @@ async fn last_message(stream: &Stream) -> anyhow::Result<Option<Place>> {
         Err(error) => {
             let doing = "reading the stream's last message";
             Err(match error.kind() {
-                RawMessageErrorKind::JetStream(answer) => {
-                    LostPlace::Refused { doing: doing.into(), cause: answer.to_string() }.into()
+                // None: a store whose files are gone counts messages that it has no more.
+                RawMessageErrorKind::JetStream(_) | RawMessageErrorKind::NoMessageFound => {
+                    LostPlace::Refused { doing: doing.into(), cause: error.to_string() }.into()
                 }
-                _ => anyhow::Error::new(error).context(doing),
+                RawMessageErrorKind::InvalidSubject | RawMessageErrorKind::Other => {
+                    anyhow::Error::new(error).context(doing)
+                }
             })
         }
     }
