@@ -61,7 +61,12 @@ pub(super) async fn find_place(
             return make_anew(pool, nats, lock, known_epoch, "it is missing").await;
         }
         Some(stream) => {
-            let last = last_message(&stream).await?;
+            let last = match last_message(&stream).await {
+                Ok(last) => last,
+                // What is not believed need not be readable.
+                Err(_) if trust == Trust::Nothing => None,
+                Err(failure) => return Err(failure),
+            };
             (stream.cached_info().clone(), last)
         }
     };
