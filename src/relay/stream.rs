@@ -98,7 +98,10 @@ pub(super) async fn find_place(
             Ok(place)
         }
         None => {
-            let why = "it holds another log than this database";
+            let why = match trust {
+                Trust::LastMessage => "it holds another log than this database",
+                Trust::Nothing => "it cannot be gone on with",
+            };
             make_anew(pool, nats, lock, highest_epoch, why).await
         }
     }

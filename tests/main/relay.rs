@@ -321,14 +321,18 @@ async fn wiped_under_load_the_relay_goes_on_and_every_hole_shows() {
 }
 
 #[tokio::test]
-async fn a_stream_that_takes_nothing_any_more_is_made_anew() {
+async fn a_stream_that_takes_nothing_and_has_lost_its_end_is_made_anew() {
     let (stage, relay, _feed) = attached().await;
-    stage.business.generate("conversation").await;
-    stage.caught_up(&relay).await;
+    for _ in 0..2 {
+        stage.business.generate("conversation").await;
+        stage.caught_up(&relay).await;
+    }
     let jetstream = stage.nats.jetstream();
     let stream = jetstream.get_stream(stage.nats.names.stream()).await.expect("the stream");
     let config = jetstream::stream::Config { max_message_size: 16, ..stream.cached_info().config.clone() };
     jetstream.update_stream(config).await.expect("no message is as small as that");
+    let last = stream.cached_info().state.last_sequence;
+    assert!(stream.delete_message(last).await.expect("deleted"), "counted and gone, as where files are gone");
     stage.business.hold().await;
     let refused = async || Some(relay.progress()).filter(|seen| seen.state == RelayState::Retrying);
     let stuck = wait_for("the relay says that it is refused", refused).await;
