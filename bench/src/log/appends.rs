@@ -21,9 +21,10 @@ const WALLETS: usize = 100;
 const TASKS: [usize; 4] = [1, 64, 512, 1_024];
 /// With the last of them, either of two nodes has a full batch waiting while another is written.
 const TWO_NODES_TASKS: [usize; 3] = [512, 1_024, 2_048];
-/// One node and two, next to each other in time: rates a minute apart differ by more than nodes do.
+/// What is compared stands next to each other in time: rates a minute apart differ by more than what they measure.
 const TURNS: u32 = 3;
 const RAW_ROWS: usize = 512;
+const RAW_ROWS_TASKS: usize = 512;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,7 +32,7 @@ pub struct Appends {
     hundred_wallets: Vec<Rate>,
     one_wallet: Vec<Rate>,
     two_nodes: Vec<TwoNodes>,
-    raw_rows_per_second: u64,
+    raw_rows: Vec<RawTurn>,
 }
 
 /// Half of the wallets and of the tasks on each of two nodes, every wallet at its home; all of them on one beside it.
@@ -47,6 +48,14 @@ struct TwoNodes {
 struct Turn {
     one_node: u64,
     two_nodes: u64,
+}
+
+/// Commands of 512 tasks a second, each one event; rows a second.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RawTurn {
+    commands: u64,
+    raw_rows: u64,
 }
 
 #[derive(Serialize)]
@@ -66,9 +75,25 @@ pub async fn measure(world: &World, seconds: u64) -> anyhow::Result<Appends> {
         hundred_wallets.push(commands(&business, WALLETS, tasks, run).await?);
         one_wallet.push(commands(&business, 1, tasks, run).await?);
     }
-    let two_nodes = two_nodes(world, &business, run / TURNS).await?;
-    let raw_rows_per_second = raw(world, run).await?;
-    Ok(Appends { hundred_wallets, one_wallet, two_nodes, raw_rows_per_second })
+    let turn = run / TURNS;
+    let raw_rows = beside_raw_rows(world, &business, turn).await?;
+    let two_nodes = two_nodes(world, &business, turn).await?;
+    Ok(Appends { hundred_wallets, one_wallet, two_nodes, raw_rows })
+}
+
+async fn beside_raw_rows(
+    world: &World,
+    business: &Arc<Business>,
+    run: Duration,
+) -> anyhow::Result<Vec<RawTurn>> {
+    let mut raw = Raw::beside(world).await?;
+    let mut turns = vec![];
+    for _ in 0..TURNS {
+        let commands = commands(business, WALLETS, RAW_ROWS_TASKS, run).await?.commands_per_second;
+        turns.push(RawTurn { commands, raw_rows: raw.rows_per_second(run).await? });
+    }
+    raw.drop_table().await?;
+    Ok(turns)
 }
 
 /// Each of the two has a log of its own, with its writer and cache, over one Postgres.
@@ -144,12 +169,32 @@ const INSERT: &str = "INSERT INTO bench_events (event_id, aggregate_type, aggreg
     FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)
          AS e(event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, hash)";
 
-async fn raw(world: &World, run: Duration) -> anyhow::Result<u64> {
-    let rows = last_rows(&world.pool).await?;
-    sqlx::query("CREATE TABLE bench_events (LIKE events INCLUDING ALL)").execute(&world.pool).await?;
-    let mut connection = PgConnection::connect_with(&world.pool.connect_options()).await?;
-    let (started, mut sequence, mut hash) = (Instant::now(), 0_i64, CHAIN_START);
-    while started.elapsed() < run {
+/// A table like that of the log, and what is written to it.
+struct Raw {
+    connection: PgConnection,
+    rows: Vec<Row>,
+    written: i64,
+    hash: [u8; 32],
+}
+
+impl Raw {
+    async fn beside(world: &World) -> anyhow::Result<Self> {
+        let rows = last_rows(&world.pool).await?;
+        let mut connection = PgConnection::connect_with(&world.pool.connect_options()).await?;
+        sqlx::query("CREATE TABLE bench_events (LIKE events INCLUDING ALL)").execute(&mut connection).await?;
+        Ok(Self { connection, rows, written: 0, hash: CHAIN_START })
+    }
+
+    async fn rows_per_second(&mut self, run: Duration) -> anyhow::Result<u64> {
+        let (started, before) = (Instant::now(), self.written);
+        while started.elapsed() < run {
+            self.write().await?;
+        }
+        Ok(per_second((self.written - before) as u64, started.elapsed()))
+    }
+
+    async fn write(&mut self) -> sqlx::Result<()> {
+        let Self { connection, rows, written, hash } = self;
         let mut hashes = Vec::with_capacity(RAW_ROWS);
         let mut ids = Vec::with_capacity(RAW_ROWS);
         for (row, number) in rows.iter().zip(1..) {
@@ -158,7 +203,7 @@ async fn raw(world: &World, run: Duration) -> anyhow::Result<u64> {
             let event = ChainInput {
                 aggregate_type,
                 aggregate_id,
-                sequence: sequence + number,
+                sequence: *written + number,
                 event_id,
                 event_type,
                 event_version,
@@ -166,7 +211,7 @@ async fn raw(world: &World, run: Duration) -> anyhow::Result<u64> {
                 payload,
                 metadata,
             };
-            hash = chain_hash(&hash, &event);
+            *hash = chain_hash(hash, &event);
             hashes.push(hash.to_vec());
             ids.push(event_id);
         }
@@ -175,19 +220,22 @@ async fn raw(world: &World, run: Duration) -> anyhow::Result<u64> {
             .bind(ids)
             .bind(column(|row| &row.aggregate_type))
             .bind(column(|row| &row.aggregate_id))
-            .bind((1..=rows.len() as i64).map(|number| sequence + number).collect::<Vec<_>>())
+            .bind((1..=rows.len() as i64).map(|number| *written + number).collect::<Vec<_>>())
             .bind(column(|row| &row.event_type))
             .bind(column(|row| &row.event_version))
             .bind(column(|row| &row.payload))
             .bind(column(|row| &row.metadata))
             .bind(hashes)
-            .execute(&mut connection)
+            .execute(connection)
             .await?;
-        sequence += rows.len() as i64;
+        *written += rows.len() as i64;
+        Ok(())
     }
-    let rate = per_second(sequence as u64, started.elapsed());
-    sqlx::query("DROP TABLE bench_events").execute(&world.pool).await?;
-    Ok(rate)
+
+    async fn drop_table(mut self) -> anyhow::Result<()> {
+        sqlx::query("DROP TABLE bench_events").execute(&mut self.connection).await?;
+        Ok(self.connection.close().await?)
+    }
 }
 
 async fn last_rows(pool: &PgPool) -> anyhow::Result<Vec<Row>> {
