@@ -16,8 +16,7 @@ use crate::transaction::Transaction;
 use crate::{Entry, FoldError, ReadModel, WriteError, door_changes};
 
 /// Should this process stand still half-way, Postgres ends the transaction: another node must be able to go on.
-const BEGIN: &str =
-    "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL idle_in_transaction_session_timeout = '5s'";
+const SETTINGS: [&str; 2] = ["synchronous_commit = off", "idle_in_transaction_session_timeout = '5s'"];
 
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +49,16 @@ impl From<sqlx::Error> for ApplyError {
     }
 }
 
+/// Begins a transaction that writes rows of read models, with `settings` of its own.
+///
+/// Rows are found by their keys. Without saying so, Postgres makes its plan while a table is short, reads all of it
+/// instead, and keeps to that while the table fills with the holds of a minute, long closed.
+pub async fn begin_writing(pool: &PgPool, settings: &[&str]) -> sqlx::Result<Transaction> {
+    let all = ["enable_seqscan = off"].iter().chain(settings);
+    let set: String = all.map(|setting| format!("; SET LOCAL {setting}")).collect();
+    Transaction::begin_with(pool, &format!("BEGIN{set}")).await
+}
+
 /// Folds `entries`, which are all events of the log after `previous_position` up to the last of
 /// them, into the version that is read.
 ///
@@ -61,7 +70,7 @@ pub async fn apply(
     entries: &[Entry],
     previous_position: i64,
 ) -> Result<Applied, ApplyError> {
-    let mut transaction = Transaction::begin_with(pool, BEGIN).await?;
+    let mut transaction = begin_writing(pool, &SETTINGS).await?;
     let place = lock_places(&mut transaction, &[model]).await?[0];
     if previous_position > place.checkpoint {
         transaction.roll_back().await?;
@@ -90,7 +99,7 @@ pub async fn apply_together(
     entries: &[Entry],
     previous_position: i64,
 ) -> Result<Vec<Applied>, ApplyError> {
-    let mut transaction = Transaction::begin_with(pool, BEGIN).await?;
+    let mut transaction = begin_writing(pool, &SETTINGS).await?;
     let places = lock_places(&mut transaction, models).await?;
     let (mut applied, mut moved) = (Vec::with_capacity(models.len()), Vec::with_capacity(models.len()));
     let mut concerns_doors = false;

@@ -24,7 +24,7 @@ impl Transaction {
     }
 
     /// Begins one with `statements`, the first of which is `BEGIN`.
-    pub async fn begin_with(pool: &PgPool, statements: &'static str) -> sqlx::Result<Self> {
+    pub async fn begin_with(pool: &PgPool, statements: &str) -> sqlx::Result<Self> {
         let mut begun = Self { connection: pool.acquire().await?, ended: false };
         begun.execute(statements).await?;
         Ok(begun)

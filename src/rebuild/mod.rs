@@ -216,9 +216,8 @@ async fn write(
     batch: Box<dyn Projection>,
     position: i64,
 ) -> anyhow::Result<()> {
-    let mut transaction = Transaction::begin(pool).await?;
     // A version that is lost with the server is not active, and the swap's own commit is durable.
-    sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *transaction).await?;
+    let mut transaction = apply::begin_writing(pool, &["synchronous_commit = off"]).await?;
     batch.write(&mut transaction, version).await?;
     apply::move_checkpoint(&mut transaction, model, version, position).await?;
     transaction.commit().await?;

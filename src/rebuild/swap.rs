@@ -1,8 +1,7 @@
 //! The end of a rebuild: indexes, the rest of the log, and the one transaction that swaps.
 
 use anyhow::Context;
-use codexapi_projections::apply::{advance, lock_checkpoint};
-use codexapi_projections::transaction::Transaction;
+use codexapi_projections::apply::{advance, begin_writing, lock_checkpoint};
 use codexapi_projections::{ReadModel, checkpoint, versions};
 use sqlx::{PgConnection, PgPool};
 
@@ -13,7 +12,7 @@ use crate::projector::entries;
 const PAGE: i64 = 2_000;
 
 /// While it is swapped nothing is projected: should this process stand still half-way, Postgres ends the transaction.
-const BEGIN_SWAP: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '10s'";
+const SWAP_SETTINGS: [&str; 1] = ["idle_in_transaction_session_timeout = '10s'"];
 
 /// Brings `version` to the log's end and puts it behind the views.
 pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i32) -> anyhow::Result<()> {
@@ -22,7 +21,7 @@ pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i3
     drop(connection);
     // Without a lock for as long as there is much to do, so that the live version stands still only briefly.
     while catch_up(pool, model, version).await? {}
-    let mut transaction = Transaction::begin_with(pool, BEGIN_SWAP).await?;
+    let mut transaction = begin_writing(pool, &SWAP_SETTINGS).await?;
     versions::lock_versions(&mut transaction, model).await?;
     let live = checkpoint::position_in(&mut *transaction, model.name).await?;
     while fold_page(&mut transaction, model, version, live).await? {}
@@ -32,7 +31,7 @@ pub(super) async fn finish(pool: &PgPool, model: &'static ReadModel, version: i3
 
 /// Folds one page of the log; whether it was a full one.
 async fn catch_up(pool: &PgPool, model: &'static ReadModel, version: i32) -> anyhow::Result<bool> {
-    let mut transaction = Transaction::begin(pool).await?;
+    let mut transaction = begin_writing(pool, &[]).await?;
     let more = fold_page(&mut transaction, model, version, i64::MAX).await?;
     transaction.commit().await?;
     Ok(more)
