@@ -333,7 +333,7 @@ async fn customer(desk: &Desk, verb: CustomerVerb) -> anyhow::Result<()> {
                 "grant": granted.movement_id,
                 "balanceUsd": granted.balance_micro.to_string(),
                 "balanceMicro": granted.balance_micro,
-                "grantedBefore": granted.replayed,
+                "replayed": granted.replayed,
             }));
             Ok(())
         }

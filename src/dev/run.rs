@@ -24,7 +24,7 @@ use crate::config::catalog::CatalogSettings;
 use crate::config::providers::Providers;
 use crate::embedded::{
     EmbeddedNats, EmbeddedNatsOptions, EmbeddedPostgres, EmbeddedPostgresOptions, FakeStripe,
-    FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port,
+    FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port, simulated_providers,
 };
 use crate::http::system;
 use crate::telemetry;
@@ -36,13 +36,6 @@ const STRIPE_KEY: &str = "sk_test_codexapi_dev";
 
 /// How often it is looked whether a server has ended by itself.
 const WATCHED_EVERY: Duration = Duration::from_millis(250);
-
-/// The models the simulated provider serves, and the protocols it serves them in.
-const SIMULATED: [(&str, &[&str]); 3] = [
-    ("gpt-5.5", &["responses", "chat"]),
-    ("claude-opus-4-8", &["messages"]),
-    ("deepseek-v4-pro", &["responses", "chat", "messages"]),
-];
 
 /// How long the service may take to be ready, the demo customer's token known to its read tables, ...
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -275,25 +268,13 @@ fn config(arguments: &DevArguments, servers: &Servers, secrets: &DevSecrets) -> 
     let mut config = Config::from_pairs(settings)?;
     config.catalog = arguments.catalog.clone();
     if config.catalog.providers.is_empty() {
-        let text = providers_file(servers.simulator.base_url());
+        let text = simulated_providers(servers.simulator.base_url(), "");
+        // Written for other nodes that are started beside this one.
         let path = arguments.data_dir.join("providers.toml");
         std::fs::write(&path, &text).with_context(|| format!("cannot write {}", path.display()))?;
         config.catalog.providers = Providers::parse(&text, |_| None).map_err(anyhow::Error::msg)?;
     }
     Ok(config)
-}
-
-/// A providers file of the simulated provider, for this node and for others that are started beside it.
-fn providers_file(base_url: &str) -> String {
-    let provider = |(model, protocols): (&str, &[&str])| {
-        // A provider's name has no dots.
-        let name = model.replace('.', "-");
-        format!(
-            "[[providers]]\nname = \"simulator-{name}\"\nprotocol = {protocols:?}\nbase_url = \"{base_url}\"\n\n\
-             [[providers.models]]\nmodel = \"{model}\"\n"
-        )
-    };
-    SIMULATED.into_iter().map(provider).collect::<Vec<_>>().join("\n")
 }
 
 impl Servers {

@@ -22,17 +22,21 @@ impl SimulatorOptions {
     }
 }
 
-/// A file of providers (`CODEXAPI_PROVIDERS_FILE`): the simulator, reached at `base_url`, sells a model of each of two
-/// makers. `more` is said of each of the two, a line each.
+/// A file of providers (`CODEXAPI_PROVIDERS_FILE`): the simulator, reached at `base_url`, sells a model of each of three
+/// makers. `more` is said of each of the three, a line each.
 pub fn simulated_providers(base_url: &str, more: &str) -> String {
-    let provider = |maker: &str, protocols: &str, model: &str| {
+    let provider = |(maker, protocols, model): (&str, &str, &str)| {
         format!(
-            "[[providers]]\nname = \"simulated-{maker}\"\nprotocol = {protocols}\nbase_url = \"{base_url}\"\n{more}\n\
+            "[[providers]]\nname = \"simulated-{maker}\"\nprotocol = [{protocols}]\nbase_url = \"{base_url}\"\n{more}\n\
              [[providers.models]]\nmodel = \"{model}\"\n\n"
         )
     };
-    provider("openai", r#"["responses", "chat"]"#, "gpt-5.5")
-        + &provider("anthropic", r#""messages""#, "claude-opus-4-8")
+    let makers = [
+        ("openai", r#""responses", "chat""#, "gpt-5.5"),
+        ("anthropic", r#""messages""#, "claude-opus-4-8"),
+        ("deepseek", r#""responses", "chat", "messages""#, "deepseek-v4-pro"),
+    ];
+    makers.map(provider).concat()
 }
 
 /// A running (or stopped) simulator. Dropping it stops it; its bills stay in their file.

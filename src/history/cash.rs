@@ -5,6 +5,8 @@ use codexapi_aggregates::cash::CashEvent;
 use codexapi_aggregates::gumroad::{GumroadEvent, Signup};
 use codexapi_aggregates::referral::{Commission, ReferralEvent};
 
+use super::line::as_stored;
+
 pub(super) fn of_cash(event: &CashEvent) -> String {
     let what = match event {
         CashEvent::ToppedUp { payment_id, amount_micro, .. } => {
@@ -40,7 +42,7 @@ pub(super) fn of_bonus(event: &BonusEvent) -> String {
             format!("${amount_micro} for sharing, grant {grant_id}")
         }
         BonusEvent::CodeIssued { code, kind, basis_points, .. } => {
-            format!("{kind:?} code {code}: {basis_points} basis points more")
+            format!("{} code {code}: {basis_points} basis points more", as_stored(kind))
         }
         BonusEvent::CodeApplied { code_id, payment_id, credit_micro, bonus_micro, .. } => {
             format!("code {code_id} adds ${bonus_micro} to the ${credit_micro} of payment {payment_id}")
@@ -57,10 +59,12 @@ pub(super) fn of_bonus(event: &BonusEvent) -> String {
 pub(super) fn of_gumroad(event: &GumroadEvent) -> String {
     let Signup { account_id, doubts, amount_micro, .. } = event.signup();
     match event {
-        GumroadEvent::SignedUp { .. } => format!("customer {account_id} from Gumroad, in doubt: {doubts:?}"),
+        GumroadEvent::SignedUp { .. } => {
+            format!("customer {account_id} from Gumroad, in doubt: {}", as_stored(doubts))
+        }
         GumroadEvent::CreditGranted { .. } => format!("+${amount_micro} for customer {account_id}"),
         GumroadEvent::CreditDenied { reason, .. } => {
-            format!("${amount_micro} denied to customer {account_id}: {reason:?}")
+            format!("${amount_micro} denied to customer {account_id}: {}", as_stored(reason))
         }
     }
 }
@@ -87,7 +91,7 @@ pub(super) fn of_referral(event: &ReferralEvent) -> String {
         | ReferralEvent::CommissionAdjusted { commission, .. }
         | ReferralEvent::CommissionApproved { commission, .. } => told(commission),
         ReferralEvent::CommissionRejected { commission, reason, .. } => {
-            format!("{}: {reason:?}", told(commission))
+            format!("{}: {}", told(commission), as_stored(reason))
         }
     }
 }

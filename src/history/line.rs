@@ -7,8 +7,8 @@ use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::log::LogEvent;
 use codexapi_aggregates::money::MicroUsd;
+use codexapi_aggregates::pricing::PricingEvent;
 use codexapi_aggregates::pricing::timeline::Window;
-use codexapi_aggregates::pricing::{ModePlan, PricingEvent};
 use codexapi_aggregates::routing::{Region, RoutingEvent};
 use codexapi_aggregates::service::ServiceEvent;
 use codexapi_aggregates::time::Timestamp;
@@ -63,7 +63,8 @@ fn summary(event: &AnyEvent) -> String {
 fn of_catalog(event: &CatalogEvent) -> String {
     match event {
         CatalogEvent::PlanPublished { plan, .. } => {
-            format!("plan {} at ${}, {:?}, {:?}", plan.id, plan.price_micro, plan.visibility, plan.sold)
+            let (visibility, sold) = (as_stored(&plan.visibility), as_stored(&plan.sold));
+            format!("plan {} at ${}, {visibility}, {sold}", plan.id, plan.price_micro)
         }
         CatalogEvent::PlanWithdrawn { plan_id, .. } => format!("plan {plan_id} withdrawn"),
         CatalogEvent::FairUseSet { plan_id, .. } => format!("fair use of plan {plan_id}"),
@@ -74,7 +75,7 @@ fn of_wallet(event: &WalletEvent) -> String {
     match event {
         WalletEvent::CreditGranted { grant_id, source, amount_micro, debt_paid_micro, .. } => {
             let paid = noted(", of it paid as debt", *debt_paid_micro);
-            format!("+${amount_micro} {source:?} grant {grant_id}{paid}")
+            format!("+${amount_micro} {} grant {grant_id}{paid}", as_stored(source))
         }
         WalletEvent::GrantExpired { grant_id, expired_micro, kept_micro, .. } => {
             format!("-${expired_micro} of grant {grant_id} expired, ${kept_micro} kept for open holds")
@@ -85,10 +86,10 @@ fn of_wallet(event: &WalletEvent) -> String {
         }
         WalletEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
         WalletEvent::HoldReleased { generation_id, reason, attempts, .. } => {
-            format!("released generation {generation_id}: {reason:?}{}", of_failed(attempts))
+            format!("released generation {generation_id}: {}{}", as_stored(reason), of_failed(attempts))
         }
         WalletEvent::HoldExpired { generation_id, reason, amount_micro, .. } => {
-            format!("hold ${amount_micro} of generation {generation_id} expired: {reason:?}")
+            format!("hold ${amount_micro} of generation {generation_id} expired: {}", as_stored(reason))
         }
         WalletEvent::UsageCharged {
             generation_id,
@@ -107,13 +108,13 @@ fn of_wallet(event: &WalletEvent) -> String {
         }
         WalletEvent::ChargeReversed { generation_id, reason, amount_micro, debt_paid_micro, .. } => {
             let paid = noted(", of it paid as debt", *debt_paid_micro);
-            format!("+${amount_micro} back for generation {generation_id}: {reason:?}{paid}")
+            format!("+${amount_micro} back for generation {generation_id}: {}{paid}", as_stored(reason))
         }
         WalletEvent::PurchaseMade { purchase_id, item, amount_micro, .. } => {
-            format!("-${amount_micro} for purchase {purchase_id}: {item:?}")
+            format!("-${amount_micro} for purchase {purchase_id}: {}", as_stored(item))
         }
         WalletEvent::CreditAdjusted { adjustment_id, reason, amount_micro, .. } => {
-            format!("-${amount_micro} by adjustment {adjustment_id}: {reason:?}")
+            format!("-${amount_micro} by adjustment {adjustment_id}: {}", as_stored(reason))
         }
         WalletEvent::PaymentReversed { payment_id, amount_micro, debt_added_micro, debt_micro, .. } => {
             let added = noted(", of it new debt", *debt_added_micro);
@@ -125,11 +126,11 @@ fn of_wallet(event: &WalletEvent) -> String {
         }
         WalletEvent::EntitlementGranted { entitlement_id, source, terms, starts_at, ends_at, .. } => {
             let (plan, from, to) = (&terms.plan_id, moment(*starts_at), moment(*ends_at));
-            format!("plan {plan} from {from} to {to}, {source:?} grant {entitlement_id}")
+            format!("plan {plan} from {from} to {to}, {} grant {entitlement_id}", as_stored(source))
         }
         WalletEvent::EntitlementEnded { entitlement_id, plan_id, reason, ends_at, .. } => {
             let to = moment(*ends_at);
-            format!("plan {plan_id} ends {to}: grant {entitlement_id} ended, {reason:?}")
+            format!("plan {plan_id} ends {to}: grant {entitlement_id} ended, {}", as_stored(reason))
         }
         WalletEvent::EntitlementReinstated { entitlement_id, plan_id, ends_at, .. } => {
             format!("plan {plan_id} ends {}: grant {entitlement_id} reinstated", moment(*ends_at))
@@ -153,11 +154,14 @@ fn of_usage(event: &UsageEvent) -> String {
         }
         UsageEvent::AttemptStarted { generation_id, attempt, .. } => of_attempt(*generation_id, attempt),
         UsageEvent::GenerationReleased { generation_id, reason, attempts, .. } => {
-            format!("released generation {generation_id}: {reason:?}{}", of_failed(attempts))
+            format!("released generation {generation_id}: {}{}", as_stored(reason), of_failed(attempts))
         }
         UsageEvent::GenerationSettled(settled) => of_settled(settled),
         UsageEvent::ChargeReversed { generation_id, reason, amount_micro, .. } => {
-            format!("charge of ${amount_micro} for generation {generation_id} reversed: {reason:?}")
+            format!(
+                "charge of ${amount_micro} for generation {generation_id} reversed: {}",
+                as_stored(reason)
+            )
         }
         UsageEvent::ReviewDismissed { generation_id, .. } => {
             format!("generation {generation_id} was looked at and left as it is")
@@ -169,10 +173,10 @@ fn of_settled(settled: &GenerationSettled) -> String {
     let GenerationSettled { generation_id, model, served_model, provider, usage, .. } = settled;
     let served = if model == served_model { String::new() } else { format!(" (served by {served_model})") };
     let (input, cached, output) = (usage.total_input(), usage.cached_input, usage.output);
-    let (charged, cost, outcome) = (settled.charged_micro, settled.cost_micro, settled.outcome);
+    let (charged, cost, outcome) = (settled.charged_micro, settled.cost_micro, as_stored(&settled.outcome));
     let insured = noted(", insured", settled.insured_micro);
     format!(
-        "generation {generation_id} {outcome:?}: {model}{served} at {provider}, input {input} (cached {cached}), \
+        "generation {generation_id} {outcome}: {model}{served} at {provider}, input {input} (cached {cached}), \
          output {output}, charged ${charged} of ${cost}{insured}"
     )
 }
@@ -183,10 +187,16 @@ fn of_account(event: &AccountEvent) -> String {
         AccountEvent::KeyIssued { key_id, kind, prefix, .. } => {
             format!("{} key {key_id} ({prefix}…)", kind.name())
         }
-        AccountEvent::KeyRevoked { key_id, reason, .. } => format!("key {key_id}: {reason:?}"),
-        AccountEvent::TokenRevealed { key_id, reason, .. } => format!("key {key_id}: {reason:?}"),
-        AccountEvent::KeyLimitsSet { key_id, limits, .. } => format!("key {key_id}: {}", as_json(limits)),
-        AccountEvent::AccountSuspended { reason, .. } => format!("suspended: {reason:?}"),
+        AccountEvent::KeyRevoked { key_id, reason, .. } => {
+            format!("key {key_id}: {}", as_stored(reason))
+        }
+        AccountEvent::TokenRevealed { key_id, reason, .. } => {
+            format!("key {key_id}: {}", as_stored(reason))
+        }
+        AccountEvent::KeyLimitsSet { key_id, limits, .. } => format!("key {key_id}: {}", as_stored(limits)),
+        AccountEvent::AccountSuspended { reason, .. } => {
+            format!("suspended: {}", as_stored(reason))
+        }
         AccountEvent::AccountReinstated { .. } => "reinstated".into(),
         AccountEvent::ToolboxSet { choice, .. } => format!("during surges: {}", choice.name()),
     }
@@ -197,27 +207,27 @@ fn of_pricing(event: &PricingEvent) -> String {
         PricingEvent::RateCardPublished { card, .. } => format!("{} version {}", card.model, card.version),
         PricingEvent::RateCardWithdrawn { model, .. } => format!("{model} is no longer sold"),
         PricingEvent::ModeWindowScheduled { window, .. } => {
-            let ModePlan { mode, landing } = window.plan;
-            format!("mode window {}: {mode:?}, then {landing:?}, {}", window.number, of_span(window))
+            let (mode, landing) = (as_stored(&window.plan.mode), as_stored(&window.plan.landing));
+            format!("mode window {}: {mode}, then {landing}, {}", window.number, of_span(window))
         }
         PricingEvent::ModeWindowCancelled { number, .. } => format!("mode window {number} cancelled"),
         PricingEvent::ModeWindowEnded { number, landing, .. } => {
-            format!("mode window {number} is over: {landing:?}")
+            format!("mode window {number} is over: {}", as_stored(landing))
         }
         PricingEvent::InternalWindowScheduled { window, .. } => {
-            format!("internal window {}: {}, {}", window.number, as_json(&window.plan), of_span(window))
+            format!("internal window {}: {}, {}", window.number, as_stored(&window.plan), of_span(window))
         }
         PricingEvent::InternalWindowCancelled { number, .. } => format!("internal window {number} cancelled"),
         PricingEvent::InternalWindowEnded { number, landing, .. } => {
-            format!("internal window {number} is over: {}", as_json(landing))
+            format!("internal window {number} is over: {}", as_stored(landing))
         }
         PricingEvent::InternalRatesAdjusted { basis_points, base, .. } => {
-            format!("internal rates by {basis_points} basis points: {}", as_json(base))
+            format!("internal rates by {basis_points} basis points: {}", as_stored(base))
         }
         PricingEvent::PerCallPriceSet { amount_micro, .. } => format!("${amount_micro} a call"),
         PricingEvent::BillingPolicySet { family, plan, policy, .. } => {
             let plan = plan.as_ref().map_or(String::new(), |plan| format!(" under {plan}"));
-            format!("{}{plan} is billed {}", family.name(), as_json(policy))
+            format!("{}{plan} is billed {}", family.name(), as_stored(policy))
         }
         PricingEvent::ServingCostSet { family, input, output, .. } => {
             let (input, output) = (MicroUsd(input.0), MicroUsd(output.0));
@@ -232,7 +242,7 @@ fn of_failed(attempts: &[AttemptResult]) -> String {
         .iter()
         .map(|AttemptResult { attempt, status, ended, .. }| {
             let status = status.map(|status| format!(" {status}")).unwrap_or_default();
-            let ended = ended.map(|ended| format!(" {ended:?}")).unwrap_or_default();
+            let ended = ended.map(|ended| format!(" {}", as_stored(&ended))).unwrap_or_default();
             format!("; {} at {}{ended}{status}", attempt.number, attempt.provider)
         })
         .collect()
@@ -252,16 +262,16 @@ fn of_routing(event: &RoutingEvent) -> String {
     let within = |region: &Option<Region>| region.as_ref().map_or(String::new(), |r| format!(" in {r}"));
     match event {
         RoutingEvent::TargetsSet { model, region, targets, .. } => {
-            format!("targets of {model}{}: {}", within(region), as_json(targets))
+            format!("targets of {model}{}: {}", within(region), as_stored(targets))
         }
         RoutingEvent::FamilyProviderSet { family, region, source, .. } => {
-            format!("{} models{}: {}", family.name(), within(region), as_json(source))
+            format!("{} models{}: {}", family.name(), within(region), as_stored(source))
         }
         RoutingEvent::CrossModelSet { region, mode, .. } => {
-            format!("cross-model routing{}: {}", within(region), as_json(mode))
+            format!("cross-model routing{}: {}", within(region), as_stored(mode))
         }
-        RoutingEvent::ModelSet { model, rule, .. } => format!("{model}: {}", as_json(rule)),
-        RoutingEvent::HealthSettingsSet { settings, .. } => as_json(settings),
+        RoutingEvent::ModelSet { model, rule, .. } => format!("{model}: {}", as_stored(rule)),
+        RoutingEvent::HealthSettingsSet { settings, .. } => as_stored(settings),
         RoutingEvent::HealthMonitorWoken { .. } => "the health monitor goes on".into(),
     }
 }
@@ -273,9 +283,12 @@ fn of_service(event: &ServiceEvent) -> String {
     }
 }
 
-/// What the operator decided, as it stands in the event.
-fn as_json(decided: &impl serde::Serialize) -> String {
-    serde_json::to_string(decided).expect("what stands in an event can be written as JSON")
+/// As it stands in the event, but a lone name without quotes.
+pub(super) fn as_stored(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value).expect("what stands in an event can be written as JSON") {
+        serde_json::Value::String(name) => name,
+        other => other.to_string(),
+    }
 }
 
 fn noted(label: &str, amount: MicroUsd) -> String {

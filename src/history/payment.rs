@@ -2,6 +2,8 @@
 
 use codexapi_aggregates::payment::{PaymentEvent, Purpose};
 
+use super::line::as_stored;
+
 pub(super) fn of(event: &PaymentEvent) -> String {
     match event {
         PaymentEvent::PaymentStarted {
@@ -13,7 +15,7 @@ pub(super) fn of(event: &PaymentEvent) -> String {
                 Purpose::Entitlement { terms } => format!("{} s of a plan", terms.length_secs()),
             };
             let plan = plan_id.as_ref().map_or_else(String::new, |plan| format!(" ({quantity} × {plan})"));
-            format!("${price_micro} by {channel:?} for {buys}{plan}, account {account_id}")
+            format!("${price_micro} by {} for {buys}{plan}, account {account_id}", as_stored(channel))
         }
         PaymentEvent::CheckoutOpened { session_id, .. } => format!("paid at checkout {session_id}"),
         PaymentEvent::PaymentCredited { paid_micro, granted_micro, remaining_micro, .. } => {
@@ -24,13 +26,19 @@ pub(super) fn of(event: &PaymentEvent) -> String {
             };
             format!("${paid_micro} paid, ${granted_micro} granted{less}")
         }
-        PaymentEvent::PaymentFailed { reason, .. } => format!("failed: {reason:?}"),
+        PaymentEvent::PaymentFailed { reason, .. } => format!("failed: {}", as_stored(reason)),
         PaymentEvent::PaymentExpired { .. } => "expired".into(),
         PaymentEvent::RefundRecorded { refund_id, amount_micro, status, remaining_micro, .. } => {
-            format!("refund {refund_id} of ${amount_micro} {status:?}: ${remaining_micro} should remain")
+            format!(
+                "refund {refund_id} of ${amount_micro} {}: ${remaining_micro} should remain",
+                as_stored(status)
+            )
         }
         PaymentEvent::DisputeRecorded { dispute_id, amount_micro, status, remaining_micro, .. } => {
-            format!("dispute {dispute_id} of ${amount_micro} {status:?}: ${remaining_micro} should remain")
+            format!(
+                "dispute {dispute_id} of ${amount_micro} {}: ${remaining_micro} should remain",
+                as_stored(status)
+            )
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use codexapi_aggregates::subscription::SubscriptionEvent;
 
-use super::line::moment;
+use super::line::{as_stored, moment};
 
 pub(super) fn of(event: &SubscriptionEvent) -> String {
     match event {
@@ -23,6 +23,6 @@ pub(super) fn of(event: &SubscriptionEvent) -> String {
             format!("cancelled: it ends {}", moment(*ends_at))
         }
         SubscriptionEvent::CancellationLifted { .. } => "not cancelled any more".into(),
-        SubscriptionEvent::Ended { reason, .. } => format!("over: {reason:?}"),
+        SubscriptionEvent::Ended { reason, .. } => format!("over: {}", as_stored(reason)),
     }
 }

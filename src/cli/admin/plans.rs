@@ -90,7 +90,7 @@ pub(super) async fn run(desk: &Desk, verb: PlansVerb) -> anyhow::Result<()> {
                 "plan": granted.plan_id,
                 "startsAt": moment(granted.starts_at),
                 "endsAt": moment(granted.ends_at),
-                "grantedBefore": granted.replayed,
+                "replayed": granted.replayed,
             }));
             Ok(())
         }

@@ -47,7 +47,7 @@ pub(super) async fn run(desk: &Desk, arguments: ResolveArguments) -> anyhow::Res
         "entry": arguments.entry,
         "resolution": resolved.resolution.name(),
         "amountUsd": resolved.amount_micro.to_string(),
-        "resolvedBefore": resolved.replayed,
+        "replayed": resolved.replayed,
     }));
     Ok(())
 }

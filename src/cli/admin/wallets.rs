@@ -121,7 +121,7 @@ async fn adjust(
         "changeUsd": done.change_micro.to_string(),
         "balanceUsd": done.balance_micro.to_string(),
         "balanceMicro": done.balance_micro,
-        "movedBefore": done.replayed,
+        "replayed": done.replayed,
     }));
     Ok(())
 }
