@@ -49,12 +49,14 @@ impl From<sqlx::Error> for ApplyError {
     }
 }
 
+/// Whoever writes rows of read models finds them by their keys. Without this setting Postgres makes its plan while a
+/// table is short, reads all of it instead, and keeps to that while the table grows, or fills with the holds of a minute,
+/// long closed.
+pub const FOUND_BY_KEY: &str = "enable_seqscan = off";
+
 /// Begins a transaction that writes rows of read models, with `settings` of its own.
-///
-/// Rows are found by their keys. Without saying so, Postgres makes its plan while a table is short, reads all of it
-/// instead, and keeps to that while the table fills with the holds of a minute, long closed.
 pub async fn begin_writing(pool: &PgPool, settings: &[&str]) -> sqlx::Result<Transaction> {
-    let all = ["enable_seqscan = off"].iter().chain(settings);
+    let all = [FOUND_BY_KEY].into_iter().chain(settings.iter().copied());
     let set: String = all.map(|setting| format!("; SET LOCAL {setting}")).collect();
     Transaction::begin_with(pool, &format!("BEGIN{set}")).await
 }

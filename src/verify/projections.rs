@@ -111,6 +111,7 @@ async fn fold(
     options: &VerifyOptions,
 ) -> Result<(), Stop> {
     let of = u64::try_from(up_to).unwrap_or(0);
+    sqlx::raw_sql(&format!("SET LOCAL {}", apply::FOUND_BY_KEY)).execute(&mut *connection).await?;
     let (mut position, mut folded) = (after, 0);
     let mut batches = empty_batches(standing);
     while position < up_to {
@@ -135,6 +136,8 @@ async fn fold(
         let done = u64::try_from(position.min(up_to)).unwrap_or(0);
         (options.progress)(Progress { step: "read models", done, of });
     }
+    // Tables that are compared are read whole.
+    sqlx::raw_sql("SET LOCAL enable_seqscan = on").execute(connection).await?;
     Ok(())
 }
 
