@@ -9,8 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::{Request, State};
-use axum::middleware::Next;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use codexapi_protocols::errors::ErrorKind;
 use http::StatusCode;
@@ -41,16 +40,20 @@ impl Arrival {
 }
 
 /// Ends a request whose body does not come, with a 408.
-pub async fn expect(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+pub async fn expect(
+    patience: Duration,
+    request: Request,
+    answer: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return answer(request).await;
     }
     let arrival = Arrival::default();
     let (mut parts, body) = request.into_parts();
     parts.extensions.insert(arrival.clone());
     let until = Instant::now() + patience;
     let body = Arriving { body, arrival: arrival.clone(), until, due: Box::pin(sleep_until(until)) };
-    let response = next.run(Request::from_parts(parts, Body::new(body))).await;
+    let response = answer(Request::from_parts(parts, Body::new(body))).await;
     if arrival.is_too_slow() { too_slow().into_response() } else { response }
 }
 

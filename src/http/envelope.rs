@@ -2,11 +2,9 @@
 //!
 //! The line names the route's pattern, never the URL as sent: a query may hold what nobody should log.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
+use axum::extract::{MatchedPath, Request};
 use axum::response::{IntoResponse, Response};
 use codexapi_aggregates::usage::Protocol;
 use http::header::{ALLOW, CONNECTION};
@@ -30,8 +28,12 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 #[derive(Clone, Debug)]
 pub struct RequestId(pub String);
 
-/// Wraps the whole router.
-pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+/// Around everything else.
+pub async fn wrap(
+    app: &App,
+    mut request: Request,
+    answer: impl AsyncFnOnce(Request) -> Response,
+) -> Response {
     let started = Instant::now();
     let id = RequestId(format!("req_{}", clock::new_id().simple()));
     let method = request.method().clone();
@@ -46,7 +48,7 @@ pub async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next)
 
     let span = tracing::info_span!("request", id = %id.0);
     let mut response = match refusal_of(request.uri().path()) {
-        None => next.run(request).instrument(span.clone()).await,
+        None => answer(request).instrument(span.clone()).await,
         Some(message) => Problem::invalid("invalid_path", message).into_response(),
     };
     let _entered = span.enter();

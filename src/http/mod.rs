@@ -8,6 +8,7 @@ pub mod account;
 pub mod address;
 pub mod admin;
 pub mod api_docs;
+pub mod around;
 pub mod arrival;
 pub mod auth;
 pub mod billing;
@@ -39,13 +40,11 @@ pub mod unread;
 pub mod whole_body;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use http::Method;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use auth::Audience;
@@ -236,7 +235,6 @@ fn customers_routes() -> Vec<Route> {
 
 /// The whole service as one router.
 pub fn router(app: Arc<App>) -> Router {
-    let patience = Duration::from_secs(app.config.connections.client_body_seconds.into());
     routes()
         .into_iter()
         .fold(Router::new(), |router, route| {
@@ -245,11 +243,7 @@ pub fn router(app: Arc<App>) -> Router {
         })
         .fallback(async || Problem::no_such_route())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
-        .layer(CatchPanicLayer::custom(error::caught_panic))
-        .layer(from_fn_with_state(patience, arrival::expect))
-        .layer(from_fn(sound::check))
-        .layer(from_fn(unread::discard))
-        .layer(from_fn_with_state(Arc::clone(&app), envelope::wrap))
+        .layer(from_fn_with_state(Arc::clone(&app), around::every_request))
         .with_state(app)
 }
 

@@ -4,7 +4,6 @@
 //! readers is told different things by both. What decides who pays and what is read must stand once.
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::HeaderName;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HOST};
@@ -24,10 +23,10 @@ static ONCE: [HeaderName; 9] = [
     HeaderName::from_static("stripe-signature"),
 ];
 
-pub async fn check(request: Request, next: Next) -> Response {
+pub async fn check(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     let headers = request.headers();
     let Some(name) = ONCE.iter().find(|name| headers.get_all(*name).iter().nth(1).is_some()) else {
-        return next.run(request).await;
+        return answer(request).await;
     };
     let message = format!("The header `{name}` stands in this request more than once. Send it once.");
     Problem::invalid("repeated_header", message).into_response()

@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 use http::header::{CONNECTION, EXPECT};
 use http::{HeaderValue, StatusCode};
@@ -30,14 +29,14 @@ const DISCARDING_TIMEOUT: Duration = Duration::from_secs(10);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers, and then reads what the client was still sending.
-pub async fn discard(request: Request, next: Next) -> Response {
+pub async fn discard(request: Request, answer: impl AsyncFnOnce(Request) -> Response) -> Response {
     if request.body().is_end_stream() || request.headers().contains_key(EXPECT) {
-        return next.run(request).await;
+        return answer(request).await;
     }
     let left = Left::default();
     let (parts, body) = request.into_parts();
     let body = Body::new(Returned { body: Some(body), left: left.clone() });
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let mut response = answer(Request::from_parts(parts, body)).await;
     let unread = left.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(body) = unread {
         if response.status() == StatusCode::REQUEST_TIMEOUT {
