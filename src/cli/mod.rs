@@ -128,12 +128,13 @@ impl Cli {
             return Err(CliError::Setting(secret));
         }
         let matches = shown(command.clone())
-            .try_get_matches_from(arguments)
-            .map_err(|error| settle(&command, error))?;
+            .try_get_matches_from(&arguments)
+            .map_err(|error| settle(meant(&command, &arguments), error))?;
         if let Some(missing) = missing_secret(&command, &matches) {
             return Err(CliError::Setting(missing));
         }
-        let cli = Self::from_arg_matches(&matches).map_err(|error| settle(&command, error))?;
+        let cli =
+            Self::from_arg_matches(&matches).map_err(|error| settle(meant(&command, &arguments), error))?;
         match cli.command {
             Command::Serve(config) => {
                 let config = Box::new(config.checked().map_err(CliError::Setting)?);
@@ -260,7 +261,13 @@ fn verify_progress(progress: verify::Progress) {
     }
 }
 
-/// The error about a setting in our words, any other in the parser's.
+/// The command that the arguments name.
+fn meant<'a>(command: &'a clap::Command, arguments: &[OsString]) -> &'a clap::Command {
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
+    words.fold(command, |command, word| command.find_subcommand(word).unwrap_or(command))
+}
+
+/// The error about a setting of `command` in our words, any other in the parser's.
 fn settle(command: &clap::Command, error: clap::Error) -> CliError {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => CliError::Usage(error),
@@ -299,6 +306,23 @@ mod tests {
             Ok(_) => panic!("taken"),
             Err(error) => error.to_string(),
         }
+    }
+
+    /// The same where what it says is about a setting or a flag.
+    fn complaint(words: &str) -> String {
+        match Cli::read(words.split(' ').map(OsString::from)) {
+            Ok(_) => panic!("taken"),
+            Err(CliError::Setting(setting)) => setting.to_string(),
+            Err(CliError::Usage(error)) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_flag_that_is_no_setting_is_named_as_the_flag_it_is() {
+        let said = complaint("codexapi dev --listen nonsense");
+        assert!(said.contains("--listen") && !said.contains("CODEXAPI_LISTEN"), "{said}");
+        let said = complaint("codexapi serve --listen nonsense");
+        assert!(said.contains("CODEXAPI_LISTEN"), "{said}");
     }
 
     #[test]
