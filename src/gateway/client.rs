@@ -1,6 +1,7 @@
 //! The client's end of a streamed answer: bounded, and allowed to disappear.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -10,7 +11,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{Interval, sleep};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,28 @@ impl ClientStream {
     pub async fn send(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.send_frame(Frame::data(piece)).await;
+        }
+    }
+
+    /// Waits for what the end depends on, giving a sign of life where that takes long; one that finds no room is not sent,
+    /// since nothing may hold up what is waited for.
+    pub async fn not_forgotten<T>(
+        &self,
+        (mut silence, sign): (Interval, Bytes),
+        waited_for: impl Future<Output = T>,
+    ) -> T {
+        let mut waited_for = pin!(waited_for);
+        silence.reset();
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut waited_for => return done,
+                _ = silence.tick() => {
+                    if let Some(sender) = &self.sender {
+                        let _no_room_or_gone = sender.try_send(Frame::data(sign.clone()));
+                    }
+                }
+            }
         }
     }
 

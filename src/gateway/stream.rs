@@ -18,7 +18,7 @@ use codexapi_protocols::notice::{blocks_begun, with_notice};
 use codexapi_protocols::sse::{Frame, SseSplitter};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Interval, sleep_until};
 
 use super::asked::Back;
 use super::carry::Carrier;
@@ -113,9 +113,8 @@ impl Gateway {
 impl Relay<'_> {
     /// Moves frames until the answer ends, one way or another.
     async fn pump(&mut self, mut response: reqwest::Response) -> AnswerEnd {
-        let settings = &self.gateway.settings;
-        let mut keepalive = tokio::time::interval(settings.keepalive);
-        keepalive.reset();
+        let (mut silence, sign) = keepalive(self.gateway, self.generation);
+        silence.reset();
         let deadline = Instant::from_std(self.generation.deadline);
         let mut idle_until = Instant::now() + self.generation.idle;
         let mut cut_off = pin!(self.gateway.cut_off.cancelled());
@@ -134,13 +133,12 @@ impl Relay<'_> {
                     };
                     // From here, not from its arrival: a client that takes its time is no silence of the provider's.
                     idle_until = Instant::now() + self.generation.idle;
-                    keepalive.reset();
+                    silence.reset();
                     step
                 }
                 () = self.client.left() => self.drain(),
-                _ = keepalive.tick(), if self.client.is_there() => {
-                    let frame = keepalive_frame(self.generation.protocol(), self.generation.caller.family);
-                    self.client.send(frame).await;
+                _ = silence.tick(), if self.client.is_there() => {
+                    self.client.send(sign.clone()).await;
                     Step::GoOn
                 }
                 () = sleep_until(drain_until.unwrap_or(idle_until)), if drain_until.is_some() => {
@@ -295,24 +293,31 @@ impl Relay<'_> {
             AnswerEnd::Failed => self.pass.failed(None),
             AnswerEnd::DrainLimit | AnswerEnd::CutOff => drop(self.pass),
         }
-        let concluded = self
-            .gateway
-            .conclude(self.generation, end, &metered, client_left, Some(status), self.first_byte_ms)
-            .await;
+        let (gateway, generation) = (self.gateway, self.generation);
+        let first_byte_ms = self.first_byte_ms;
+        let concluding =
+            gateway.conclude(generation, end, &metered, client_left, Some(status), first_byte_ms);
+        let concluded = self.client.not_forgotten(keepalive(gateway, generation), concluding).await;
         crash_points::reached(crash_points::SETTLED_UNTOLD);
         match concluded {
             Ok(paid) => {
                 let withheld = self.withheld.freeze();
-                let last = last_words(self.gateway, self.generation, withheld, self.blocks, &paid);
+                let last = last_words(gateway, generation, withheld, self.blocks, &paid);
                 self.client.send(last).await;
                 self.client.send_trailers(told::trailers(&paid)).await;
             }
             Err(error) => {
-                let failure = failure_of(self.generation, &self.carrier, &metered, self.next_number, &error);
+                let failure = failure_of(generation, &self.carrier, &metered, self.next_number, &error);
                 self.client.send(failure).await;
             }
         }
     }
+}
+
+/// How long a client hears nothing, and the sign of life that it hears then.
+fn keepalive(gateway: &Gateway, generation: &Generation) -> (Interval, Bytes) {
+    let sign = keepalive_frame(generation.protocol(), generation.caller.family);
+    (tokio::time::interval(gateway.settings.keepalive), sign)
 }
 
 /// The end of the answer, with what its session has to be told, and what it cost where the client has asked for that.

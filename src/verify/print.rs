@@ -8,11 +8,16 @@ use super::Report;
 
 /// Writes a report for people.
 pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
-    writeln!(
-        out,
-        "log       {} events in {} streams, to position {}",
-        report.events, report.streams, report.position
-    )?;
+    write!(out, "log       {} events in {} streams", report.events, report.streams)?;
+    match u64::try_from(report.position).unwrap_or_default().saturating_sub(report.events) {
+        0 => writeln!(out, ", to position {}", report.position)?,
+        // A number is drawn before the commit, and Postgres draws some in advance.
+        skipped => writeln!(
+            out,
+            ", to position {}; {skipped} positions were skipped, by failed appends or a crash of Postgres",
+            report.position
+        )?,
+    }
     writeln!(out, "seals     {}, to position {}", report.seals, report.sealed_up_to)?;
     writeln!(
         out,

@@ -118,6 +118,21 @@ async fn the_end_of_a_stream_waits_for_the_settlement() {
     deployment.verify().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_settlement_is_not_left_in_silence() {
+    let deployment = Arc::new(Deployment::start(&[]).await);
+    let (customer, asked, paused, tag) = asked_and_paused(&deployment, Protocol::Responses, true).await;
+    billed(&deployment, &tag).await;
+    // A little longer than a client hears nothing.
+    tokio::time::sleep(Duration::from_secs(16)).await;
+    paused.end().await;
+    let told = asked.await.expect("no panic");
+    assert!(told.is_success(Protocol::Responses, true), "{}", told.text);
+    assert!(told.text.contains(": keepalive\n\nevent: response.completed\n"), "{}", told.text);
+    assert_eq!(deployment.ledger(customer.account_id).await.only_settlement().charged_micro.0, COST);
+    deployment.verify().await;
+}
+
 /// Pauses the log before the end of an answer; its task, and the pause.
 async fn asked_and_paused(
     deployment: &Arc<Deployment>,
