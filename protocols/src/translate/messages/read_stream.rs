@@ -119,7 +119,7 @@ impl StreamReader {
     /// last frame is missing.
     ///
     /// # Errors
-    /// None so far; the dialects' readers are alike.
+    /// Where it has ended before it has started.
     pub fn end(&mut self) -> Result<Vec<Event>, BadAnswer> {
         let mut events = vec![];
         if self.stop.is_some() && !self.has_finished {
@@ -220,6 +220,9 @@ impl StreamReader {
     }
 
     fn finish(&mut self, events: &mut Vec<Event>) -> Result<(), BadAnswer> {
+        if !self.has_started {
+            return Err(BadAnswer::new("an end before the start"));
+        }
         let stop = self.stop.take().ok_or_else(|| BadAnswer::new("it does not say why it ends"))?;
         self.blocks.iter_mut().for_each(|open| open.is_complete = true);
         self.hand_on(events);

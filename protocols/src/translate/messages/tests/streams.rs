@@ -228,7 +228,7 @@ fn usage_that_came_at_the_start_alone_is_no_final_report() {
 #[test]
 fn frames_that_are_not_of_the_dialect_are_refused() {
     let begin = r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
-    let wrong: [&[&str]; 9] = [
+    let wrong: [&[&str]; 11] = [
         &["data: nonsense"],
         &[r#"data: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#],
         &[START, START],
@@ -238,6 +238,8 @@ fn frames_that_are_not_of_the_dialect_are_refused() {
         &[START, r#"data: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use"}}"#],
         &[START, begin, r#"data: {"type":"content_block_delta","index":0}"#],
         &[START, r#"data: {"type":"message_stop"}"#],
+        &[END],
+        &[r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#],
     ];
     for frames in wrong {
         assert!(read(&stream(frames)).is_err(), "{frames:?}");
