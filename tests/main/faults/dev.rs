@@ -67,6 +67,30 @@ async fn a_server_that_ends_by_itself_is_named_and_everything_is_stopped() {
     assert!(said.contains("codexapi: nats-server ended by itself (signal: 9 (SIGKILL))"), "{said}");
 }
 
+#[tokio::test]
+async fn a_service_whose_log_nobody_reads_answers_and_stops_when_it_is_told() {
+    codexapi::tls::install_provider();
+    let folder = folder();
+    let mut child = dev(folder.path())
+        .args(["--json", "--log", "debug"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stderr.take());
+    let mut said = BufReader::new(child.stdout.take().expect("its output")).lines();
+    let ready = tokio::time::timeout(2 * PATIENCE, said.next_line()).await.expect("in time").expect("text");
+    let ready: serde_json::Value = serde_json::from_str(&ready.expect("a line")).expect("JSON");
+    let health = format!("{}/health", ready["baseUrl"].as_str().expect("an address"));
+    for _ in 0..3 {
+        let answer = tokio::time::timeout(PATIENCE, reqwest::get(&health)).await.expect("in time");
+        assert_eq!(answer.expect("an answer").status(), 200);
+    }
+    signal_process(child.id(), Signal::TERM);
+    let ended = tokio::time::timeout(2 * PATIENCE, child.wait()).await.expect("it ends").expect("its status");
+    assert!(ended.success(), "{ended}");
+}
+
 /// Open to the account that Postgres runs as when root runs the tests.
 fn folder() -> TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().expect("a folder")
