@@ -229,7 +229,7 @@ def log_lines(log):
     for name, rates in (("100 wallets", appends["hundredWallets"]), ("one wallet", appends["oneWallet"])):
         lines.append(f"| {name} | " + " | ".join(f"{rate['commandsPerSecond']:,}" for rate in rates) + " |")
     lines += [
-        "", f"In turns, {len(appends['twoNodes'][0]['turns'])} times: medians, and the least and the most. The targets go by this.", "",
+        "", f"In turns, {len(appends['rawRows'])} times: medians, and the least and the most. The targets go by this.", "",
         "| 100 wallets, 512 tasks; commands/s | raw rows, 512 a statement; rows/s |", "|---:|---:|",
         "| " + " | ".join(spread(appends["rawRows"], lambda turn, of=of: turn[of], digits=0) for of in ("commands", "rawRows")) + " |", "",
         "| 100 wallets, each at its home; commands/s | one node | two nodes |", "|---|---:|---:|",

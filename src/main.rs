@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use codexapi::cli::{Cli, CliError, told};
+use codexapi::telemetry::say;
 use codexapi::tls;
 
 /// Requests allocate much and live short, on all threads.
@@ -14,14 +15,14 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(CliError::Usage(error)) => error.exit(),
         Err(CliError::Setting(error)) => {
-            eprintln!("codexapi: {error}");
+            say(&format!("codexapi: {error}"));
             return ExitCode::from(2);
         }
     };
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("codexapi: {}", told(&error));
+            say(&format!("codexapi: {}", told(&error)));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,6 @@
 //! Logging: to standard error, as text for people or JSON for machines. Set up once, by `main`.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use anyhow::anyhow;
 use tracing_subscriber::EnvFilter;
@@ -24,4 +24,9 @@ pub fn start(settings: &LogSettings) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     }
     .map_err(|error| anyhow!("logging cannot start: {error}"))
+}
+
+/// A line to standard error beside the log. `eprintln!` would panic where nobody reads it any more.
+pub fn say(line: &str) {
+    let _nobody_reads = writeln!(std::io::stderr(), "{line}");
 }

@@ -27,7 +27,7 @@ use crate::embedded::{
     FakeStripeOptions, FolderLock, Simulator, SimulatorOptions, free_port, simulated_providers,
 };
 use crate::http::system;
-use crate::telemetry;
+use crate::telemetry::{self, say};
 
 const DATABASE: &str = "codexapi";
 
@@ -83,7 +83,7 @@ pub async fn run(arguments: DevArguments, stop: CancellationToken) -> anyhow::Re
         tokio::select! {
             served = &mut serving => served,
             name = ended_by_itself(servers.processes()) => {
-                eprintln!("{name} has ended by itself, so everything is stopped");
+                say(&format!("{name} has ended by itself, so everything is stopped"));
                 stop.cancel();
                 serving.await
             }
@@ -319,6 +319,6 @@ impl Servers {
 
 fn progress(arguments: &DevArguments, text: &str) {
     if !arguments.json {
-        eprintln!("{text}");
+        say(text);
     }
 }

@@ -58,7 +58,6 @@ impl ClientStream {
         waited_for: impl Future<Output = T>,
     ) -> T {
         let mut waited_for = pin!(waited_for);
-        silence.reset();
         loop {
             tokio::select! {
                 biased;

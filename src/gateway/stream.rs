@@ -18,7 +18,7 @@ use codexapi_protocols::notice::{blocks_begun, with_notice};
 use codexapi_protocols::sse::{Frame, SseSplitter};
 use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use tokio::time::{Instant, Interval, sleep_until};
+use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
 use super::asked::Back;
 use super::carry::Carrier;
@@ -114,7 +114,6 @@ impl Relay<'_> {
     /// Moves frames until the answer ends, one way or another.
     async fn pump(&mut self, mut response: reqwest::Response) -> AnswerEnd {
         let (mut silence, sign) = keepalive(self.gateway, self.generation);
-        silence.reset();
         let deadline = Instant::from_std(self.generation.deadline);
         let mut idle_until = Instant::now() + self.generation.idle;
         let mut cut_off = pin!(self.gateway.cut_off.cancelled());
@@ -317,7 +316,8 @@ impl Relay<'_> {
 /// How long a client hears nothing, and the sign of life that it hears then.
 fn keepalive(gateway: &Gateway, generation: &Generation) -> (Interval, Bytes) {
     let sign = keepalive_frame(generation.protocol(), generation.caller.family);
-    (tokio::time::interval(gateway.settings.keepalive), sign)
+    let period = gateway.settings.keepalive;
+    (interval_at(Instant::now() + period, period), sign)
 }
 
 /// The end of the answer, with what its session has to be told, and what it cost where the client has asked for that.
