@@ -14,7 +14,7 @@ pub fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         // A number is drawn before the commit, and Postgres draws some in advance.
         skipped => writeln!(
             out,
-            ", to position {}; {skipped} positions were skipped, by failed appends or a crash of Postgres",
+            ", to position {} (skipped by failed appends or a crash of Postgres: {skipped})",
             report.position
         )?,
     }
