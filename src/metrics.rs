@@ -162,6 +162,12 @@ impl Metrics {
             traffic.failovers.clone(),
         );
         registry.register(
+            "usage_reports",
+            "Finished answers, by what the provider said of their usage: given, zero, absent, or rejected since it \
+             cannot be true",
+            traffic.usage_reports.clone(),
+        );
+        registry.register(
             "circuit_standing",
             "Circuits of this node: 0 closed, 1 probing, 2 open",
             metrics.circuits.clone(),

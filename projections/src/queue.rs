@@ -1,9 +1,10 @@
 //! The operator's queue: what the rules let pass but a person should look at.
 //!
 //! An entry is an event and why it needs eyes: a hold that expired (nobody knows what was used),
-//! usage the provider reported and nobody can believe, a provider's response id seen before. Later
-//! events resolve it, and the first one counts: a late settle or a release the expired
-//! hold, a reversal or an operator's dismissal whatever was open of its generation.
+//! usage the provider reported and nobody can believe, usage of nothing at all, a provider's
+//! response id seen before. Later events resolve it, and the first one counts: a late settle or a
+//! release the expired hold, a reversal or an operator's dismissal whatever was open of its
+//! generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +13,7 @@ use codexapi_aggregates::event::{AnyEvent, RecordedEvent};
 use codexapi_aggregates::ids::GenerationId;
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::time::Timestamp;
-use codexapi_aggregates::usage::{GenerationSettled, Payer, UsageEvent, UsageSource};
+use codexapi_aggregates::usage::{GenerationSettled, Outcome, Payer, UsageEvent, UsageSource};
 use codexapi_aggregates::wallet::events::WalletEvent;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -25,7 +26,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "operator_queue",
-    revision: 3,
+    revision: 4,
     aggregates: &["usage", "wallet"],
     tables: &[TABLE, RESPONSES],
     batch: || Box::<Queue>::default(),
@@ -56,6 +57,8 @@ pub enum QueueReason {
     HoldExpired,
     /// The report was negative, absurd or inconsistent; an estimate was charged.
     UsageRejected,
+    /// The provider reported not one token, not even of the input: none is charged.
+    UsageZero,
     /// The provider gave this response id before.
     ProviderIdRepeated,
 }
@@ -319,9 +322,20 @@ impl Queue {
     }
 }
 
+/// Whether the provider's answer came to its end, so that its report is of all of it.
+fn is_finished(outcome: Outcome) -> bool {
+    match outcome {
+        Outcome::Completed | Outcome::ClientLeft => true,
+        Outcome::DrainLimit | Outcome::UpstreamFailed | Outcome::ToldFailed => false,
+    }
+}
+
 fn settled_entry(event: &RecordedEvent, settled: &GenerationSettled) -> Result<QueueEntry, FoldError> {
     let reasons = match settled.usage_source {
         UsageSource::Rejected => vec![QueueReason::UsageRejected],
+        UsageSource::Reported if is_finished(settled.outcome) && settled.usage.total_tokens() == 0 => {
+            vec![QueueReason::UsageZero]
+        }
         UsageSource::Reported | UsageSource::Estimated => vec![],
     };
     Ok(QueueEntry {

@@ -23,6 +23,7 @@ use codexapi_projections::api_keys::{self, ApiKey};
 use codexapi_projections::page::Page;
 use serde_json::{Value, json};
 
+use super::SETTINGS;
 use super::output::Output;
 use super::words::{dollars, variant};
 use crate::accounts::{self, GrantCredit, IssuedKey, NewCustomer, given};
@@ -35,6 +36,10 @@ use crate::named_moment::NamedMoment;
 /// Rows listed at a time where the caller names no number.
 const DEFAULT_ROWS: u32 = 50;
 
+/// What the help says of ids.
+const ACCOUNT: &str = "The customer's account id, as `customer list` shows it";
+const KEY: &str = "The key's id, as `key list` shows it; never its secret";
+
 #[derive(Args)]
 pub struct AdminArguments {
     /// Print one JSON document instead of text
@@ -43,7 +48,7 @@ pub struct AdminArguments {
     /// Who you are; stands in the events this leaves
     #[arg(long, global = true, default_value = "cli", value_name = "NAME", value_parser = given::name)]
     operator: String,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     database: DatabaseSettings,
     #[command(flatten)]
     credentials: CredentialSettings,
@@ -67,7 +72,7 @@ enum Noun {
     /// The catalogue of plans
     #[command(subcommand)]
     Plans(plans::PlansVerb),
-    /// What wants the operator's eye: expired holds, rejected usage, repeated provider ids
+    /// What wants the operator's eye: expired holds, usage rejected or of nothing, repeated provider ids
     Queue(QueueArguments),
     /// Decide about an entry of the queue, once
     Resolve(resolve::ResolveArguments),
@@ -105,8 +110,10 @@ struct MarginArguments {
 enum CustomerVerb {
     /// Register a customer and issue the System Token, which is printed
     Create {
+        /// What operators and invoices call the customer
         #[arg(long, value_parser = given::name)]
         name: Option<String>,
+        /// The customer's e-mail address
         #[arg(long, value_parser = given::email)]
         email: Option<String>,
     },
@@ -120,6 +127,7 @@ enum CustomerVerb {
     },
     /// Grant credit, once per idempotency key
     Credit {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
         /// Dollars, such as 10 or 2.50
         #[arg(value_parser = dollars)]
@@ -140,19 +148,24 @@ enum CustomerVerb {
     SetBalance(wallets::SetBalanceArguments),
     /// Every movement of a customer's credit, newest first
     Transactions {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
         #[command(flatten)]
         page: ListArguments,
     },
     /// Stop every key of a customer from working
     Suspend {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
         /// requested, abuse, payment-dispute, compromised or investigation
         #[arg(long, value_parser = variant::<SuspensionReason>)]
         reason: SuspensionReason,
     },
     /// Let a suspended customer's keys work again
-    Reinstate { account: AccountId },
+    Reinstate {
+        #[arg(help = ACCOUNT)]
+        account: AccountId,
+    },
     /// API keys of a customer
     #[command(subcommand)]
     Key(CustomerKeyVerb),
@@ -164,10 +177,15 @@ enum CustomerVerb {
 #[derive(Subcommand)]
 enum CustomerKeyVerb {
     /// Issue a key, which is printed
-    Issue { account: AccountId },
+    Issue {
+        #[arg(help = ACCOUNT)]
+        account: AccountId,
+    },
     /// Revoke a key for ever
     Revoke {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
+        #[arg(help = KEY)]
         key: KeyId,
         /// requested, rotated, compromised or account-closed
         #[arg(long, default_value = "requested", value_parser = variant::<RevocationReason>)]
@@ -175,13 +193,16 @@ enum CustomerKeyVerb {
     },
     /// List keys, newest first, revoked ones included
     List {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
         #[command(flatten)]
         page: ListArguments,
     },
     /// Show a key again; leaves an event with your name and the reason
     Reveal {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
+        #[arg(help = KEY)]
         key: KeyId,
         /// delivery, support or investigation
         #[arg(long, value_parser = variant::<RevealReason>)]
@@ -192,9 +213,13 @@ enum CustomerKeyVerb {
 #[derive(Subcommand)]
 enum TokenVerb {
     /// Issue a new System Token, which is printed; the one before stops working
-    Rotate { account: AccountId },
+    Rotate {
+        #[arg(help = ACCOUNT)]
+        account: AccountId,
+    },
     /// Show the System Token again; leaves an event with your name and the reason
     Reveal {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
         /// delivery, support or investigation
         #[arg(long, value_parser = variant::<RevealReason>)]
@@ -212,6 +237,7 @@ enum OperatorKeyVerb {
     },
     /// Revoke a key for ever
     Revoke {
+        #[arg(help = KEY)]
         key: KeyId,
         /// requested, rotated or compromised
         #[arg(long, default_value = "requested", value_parser = variant::<RevocationReason>)]

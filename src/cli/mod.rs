@@ -25,12 +25,15 @@ use crate::config::{
 };
 use crate::http::openapi::ApiDocument;
 use crate::processes::lease;
-use crate::rebuild::{self, Progress};
+use crate::rebuild::{self, Models, Progress};
 use crate::verify::{HoldTerms, VerifyOptions};
 use crate::{clock, dev, history, schemas, telemetry, verify};
 
 /// Where event schemas stand in the repository.
 const SCHEMA_FOLDER: &str = "schemas/events";
+
+/// Over what a command shares with the service.
+const SETTINGS: &str = "Settings, as the service runs with them";
 
 /// A hosted gateway that sells metered access to coding models.
 ///
@@ -67,8 +70,9 @@ enum Command {
 #[derive(clap::Args)]
 struct RebuildArguments {
     /// The read model's name, or `all`
-    name: String,
-    #[command(flatten)]
+    #[arg(value_name = "NAME", value_parser = rebuild::named)]
+    models: Models,
+    #[command(flatten, next_help_heading = SETTINGS)]
     database: DatabaseSettings,
 }
 
@@ -77,7 +81,7 @@ struct VerifyArguments {
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     database: DatabaseSettings,
     #[command(flatten)]
     wallet: WalletSettings,
@@ -93,7 +97,7 @@ struct EventsArguments {
     /// Print one JSON object per event
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = SETTINGS)]
     database: DatabaseSettings,
 }
 
@@ -129,12 +133,11 @@ impl Cli {
         }
         let matches = shown(command.clone())
             .try_get_matches_from(&arguments)
-            .map_err(|error| settle(meant(&command, &arguments), error))?;
+            .map_err(|error| settle(&command, &arguments, error))?;
         if let Some(missing) = missing_secret(&command, &matches) {
             return Err(CliError::Setting(missing));
         }
-        let cli =
-            Self::from_arg_matches(&matches).map_err(|error| settle(meant(&command, &arguments), error))?;
+        let cli = Self::from_arg_matches(&matches).map_err(|error| settle(&command, &arguments, error))?;
         match cli.command {
             Command::Serve(config) => {
                 let config = Box::new(config.checked().map_err(CliError::Setting)?);
@@ -150,9 +153,8 @@ impl Cli {
             Command::Serve(config) => serve(*config).await,
             Command::Migrate(database) => app::prepare(&app::connect(&database).await?).await,
             Command::Rebuild(arguments) => {
-                let models = rebuild::named(&arguments.name)?;
                 let pool = app::connect(&arguments.database).await?;
-                rebuild::rebuild(&pool, &models, &Progress::on_stderr()).await
+                rebuild::rebuild(&pool, &arguments.models, &Progress::on_stderr()).await
             }
             Command::Verify(arguments) => verify_log(arguments).await,
             Command::Events(EventsArguments { stream, at, json, database }) => {
@@ -261,17 +263,15 @@ fn verify_progress(progress: verify::Progress) {
     }
 }
 
-/// The command that the arguments name.
-fn meant<'a>(command: &'a clap::Command, arguments: &[OsString]) -> &'a clap::Command {
-    let words = arguments.iter().skip(1).filter_map(|word| word.to_str());
-    words.fold(command, |command, word| command.find_subcommand(word).unwrap_or(command))
-}
-
-/// The error about a setting of `command` in our words, any other in the parser's.
-fn settle(command: &clap::Command, error: clap::Error) -> CliError {
+/// The error about a setting or a value in our words, any other in the parser's.
+fn settle(command: &clap::Command, arguments: &[OsString], error: clap::Error) -> CliError {
+    let mut path = vec![command];
+    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
+        path.extend(path.last().and_then(|command| command.find_subcommand(word)));
+    }
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => CliError::Usage(error),
-        _ => match explain(command, &error) {
+        _ => match explain(&path, arguments, &error) {
             Some(setting) => CliError::Setting(setting),
             None => CliError::Usage(error),
         },
@@ -288,8 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_help() {
+    fn every_command_and_argument_has_help() {
         fn check(command: &clap::Command) {
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} of {} has no help", arg.get_id(), command.get_name());
+            }
             for inner in command.get_subcommands() {
                 assert!(inner.get_about().is_some(), "{} has no help", inner.get_name());
                 check(inner);
@@ -318,11 +321,21 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_that_is_no_setting_is_named_as_the_flag_it_is() {
-        let said = complaint("codexapi dev --listen nonsense");
-        assert!(said.contains("--listen") && !said.contains("CODEXAPI_LISTEN"), "{said}");
-        let said = complaint("codexapi serve --listen nonsense");
-        assert!(said.contains("CODEXAPI_LISTEN"), "{said}");
+    fn a_value_is_named_as_it_was_typed_and_what_it_should_be_is_said() {
+        for (words, name, wanted) in [
+            ("serve --listen nonsense", "--listen", "as address:port"),
+            ("dev --listen=nonsense", "--listen", "port 0 takes a free one"),
+            ("admin customer suspend nonsense --reason abuse", "ACCOUNT", "as `customer list` shows it"),
+            ("admin resolve nonsense dismiss", "ENTRY", "as `queue` shows it"),
+            ("admin margin --from yesterday", "--from", "such as 2026-11-01"),
+            ("admin --hold-max-age-seconds 0 customer list", "--hold-max-age-seconds", "from 1 to 604800"),
+            ("rebuild nonsense", "NAME", "or `all`"),
+            ("events nonsense", "STREAM", "a customer's account id for its wallet"),
+        ] {
+            let said = complaint(&format!("codexapi {words}"));
+            assert!(said.starts_with(&format!("{name} cannot be \"")), "{words}: {said}");
+            assert!(said.contains(wanted) && !said.contains("CODEXAPI"), "{words}: {said}");
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub enum CommandError<R> {
     /// The rule says no; nothing was written.
     #[error("{0}")]
     Refused(R),
-    #[error("idempotency key {key:?} of {command} was used before with other inputs")]
+    #[error("idempotency key {key:?} was used before with other inputs")]
     IdempotencyMismatch { command: &'static str, key: String },
     /// The same command may succeed later. `outcome_unknown`: it may have been stored.
     #[error("the event log is unavailable: {context}")]

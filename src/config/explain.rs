@@ -1,9 +1,10 @@
-//! Says which setting is wrong, by the name an operator knows it by, and what it should look like.
+//! Says which setting or argument is wrong, by the name it was given under, and what it should look like.
 //!
-//! The parser's own messages name flags and quote values; here the environment variable is named, and the value of a
-//! secret never shown.
+//! The parser's own messages name flags where the environment was read, quote secrets, and say of a value only how
+//! reading it failed.
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
@@ -12,7 +13,7 @@ use clap::{Arg, Command};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} {problem}")]
 pub struct SettingError {
-    /// The environment variable's name.
+    /// The environment variable's name; what was typed goes by its own.
     pub setting: String,
     /// What is wrong, and what a right value looks like.
     pub problem: String,
@@ -34,21 +35,48 @@ impl SettingError {
     }
 }
 
-/// Translates the parser's error about one setting; `None` where it is about something else, such as an unknown
-/// subcommand.
-pub fn explain(command: &Command, error: &clap::Error) -> Option<SettingError> {
+/// Translates the parser's error about one setting or argument; `None` where it is about something else, such as an
+/// unknown subcommand. `path` are the commands that `arguments` name, the outermost first.
+pub fn explain(path: &[&Command], arguments: &[OsString], error: &clap::Error) -> Option<SettingError> {
     let names: Vec<&str> = match error.get(ContextKind::InvalidArg)? {
         ContextValue::String(name) => vec![name],
         ContextValue::Strings(names) => names.iter().map(String::as_str).collect(),
         _ => return None,
     };
-    let arg = names.iter().find_map(|name| find(command, name))?;
-    if error.kind() == ErrorKind::MissingRequiredArgument {
-        return Some(SettingError::missing(arg));
+    let arg = names.iter().find_map(|name| path.iter().rev().find_map(|command| find(command, name)))?;
+    let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+    let kind = error.kind();
+    match variable.filter(|_| !is_typed(arg, arguments)) {
+        Some(_) if kind == ErrorKind::MissingRequiredArgument => Some(SettingError::missing(arg)),
+        Some(setting) => {
+            let problem =
+                format!("is set, but cannot be {}. It is: {}", complaint(arg, error), expected(arg));
+            Some(SettingError { setting, problem })
+        }
+        None if kind == ErrorKind::ValueValidation => {
+            let problem = format!("cannot be {}. It is: {}", complaint(arg, error), expected(arg));
+            Some(SettingError { setting: typed_name(arg), problem })
+        }
+        None => None,
     }
-    let setting = arg.get_env()?.to_string_lossy().into_owned();
-    let problem = format!("is set, but {}. It is: {}", complaint(arg, error), expected(arg));
-    Some(SettingError { setting, problem })
+}
+
+/// Whether it stands among the arguments; one without a flag can come from nowhere else.
+fn is_typed(arg: &Arg, arguments: &[OsString]) -> bool {
+    let Some(flag) = arg.get_long() else { return true };
+    arguments
+        .iter()
+        .filter_map(|argument| argument.to_str()?.strip_prefix("--"))
+        .any(|typed| typed.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+}
+
+/// `--flag`, or what the help calls a value that has none.
+fn typed_name(arg: &Arg) -> String {
+    match (arg.get_long(), arg.get_value_names()) {
+        (Some(flag), _) => format!("--{flag}"),
+        (None, Some([name, ..])) => name.to_string(),
+        (None, _) => arg.get_id().as_str().to_uppercase(),
+    }
 }
 
 /// What a right value looks like.
@@ -56,14 +84,14 @@ fn expected(arg: &Arg) -> String {
     arg.get_help().map(ToString::to_string).unwrap_or_default()
 }
 
-/// What was found, without the value of a secret.
+/// What was found and why it cannot be, without the value of a secret.
 fn complaint(arg: &Arg, error: &clap::Error) -> String {
     let reason = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
     match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) if !arg.is_hide_env_values_set() => {
-            format!("{:?} cannot be used{reason}", without_user(value))
+            format!("{:?}{reason}", without_user(value))
         }
-        _ => format!("cannot be used{reason}"),
+        _ => format!("used{reason}"),
     }
 }
 
@@ -76,11 +104,11 @@ pub(super) fn without_user(value: &str) -> Cow<'_, str> {
     }
 }
 
-/// The argument a message means by `--flag <VALUE>`, here or in a subcommand.
+/// The argument of `command` that a message means by `--flag <VALUE>` or `<VALUE>`.
 fn find<'a>(command: &'a Command, shown: &str) -> Option<&'a Arg> {
-    let flag = shown.split([' ', '=', '[']).next()?.trim_start_matches("--");
-    command
-        .get_arguments()
-        .find(|arg| arg.get_long() == Some(flag) && arg.get_env().is_some())
-        .or_else(|| command.get_subcommands().find_map(|inner| find(inner, shown)))
+    let name = shown.split([' ', '=', '[']).next()?;
+    command.get_arguments().find(|arg| match name.strip_prefix("--") {
+        Some(flag) => arg.get_long() == Some(flag),
+        None => arg.is_positional() && format!("<{}>", typed_name(arg)) == name,
+    })
 }

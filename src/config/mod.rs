@@ -115,7 +115,7 @@ impl Config {
             .mut_args(|arg| arg.env(Resettable::Reset))
             .try_get_matches_from(arguments)
             .and_then(|matches| Self::from_arg_matches(&matches))
-            .map_err(|error| explain(&named, &error).unwrap_or_else(|| SettingError::other(&error)))?
+            .map_err(|error| explain(&[&named], &[], &error).unwrap_or_else(|| SettingError::other(&error)))?
             .checked()
     }
 

@@ -21,7 +21,11 @@ impl Gateway {
         status: Option<u16>,
         first_byte_ms: Option<u32>,
     ) -> Result<Paid, GatewayError> {
-        let (outcome, usage_source, usage) = match verdict(&observe(generation, end, metered, client_left)) {
+        let observed = observe(generation, end, metered, client_left);
+        if end == AnswerEnd::Finished {
+            self.traffic.finished(&generation.target, observed.report);
+        }
+        let (outcome, usage_source, usage) = match verdict(&observed) {
             Verdict::Settle { outcome, usage_source, usage } => (outcome, usage_source, usage),
             Verdict::Release(reason) => {
                 self.release(generation, reason, generation.attempts_with_failed(status)).await;

@@ -54,7 +54,7 @@ pub use self::routing::CheckedTarget;
 use self::routing::Sticky;
 pub use self::settlement::SettlementLimits;
 use self::settlement::Settlements;
-pub use self::traffic::{AttemptLabels, Traffic};
+pub use self::traffic::{AttemptLabels, Traffic, UsageReportLabels};
 use crate::event_log::EventLog;
 use crate::nodes::Homes;
 use crate::upstream::Providers;

@@ -6,6 +6,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
 use super::failure::FailureClass;
+use super::verdict::Report;
 use crate::upstream::Target;
 
 /// Shared on clone.
@@ -15,6 +16,8 @@ pub struct Traffic {
     pub attempts: Family<AttemptLabels, Counter>,
     /// Generations that went on at another provider, by the one that was left.
     pub failovers: Family<ProviderLabels, Counter>,
+    /// Answers that finished, by what the provider said of their usage.
+    pub usage_reports: Family<UsageReportLabels, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -28,6 +31,13 @@ pub struct AttemptLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ProviderLabels {
     pub provider: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct UsageReportLabels {
+    pub provider: String,
+    /// `given`, `zero`, `absent` or `rejected`.
+    pub report: &'static str,
 }
 
 impl Traffic {
@@ -48,6 +58,11 @@ impl Traffic {
             outcome,
         };
         self.attempts.get_or_create(&labels).inc();
+    }
+
+    pub(super) fn finished(&self, target: &Target, report: Report) {
+        let labels = UsageReportLabels { provider: target.provider.name().to_owned(), report: report.name() };
+        self.usage_reports.get_or_create(&labels).inc();
     }
 
     pub(super) fn failed_over(&self, from: &str) {

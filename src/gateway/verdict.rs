@@ -27,6 +27,18 @@ pub(super) enum Report {
     Absent,
 }
 
+impl Report {
+    /// The name in metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Given(usage) if usage.total_tokens() == 0 => "zero",
+            Self::Given(_) => "given",
+            Self::Rejected => "rejected",
+            Self::Absent => "absent",
+        }
+    }
+}
+
 /// Everything the bill depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observed {

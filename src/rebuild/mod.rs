@@ -60,8 +60,11 @@ struct BeingRebuilt {
     projection: &'static str,
 }
 
+/// Some of the read models, or all.
+pub type Models = Vec<&'static ReadModel>;
+
 /// The read models `name` stands for: one, or `all`.
-pub fn named(name: &str) -> anyhow::Result<Vec<&'static ReadModel>> {
+pub fn named(name: &str) -> anyhow::Result<Models> {
     if name == "all" {
         return Ok(codexapi_projections::READ_MODELS.to_vec());
     }

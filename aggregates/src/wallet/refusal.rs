@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum WalletRefusal {
-    #[error("the balance of ${available} does not cover the ${requested} this request needs")]
+    #[error("the balance of ${available} does not cover ${requested}")]
     InsufficientCredit { available: MicroUsd, requested: MicroUsd },
     #[error("a payment was taken back and ${debt} of it is owed; the next top-up pays that first")]
     InDebt { debt: MicroUsd },

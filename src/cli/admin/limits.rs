@@ -8,7 +8,7 @@ use codexapi_aggregates::routing::Catalog;
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::Desk;
+use super::{Desk, KEY};
 use crate::accounts::{self, SetLimits, given};
 use crate::cli::words::dollars;
 use crate::named_moment::NamedMoment;
@@ -16,12 +16,15 @@ use crate::named_moment::NamedMoment;
 /// The whole of what a key may use.
 #[derive(Args)]
 pub(super) struct LimitsArguments {
+    #[arg(help = KEY)]
     key: KeyId,
+    /// Requests it may begin in a minute
     #[arg(long, value_name = "N")]
     requests_per_minute: Option<u32>,
-    /// Input and output together
+    /// Tokens of a minute, input and output together
     #[arg(long, value_name = "N")]
     tokens_per_minute: Option<u64>,
+    /// Requests it may have running at a time
     #[arg(long, value_name = "N")]
     parallel_requests: Option<u32>,
     /// Dollars per UTC day, such as 2.50

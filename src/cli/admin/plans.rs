@@ -10,29 +10,40 @@ use codexapi_aggregates::money::{MicroUsd, Rate};
 use codexapi_aggregates::wallet::entitlements::{AssumedRates, FairUse, FairUseWindow};
 use serde_json::{Value, json};
 
-use super::{Desk, moment};
+use super::{ACCOUNT, Desk, moment};
 use crate::accounts::{self, GrantHours, given};
 use crate::catalog_seed;
 use crate::cli::words::dollars;
 use crate::config::plans::PlanList;
+
+/// What the help says of a plan's id.
+const PLAN: &str = "The plan's id, as `plans show` names it";
 
 const SECONDS_PER_HOUR: u32 = 3_600;
 
 #[derive(Subcommand)]
 pub(super) enum PlansVerb {
     /// Publish every plan of FILE that differs from the one on sale
-    Publish { file: PathBuf },
+    Publish {
+        /// A TOML file of plans
+        file: PathBuf,
+    },
     /// Show the plans on sale
     Show,
     /// Sell a plan no longer; what was bought of it goes on
-    Withdraw { plan: PlanId },
+    Withdraw {
+        #[arg(help = PLAN)]
+        plan: PlanId,
+    },
     /// Show how much of each plan is fair use, or set it, from the next request on
     FairUse(FairUseArguments),
     /// Grant hours of a plan to a customer, once per idempotency key
     Grant {
+        #[arg(help = ACCOUNT)]
         account: AccountId,
-        #[arg(long, default_value = "unlimited")]
+        #[arg(long, default_value = "unlimited", help = PLAN)]
         plan: PlanId,
+        /// How long it lasts
         #[arg(long)]
         hours: u32,
         /// The same key with the same inputs grants once, however often it is sent
@@ -40,13 +51,18 @@ pub(super) enum PlansVerb {
         idempotency_key: String,
     },
     /// Take back what of a grant lies ahead
-    End { account: AccountId, entitlement: GrantId },
+    End {
+        #[arg(help = ACCOUNT)]
+        account: AccountId,
+        /// The id that `plans grant` printed
+        entitlement: GrantId,
+    },
 }
 
 /// Without a plan, what is in force is shown; with one, all of it is set.
 #[derive(Args)]
 pub(super) struct FairUseArguments {
-    #[arg(requires_all = ["input", "output", "windows"])]
+    #[arg(requires_all = ["input", "output", "windows"], help = PLAN)]
     plan: Option<PlanId>,
     /// Dollars that a million input tokens count for, such as 5
     #[arg(long, requires = "plan", value_parser = dollars)]

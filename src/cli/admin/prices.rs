@@ -40,6 +40,7 @@ const DEFAULT_DAYS: u32 = 7;
 pub(super) enum PricingVerb {
     /// Publish every card of FILE that differs from the one in force
     Publish {
+        /// A TOML file of rate cards
         file: PathBuf,
         /// From when on, such as 2027-01-01T00:00:00Z; at once by default
         #[arg(long)]
@@ -69,8 +70,9 @@ pub(super) enum PricingVerb {
     },
     /// Price the usage of the last days anew under the cards of FILE: revenue, cost and margin, side by side
     WhatIf {
+        /// A TOML file of rate cards
         file: PathBuf,
-        /// 1 to 90
+        /// Days of usage, 1 to 90
         #[arg(long, default_value_t = DEFAULT_DAYS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_DAYS)))]
         days: u32,
     },
@@ -129,13 +131,16 @@ pub(super) struct InternalArguments {
     /// Of input read from a cache; as input by default
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     cached_input: Option<MicroUsd>,
+    /// Dollars per million output tokens meanwhile
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     output: MicroUsd,
     /// Dollars per million input tokens afterwards
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     landing_input: MicroUsd,
+    /// Of input read from a cache; as input by default
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     landing_cached_input: Option<MicroUsd>,
+    /// Dollars per million output tokens afterwards
     #[arg(long, value_name = "DOLLARS", value_parser = dollars)]
     landing_output: MicroUsd,
     #[command(flatten)]
@@ -154,8 +159,10 @@ struct TimeArguments {
 
 #[derive(Args)]
 pub(super) struct NamedWindow {
+    /// Of which kind it is
     #[arg(value_enum)]
     timeline: TimelineName,
+    /// Its number, which the command that scheduled it printed
     number: u32,
 }
 

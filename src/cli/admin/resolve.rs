@@ -19,8 +19,10 @@ pub(super) struct ResolveArguments {
 enum ResolveVerb {
     /// Charge an expired hold for the tokens that the provider's records show, at most its worst case
     Settle {
+        /// Input tokens, cached ones among them
         #[arg(long, value_name = "N")]
         input_tokens: u64,
+        /// Output tokens, reasoning among them
         #[arg(long, value_name = "N")]
         output_tokens: u64,
     },

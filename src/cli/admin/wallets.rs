@@ -8,7 +8,7 @@ use codexapi_aggregates::wallet::AdjustmentReason;
 use codexapi_projections::movements;
 use serde_json::json;
 
-use super::{Desk, ListArguments};
+use super::{ACCOUNT, Desk, ListArguments};
 use crate::accounts::listing;
 use crate::accounts::{self, AdjustCredit, CreditChange, given, notes};
 use crate::cli::words::{dollars, variant};
@@ -16,6 +16,7 @@ use crate::http::movement::MovementLine;
 
 #[derive(Args)]
 pub(super) struct TakeArguments {
+    #[arg(help = ACCOUNT)]
     account: AccountId,
     /// Dollars, such as 10 or 2.50
     #[arg(value_parser = dollars)]
@@ -29,6 +30,7 @@ pub(super) struct TakeArguments {
 
 #[derive(Args)]
 pub(super) struct SetBalanceArguments {
+    #[arg(help = ACCOUNT)]
     account: AccountId,
     /// The balance there should be, in dollars
     #[arg(value_parser = dollars)]

@@ -55,7 +55,7 @@ pub struct QueuePage {
 struct QueuedEntry {
     /// Its event's place in the log.
     id: i64,
-    /// `hold_expired`, `usage_rejected`, `provider_id_repeated`.
+    /// `hold_expired`, `usage_rejected`, `usage_zero`, `provider_id_repeated`.
     #[schema(value_type = Vec<String>)]
     reasons: Vec<QueueReason>,
     generation_id: Uuid,

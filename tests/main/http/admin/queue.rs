@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use codexapi::clock;
+use codexapi::gateway::UsageReportLabels;
 use codexapi_aggregates::ids::{AccountId, GenerationId, KeyId, NodeIncarnation};
 use codexapi_aggregates::money::MicroUsd;
 use codexapi_aggregates::pricing::{BOOK_STREAM, PriceBook};
@@ -70,9 +71,9 @@ impl Fleet {
         found.unwrap_or_else(|| panic!("no entry of {generation_id}: {entries:?}")).clone()
     }
 
-    /// An answer whose usage nobody can believe; its entry.
-    async fn rejected(&self, token: &str) -> Value {
-        self.script(&self.one, 1, json!({ "usage": "garbage", "output_tokens": 5 })).await;
+    /// Asks a provider that reports its usage in this way; the newest entry then.
+    async fn reported(&self, token: &str, usage: &str) -> Value {
+        self.script(&self.one, 1, json!({ "usage": usage, "output_tokens": 5 })).await;
         assert_eq!(self.ask(token, "gpt-5.5", "c").await.0, StatusCode::OK);
         self.queue("open").await.first().expect("an entry").clone()
     }
@@ -155,7 +156,7 @@ async fn a_charge_for_usage_that_nobody_believes_is_given_back_or_left() {
     let fleet = Fleet::start().await;
     let (account_id, token) = fleet.customer().await;
     let before = fleet.balance(account_id).await;
-    let entry = fleet.rejected(&token).await;
+    let entry = fleet.reported(&token, "garbage").await;
     assert_eq!(entry["reasons"], json!(["usage_rejected"]));
     let charged = entry["amountMicro"].as_i64().expect("an amount");
     assert_eq!(fleet.balance(account_id).await, before - charged);
@@ -167,11 +168,40 @@ async fn a_charge_for_usage_that_nobody_believes_is_given_back_or_left() {
     assert_eq!(fleet.set(&resolve(&entry), &json!({ "action": "reverse" })).await["replayed"], true);
     assert_eq!(fleet.balance(account_id).await, before, "once");
 
-    let left = fleet.rejected(&token).await;
+    let left = fleet.reported(&token, "garbage").await;
     fleet.set(&resolve(&left), &json!({ "action": "dismiss" })).await;
     assert!(fleet.queue("open").await.is_empty());
     assert_eq!(fleet.queue("all").await.len(), 2);
     assert!(fleet.balance(account_id).await < before, "what was charged stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_said_to_have_taken_no_token_costs_nothing_and_wants_an_eye() {
+    let fleet = Fleet::start().await;
+    let (account_id, token) = fleet.customer().await;
+    let before = fleet.balance(account_id).await;
+    let entry = fleet.reported(&token, "zero").await;
+    assert_eq!((&entry["reasons"], &entry["amountMicro"]), (&json!(["usage_zero"]), &json!(0)));
+    assert_eq!(fleet.balance(account_id).await, before, "a reported 0 is a fact");
+    fleet.set(&resolve(&entry), &json!({ "action": "dismiss" })).await;
+    assert!(fleet.queue("open").await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_providers_say_of_their_usage_is_counted() {
+    let fleet = Fleet::start().await;
+    let (_, token) = fleet.customer().await;
+    for usage in ["zero", "absent", "absent", "garbage"] {
+        fleet.script(&fleet.one, 1, json!({ "usage": usage, "output_tokens": 5 })).await;
+        assert_eq!(fleet.ask(&token, "gpt-5.5", "c").await.0, StatusCode::OK);
+    }
+    assert_eq!(fleet.ask(&token, "gpt-5.5", "c").await.0, StatusCode::OK);
+    let counted = ["zero", "absent", "rejected", "given"].map(|report| {
+        let labels = UsageReportLabels { provider: "one".into(), report };
+        fleet.service.app.gateway.traffic().usage_reports.get_or_create(&labels).get()
+    });
+    assert_eq!(counted, [1, 2, 1, 1]);
+    assert_eq!(fleet.queue("open").await.len(), 2, "what reports none is not queued");
 }
 
 #[tokio::test(flavor = "multi_thread")]
