@@ -15,6 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{join, lazy};
 use tokio::sync::mpsc;
 
 use super::cache::Slot;
@@ -29,28 +30,53 @@ const TRANSIENT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Writes what is queued, until every handle on the log is gone and the queue is empty.
 pub(super) async fn write_queued(writer: &mut impl Writes, mut queued: mpsc::Receiver<Append>) {
-    let mut left_over = None;
+    let (mut left_over, mut untold) = (None, Untold::default());
     loop {
         let first = match left_over.take() {
             Some(append) => append,
-            None => match queued.recv().await {
+            None => match next(&mut queued, &mut untold).await {
                 Some(append) => append,
                 None => return,
             },
         };
         let (batch, next) = fill_batch(first, &mut queued);
         left_over = next;
-        write(writer, batch).await;
+        write(writer, batch, &mut untold).await;
     }
 }
 
-/// Stores a batch and answers every command of it.
-async fn write(writer: &mut impl Writes, batch: Vec<Append>) {
+/// Commands that are stored and have not heard of it. What has queued meanwhile is sent first: Postgres is at work while
+/// they are told, and before anything can come of that.
+#[derive(Default)]
+struct Untold(Vec<(Append, i64)>);
+
+impl Untold {
+    fn tell(&mut self) {
+        for (append, position) in self.0.drain(..) {
+            append.answer(Outcome::Committed { position });
+        }
+    }
+}
+
+/// The next command; nobody is left untold while there is none.
+async fn next(queued: &mut mpsc::Receiver<Append>, untold: &mut Untold) -> Option<Append> {
+    if let Ok(append) = queued.try_recv() {
+        return Some(append);
+    }
+    untold.tell();
+    queued.recv().await
+}
+
+/// Stores a batch; every command of it is answered, or untold.
+async fn write(writer: &mut impl Writes, batch: Vec<Append>, untold: &mut Untold) {
     let mut waiting = vec![batch];
     while let Some(batch) = waiting.pop() {
         let doomed = dead_slots(&batch);
+        if !doomed.is_empty() {
+            untold.tell();
+        }
         let batch = cull(writer, batch, doomed);
-        let Some((first, second)) = write_whole(writer, batch).await else { continue };
+        let Some((first, second)) = write_whole(writer, batch, untold).await else { continue };
         // The first half is settled before the second is looked at, since that may build on it.
         waiting.push(second);
         waiting.push(first);
@@ -58,12 +84,18 @@ async fn write(writer: &mut impl Writes, batch: Vec<Append>) {
 }
 
 /// Stores a batch, culling what stands in the way; gives it back in halves if somebody's data does.
-async fn write_whole(writer: &mut impl Writes, mut batch: Vec<Append>) -> Option<(Vec<Append>, Vec<Append>)> {
+async fn write_whole(
+    writer: &mut impl Writes,
+    mut batch: Vec<Append>,
+    untold: &mut Untold,
+) -> Option<(Vec<Append>, Vec<Append>)> {
     let mut transient = 0;
     while !batch.is_empty() {
-        match writer.store(&batch).await {
+        // Polled in this order.
+        let (stored, ()) = join(writer.store(&batch), lazy(|_| untold.tell())).await;
+        match stored {
             Ok(positions) => {
-                answer_committed(writer, batch, &positions);
+                untold.0 = committed(writer, batch, &positions);
                 return None;
             }
             Err(Failure::SequenceTaken) => batch = cull_conflicting(writer, batch).await,
@@ -102,22 +134,21 @@ async fn write_whole(writer: &mut impl Writes, mut batch: Vec<Append>) -> Option
     None
 }
 
-fn answer_committed(writer: &impl Writes, batch: Vec<Append>, positions: &[i64]) {
+/// The commands of a batch, each with the position of its last event.
+fn committed(writer: &impl Writes, batch: Vec<Append>, positions: &[i64]) -> Vec<(Append, i64)> {
     let events: usize = batch.iter().map(|append| append.events.len()).sum();
     assert_eq!(events, positions.len(), "append_events() returns a position for every event");
     let mut positions = positions.iter().copied();
-    let (mut placed, mut answered) = (Vec::with_capacity(events), Vec::with_capacity(batch.len()));
+    let (mut placed, mut untold) = (Vec::with_capacity(events), Vec::with_capacity(batch.len()));
     for mut append in batch {
         let before = placed.len();
         let events = std::mem::take(&mut append.events);
         placed.extend(positions.by_ref().take(events.len()).zip(events));
         let position = placed[before..].last().map_or(0, |(position, _)| *position);
-        answered.push((append, position));
+        untold.push((append, position));
     }
     writer.committed(placed);
-    for (append, position) in answered {
-        append.answer(Outcome::Committed { position });
-    }
+    untold
 }
 
 /// Finds out what was stored of a batch whose connection was lost, and answers accordingly.

@@ -37,6 +37,38 @@ async fn many_tasks_cannot_spend_the_same_money_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn positions_are_in_the_order_of_commands_and_begin_after_those_of_a_failed_append() {
+    let database = TestDatabase::new().await;
+    let log = open(&database.pool).await;
+    credit(&log, "p", 1_000).await.expect("credited");
+    let mut blocked = block_appends(&database.pool).await;
+    let batches = [(); 2].map(|()| {
+        let log = log.clone();
+        tokio::spawn(async move { join_all((0..200).map(|_| debit(&log, "p", 1))).await })
+    });
+    wait_until_blocked(&database.pool, 1).await;
+    // Another program takes the sequence that the waiting append wants: it fails, and is decided anew.
+    credit_by_hand(&mut blocked, "p", 2, 1_001).await;
+    blocked.commit().await.expect("unblocked");
+    for answers in join_all(batches).await {
+        assert!(answers.expect("no panic").iter().all(Result::is_ok));
+    }
+    let events: Vec<(i64, i64)> = sqlx::query_as("SELECT position, sequence FROM events ORDER BY position")
+        .fetch_all(&database.pool)
+        .await
+        .expect("the log");
+    assert_eq!(
+        events.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>(),
+        (1..=402).collect::<Vec<_>>()
+    );
+    let next: i64 = sqlx::query_scalar("SELECT nextval('events_position_seq')")
+        .fetch_one(&database.pool)
+        .await
+        .expect("a number");
+    assert_eq!(next, events.last().expect("events").0 + 1, "nothing is numbered beyond what is stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn commands_answer_with_their_events_and_places() {
     let database = TestDatabase::new().await;
     let log = open(&database.pool).await;

@@ -108,6 +108,14 @@ async fn a_text_that_postgres_cannot_take_apart_is_refused_and_holds_up_nobody()
         log.execute("a", &metadata(), credit).await.map(|executed| executed.sequence)
     };
     assert_eq!(noted("\u{1} \\u0000").await.expect("a control character and a backslash"), 1);
+    let stored: String = sqlx::query_scalar("SELECT payload::text FROM events")
+        .fetch_one(&database.pool)
+        .await
+        .expect("the event");
+    assert_eq!(
+        stored, r#"{"Credited":{"amount":1,"balance":1,"note":"\u0001 \\u0000"}}"#,
+        "as it was written"
+    );
     let refusal = noted("before\0after").await.expect_err("a NUL character").to_string();
     assert!(refusal.contains("unsupported Unicode escape sequence"), "{refusal}");
     assert_eq!(noted("after it").await.expect("the log goes on"), 2);
