@@ -1,7 +1,7 @@
 //! The operator's queue: what the rules let pass but a person should look at.
 //!
 //! An entry is an event and why it needs eyes: a hold that expired (nobody knows what was used),
-//! usage the provider reported and nobody can believe, usage of nothing at all, a provider's
+//! usage the provider reported and nobody can believe, usage without any input, a provider's
 //! response id seen before. Later events resolve it, and the first one counts: a late settle or a
 //! release the expired hold, a reversal or an operator's dismissal whatever was open of its
 //! generation.
@@ -35,7 +35,7 @@ pub static READ_MODEL: ReadModel = ReadModel {
 const TABLE: Table = Table {
     name: "operator_queue",
     columns: "position bigint PRIMARY KEY, reasons text[] NOT NULL, generation_id uuid NOT NULL, \
-        account_id uuid, provider text, provider_response_id text, first_generation_id uuid, \
+        account_id uuid, provider text, model text, provider_response_id text, first_generation_id uuid, \
         amount_micro bigint NOT NULL, provider_cost_micro bigint NOT NULL, at timestamptz NOT NULL, \
         resolution text, resolved_at timestamptz",
     indexes: &["(generation_id)", "(position) WHERE resolution IS NULL"],
@@ -57,7 +57,7 @@ pub enum QueueReason {
     HoldExpired,
     /// The report was negative, absurd or inconsistent; an estimate was charged.
     UsageRejected,
-    /// The provider reported not one token, not even of the input: none is charged.
+    /// The provider reported not one token of input, which every request has: none is charged.
     UsageZero,
     /// The provider gave this response id before.
     ProviderIdRepeated,
@@ -97,7 +97,10 @@ pub struct QueueEntry {
     pub generation_id: Uuid,
     /// Absent where the operator paid.
     pub account_id: Option<Uuid>,
+    /// Of a hold that expired, the last one asked; unknown of older ones.
     pub provider: Option<String>,
+    /// The provider's name of it.
+    pub model: Option<String>,
     pub provider_response_id: Option<String>,
     /// The generation that came with this provider's response id first.
     pub first_generation_id: Option<Uuid>,
@@ -183,13 +186,20 @@ impl Projection for Queue {
             AnyEvent::Usage(UsageEvent::ReviewDismissed { generation_id, at }) => {
                 self.resolve(event, *generation_id, Resolution::Dismissed, *at)?;
             }
-            AnyEvent::Wallet(WalletEvent::HoldExpired { generation_id, amount_micro, at, .. }) => {
+            AnyEvent::Wallet(WalletEvent::HoldExpired {
+                generation_id, attempt, amount_micro, at, ..
+            }) => {
+                let (provider, model) = attempt
+                    .as_ref()
+                    .map(|attempt| (attempt.provider.clone(), attempt.upstream_model.clone()))
+                    .unzip();
                 let entry = QueueEntry {
                     position: event.position,
                     reasons: vec![QueueReason::HoldExpired],
                     generation_id: generation_id.0,
                     account_id: Some(account_of(event)?),
-                    provider: None,
+                    provider,
+                    model,
                     provider_response_id: None,
                     first_generation_id: None,
                     amount_micro: *amount_micro,
@@ -333,7 +343,7 @@ fn is_finished(outcome: Outcome) -> bool {
 fn settled_entry(event: &RecordedEvent, settled: &GenerationSettled) -> Result<QueueEntry, FoldError> {
     let reasons = match settled.usage_source {
         UsageSource::Rejected => vec![QueueReason::UsageRejected],
-        UsageSource::Reported if is_finished(settled.outcome) && settled.usage.total_tokens() == 0 => {
+        UsageSource::Reported if is_finished(settled.outcome) && settled.usage.total_input() == 0 => {
             vec![QueueReason::UsageZero]
         }
         UsageSource::Reported | UsageSource::Estimated => vec![],
@@ -347,6 +357,7 @@ fn settled_entry(event: &RecordedEvent, settled: &GenerationSettled) -> Result<Q
             Payer::Operator => None,
         },
         provider: Some(settled.provider.clone()),
+        model: Some(settled.served_model.clone()),
         provider_response_id: settled.provider_response_id.clone(),
         first_generation_id: None,
         amount_micro: settled.charged_micro,

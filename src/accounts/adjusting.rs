@@ -10,7 +10,7 @@ use codexapi_aggregates::wallet::{
     AdjustmentReason, GrantSource, Wallet, WalletAction, WalletCommand, WalletEvent, WalletRefusal,
     WalletTerms,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -44,13 +44,34 @@ pub enum CreditChange {
     },
     Down {
         amount_micro: MicroUsd,
-        reason: AdjustmentReason,
+        reason: TakingReason,
     },
     /// The difference to `balance_micro`, provided that the balance still is what the operator saw.
     To {
         balance_micro: MicroUsd,
         seen_micro: MicroUsd,
     },
+}
+
+/// Why an operator takes credit away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TakingReason {
+    GrantedInError,
+    DuplicateCredit,
+    Abuse,
+    CustomerRequest,
+}
+
+impl From<TakingReason> for AdjustmentReason {
+    fn from(reason: TakingReason) -> Self {
+        match reason {
+            TakingReason::GrantedInError => Self::GrantedInError,
+            TakingReason::DuplicateCredit => Self::DuplicateCredit,
+            TakingReason::Abuse => Self::Abuse,
+            TakingReason::CustomerRequest => Self::CustomerRequest,
+        }
+    }
 }
 
 /// What a change has come to, as it was first made.
@@ -167,7 +188,7 @@ fn action(
         CreditChange::Up { amount_micro, source, expires_at } => {
             Ok(Some(up(source, amount_micro, expires_at)))
         }
-        CreditChange::Down { amount_micro, reason } => Ok(Some(down(reason, amount_micro))),
+        CreditChange::Down { amount_micro, reason } => Ok(Some(down(reason.into(), amount_micro))),
         CreditChange::To { balance_micro, seen_micro } => {
             let balance = wallet.balance();
             if balance_micro < MicroUsd::ZERO {

@@ -29,7 +29,7 @@ use crate::config::CredentialSettings;
 use crate::event_log::EventLog;
 use crate::secrets::Token;
 
-pub use adjusting::{AdjustCredit, AdjustRefusal, CreditAdjusted, CreditChange, adjust_credit};
+pub use adjusting::{AdjustCredit, AdjustRefusal, CreditAdjusted, CreditChange, TakingReason, adjust_credit};
 pub use credit::{GrantCredit, grant_credit};
 pub use in_force::{BELIEVED_FOR, WAIT, wait_until_in_force};
 pub use keys::{IssuedKey, RevealError, issue_key, reveal_token, revoke_key};

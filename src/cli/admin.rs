@@ -457,8 +457,9 @@ fn key_row(key: &ApiKey) -> Value {
 }
 
 fn operator_key_kind(text: &str) -> Result<KeyKind, String> {
-    match variant(text)? {
-        kind @ (KeyKind::Operator | KeyKind::Admin) => Ok(kind),
-        KeyKind::SystemToken | KeyKind::Api => Err("admin or operator".into()),
+    match variant(text) {
+        Ok(kind @ (KeyKind::Operator | KeyKind::Admin)) => Ok(kind),
+        Ok(KeyKind::SystemToken | KeyKind::Api) => Err("that is a customer's key: see `customer key`".into()),
+        Err(_) => Err("it is admin or operator".into()),
     }
 }

@@ -21,7 +21,7 @@ use utoipa::OpenApi as _;
 use crate::app::{self, App};
 use crate::config::{
     Config, DatabaseSettings, SettingError, WalletSettings, explain, missing_secret, secret_on_command_line,
-    unknown_settings, without_secret_flags,
+    unknown_settings, without_secret_flags, without_users,
 };
 use crate::http::openapi::ApiDocument;
 use crate::processes::lease;
@@ -273,7 +273,7 @@ fn settle(command: &clap::Command, arguments: &[OsString], error: clap::Error) -
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => CliError::Usage(error),
         _ => match explain(&path, arguments, &error) {
             Some(setting) => CliError::Setting(setting),
-            None => CliError::Usage(error),
+            None => CliError::Usage(without_users(error)),
         },
     }
 }
@@ -336,6 +336,28 @@ mod tests {
             assert!(said.starts_with(&format!("{name} cannot be \"")), "{words}: {said}");
             assert!(said.contains(wanted) && !said.contains("CODEXAPI"), "{words}: {said}");
         }
+    }
+
+    #[test]
+    fn a_password_in_the_wrong_place_is_not_repeated() {
+        for words in ["serve", "", "serve DATABASE_URL=", "admin", "serve --public-url"] {
+            let said = complaint(
+                &format!("codexapi {words} postgres://u:hunter2@h/x").replace("  ", " ").replace("= ", "="),
+            );
+            assert!(!said.contains("hunter2") && said.contains("postgres://…@h/x"), "{words}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_text_is_named() {
+        use std::os::unix::ffi::OsStringExt;
+
+        let words = ["codexapi", "events"].map(OsString::from).into_iter();
+        let said = match Cli::read(words.chain([OsString::from_vec(vec![0xff])])) {
+            Err(CliError::Setting(setting)) => setting.to_string(),
+            _ => panic!("taken"),
+        };
+        assert_eq!(said, "argument 2 is not UTF-8 text");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 /// Columns that stand first where there are any, in this order: what it is about, then money from what came in to what
 /// is left of it. The others follow by name.
-const FIRST: [&str; 38] = [
+const FIRST: [&str; 39] = [
     "id",
     "done",
     "window",
@@ -32,6 +32,7 @@ const FIRST: [&str; 38] = [
     "generations",
     "amountUsd",
     "balanceUsd",
+    "heldUsd",
     "inputUsd",
     "cachedInputUsd",
     "outputUsd",
@@ -118,6 +119,7 @@ fn cell(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
         Value::String(text) => printable(text),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => printable(&other.to_string()),
     }
 }
@@ -136,6 +138,15 @@ mod tests {
         let named = json!({ "about": "x", "at": "noon", "id": 7, "zone": "UTC" });
         assert_eq!(lines(&named), "id     7\nat     noon\nabout  x\nzone   UTC\n");
         assert_eq!(table(&[named]), "id  at    about  zone\n7   noon  x      UTC\n");
+    }
+
+    #[test]
+    fn a_list_within_a_row_is_read_as_one() {
+        assert_eq!(
+            lines(&json!({ "reasons": ["usage_zero", "provider_id_repeated"] })),
+            "reasons  usage_zero, provider_id_repeated\n"
+        );
+        assert_eq!(cell(&json!([])), "");
     }
 
     #[test]

@@ -32,10 +32,10 @@ pub fn told(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use codexapi_aggregates::wallet::AdjustmentReason;
     use codexapi_aggregates::wallet::events::GrantSource;
 
     use super::*;
+    use crate::accounts::TakingReason;
 
     #[test]
     fn a_variant_is_named_as_it_is_stored() {
@@ -46,9 +46,10 @@ mod tests {
 
     #[test]
     fn a_refusal_lists_what_is_taken_as_it_is_written() {
-        let refusal = variant::<AdjustmentReason>("nonsense").expect_err("unknown");
+        let refusal = variant::<TakingReason>("nonsense").expect_err("unknown");
         assert!(refusal.contains("granted-in-error") && !refusal.contains('_'), "{refusal}");
-        assert_eq!(variant("granted-in-error"), Ok(AdjustmentReason::GrantedInError));
+        assert!(!refusal.contains("balance-set"), "a balance is set by another command: {refusal}");
+        assert_eq!(variant("granted-in-error"), Ok(TakingReason::GrantedInError));
     }
 
     #[test]

@@ -38,6 +38,9 @@ impl SettingError {
 /// Translates the parser's error about one setting or argument; `None` where it is about something else, such as an
 /// unknown subcommand. `path` are the commands that `arguments` name, the outermost first.
 pub fn explain(path: &[&Command], arguments: &[OsString], error: &clap::Error) -> Option<SettingError> {
+    if error.kind() == ErrorKind::InvalidUtf8 {
+        return not_text(path, arguments);
+    }
     let names: Vec<&str> = match error.get(ContextKind::InvalidArg)? {
         ContextValue::String(name) => vec![name],
         ContextValue::Strings(names) => names.iter().map(String::as_str).collect(),
@@ -59,6 +62,33 @@ pub fn explain(path: &[&Command], arguments: &[OsString], error: &clap::Error) -
         }
         None => None,
     }
+}
+
+/// What of all that was read is not text, which the parser does not say.
+fn not_text(path: &[&Command], arguments: &[OsString]) -> Option<SettingError> {
+    let is_not_text = |value: &OsString| value.to_str().is_none();
+    if let Some(number) = arguments.iter().position(is_not_text) {
+        return Some(SettingError {
+            setting: format!("argument {number}"),
+            problem: "is not UTF-8 text".into(),
+        });
+    }
+    let mut variables =
+        path.iter().flat_map(|command| command.get_arguments()).filter_map(|arg| arg.get_env());
+    let name = variables.find(|name| std::env::var_os(name).as_ref().is_some_and(is_not_text))?;
+    let problem = "is set, but not to UTF-8 text".into();
+    Some(SettingError { setting: name.to_string_lossy().into_owned(), problem })
+}
+
+/// `error` with what an address has before its host, which may be a password, left out wherever it quotes one.
+pub fn without_users(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue] {
+        if let Some(ContextValue::String(quoted)) = error.get(kind) {
+            let masked = without_user(quoted).into_owned();
+            error.insert(kind, ContextValue::String(masked));
+        }
+    }
+    error
 }
 
 /// Whether it stands among the arguments; one without a flag can come from nowhere else.

@@ -37,7 +37,7 @@ pub use catalog::{CatalogSettings, Disclosure};
 pub use company::CompanySettings;
 pub use connections::ConnectionSettings;
 pub use credentials::CredentialSettings;
-pub use explain::{SettingError, explain};
+pub use explain::{SettingError, explain, without_users};
 pub use gumroad::GumroadSettings;
 pub use limits::{DrainSettings, GatewaySettings, WaitSettings, WalletSettings};
 pub use secrets::{missing_secret, secret_on_command_line, without_secret_flags};

@@ -172,8 +172,12 @@ impl FromStr for DatabaseUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let ours = text.starts_with("postgres://") || text.starts_with("postgresql://");
+        if !ours {
+            return Err("not a postgres:// URL");
+        }
         // The library's own error would quote parts of the URL.
-        let options = text.parse().ok().filter(|_| ours).ok_or("not a postgres:// URL")?;
+        let options =
+            text.parse().map_err(|_| "a postgres:// URL of which a part cannot be, such as its port")?;
         Ok(Self { text: text.into(), options })
     }
 }
@@ -204,7 +208,10 @@ impl FromStr for NatsUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let ours = text.starts_with("nats://") || text.starts_with("tls://");
-        text.parse().ok().filter(|_| ours).map(Self).ok_or("not a nats:// or tls:// URL")
+        if !ours {
+            return Err("not a nats:// or tls:// URL");
+        }
+        text.parse().map(Self).map_err(|_| "a URL of which a part cannot be, such as its port")
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Banner<'a> {
     /// The fake Stripe's address.
     pub stripe_url: &'a str,
     pub data_dir: &'a str,
+    /// Where Prometheus would read.
+    pub metrics_url: &'a str,
     /// A file of exports for the operator's commands.
     pub environment: &'a str,
     /// This program's path.
@@ -43,7 +45,7 @@ impl Banner<'_> {
     }
 
     fn introduction(&self) -> String {
-        let Self { base_url, customer_token, balance, stripe_url, data_dir, .. } = self;
+        let Self { base_url, customer_token, balance, stripe_url, data_dir, metrics_url, .. } = self;
         let upstream = match self.simulator_url {
             Some(url) => {
                 format!("the built-in simulator ({url}): no provider is configured, no model is called")
@@ -56,6 +58,7 @@ impl Banner<'_> {
              #   demo customer   {customer_token}   (balance {balance})\n\
              #   answers from    {upstream}\n\
              #   paid with       the built-in fake Stripe ({stripe_url}): no card is charged\n\
+             #   metrics         {metrics_url}\n\
              #   data folder     {data_dir}\n"
         )
     }
@@ -201,6 +204,7 @@ mod tests {
         simulator_url: Some("http://127.0.0.1:20001"),
         stripe_url: "http://127.0.0.1:20002",
         data_dir: "/var/lib/codexapi-dev",
+        metrics_url: "http://127.0.0.1:20003/metrics",
         environment: "/var/lib/codexapi-dev/secrets/environment",
         program: "target/debug/codexapi",
         customer_id: "0de00000-0000-7000-8000-000000000001",

@@ -151,6 +151,7 @@ async fn announce(
     let webhook = format!("{base_url}/api/v1/stripe/webhook");
     servers.stripe.tell(&webhook, &secrets.stripe_webhook_secret).await?;
     let environment = write_environment(arguments, servers, secrets)?;
+    let metrics_url = format!("http://{}/metrics", app.config.http.metrics_listen);
     if arguments.json {
         let line = json!({
             "ready": true,
@@ -160,6 +161,7 @@ async fn announce(
             "adminKey": secrets.admin_key,
             "simulatorUrl": servers.simulator.base_url(),
             "stripeUrl": servers.stripe.base_url(),
+            "metricsUrl": metrics_url,
             "databaseUrl": servers.postgres.database_url(DATABASE),
             "natsUrl": servers.nats.url(),
             "tokenDigestKey": hex::encode(secrets.token_digest_key),
@@ -175,6 +177,7 @@ async fn announce(
         simulator_url: simulated.then(|| servers.simulator.base_url()),
         stripe_url: servers.stripe.base_url(),
         data_dir: &arguments.data_dir.display().to_string(),
+        metrics_url: &metrics_url,
         environment: &environment.display().to_string(),
         program: &std::env::current_exe().context("where this program is")?.display().to_string(),
         customer_id: &account_id.to_string(),

@@ -189,6 +189,9 @@ pub enum WalletEvent {
     HoldExpired {
         generation_id: GenerationId,
         reason: ExpiryReason,
+        /// The last attempt, which the provider may have billed; absent in older events.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<Attempt>,
         amount_micro: MicroUsd,
         balance_micro: MicroUsd,
         held_micro: MicroUsd,

@@ -142,6 +142,7 @@ impl Decision<'_> {
         let event = WalletEvent::HoldExpired {
             generation_id,
             reason,
+            attempt: Some(hold.attempt.clone()),
             amount_micro: hold.amount_micro,
             balance_micro: wallet.balance(),
             held_micro: wallet.held_micro - hold.amount_micro,

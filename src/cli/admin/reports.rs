@@ -25,6 +25,10 @@ const SHOWN_PER_FAMILY: u32 = 20;
 pub(super) async fn queue(desk: &Desk, all: bool, page: &ListArguments) -> anyhow::Result<()> {
     let page = queues::page(desk.log.pool(), !all, page.before, page.limit).await?;
     let row = |entry: &queues::QueueEntry| {
+        let (held, charged) = match entry.reasons.contains(&queues::QueueReason::HoldExpired) {
+            true => (Some(entry.amount_micro), None),
+            false => (None, Some(entry.amount_micro)),
+        };
         json!({
             "id": entry.position,
             "at": entry.at,
@@ -32,9 +36,11 @@ pub(super) async fn queue(desk: &Desk, all: bool, page: &ListArguments) -> anyho
             "generation": entry.generation_id,
             "account": entry.account_id,
             "provider": entry.provider,
+            "model": entry.model,
             "providerResponse": entry.provider_response_id,
             "firstGeneration": entry.first_generation_id,
-            "amountUsd": entry.amount_micro.to_string(),
+            "heldUsd": held.map(|held| held.to_string()),
+            "chargedUsd": charged.map(|charged| charged.to_string()),
             "providerCostUsd": entry.provider_cost_micro.to_string(),
             "resolution": entry.resolution,
             "resolvedAt": entry.resolved_at,

@@ -4,13 +4,12 @@ use clap::Args;
 use codexapi_aggregates::account::{Account, AccountRefusal};
 use codexapi_aggregates::ids::AccountId;
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::wallet::AdjustmentReason;
 use codexapi_projections::movements;
 use serde_json::json;
 
 use super::{ACCOUNT, Desk, ListArguments};
 use crate::accounts::listing;
-use crate::accounts::{self, AdjustCredit, CreditChange, given, notes};
+use crate::accounts::{self, AdjustCredit, CreditChange, TakingReason, given, notes};
 use crate::cli::words::{dollars, variant};
 use crate::http::movement::MovementLine;
 
@@ -22,8 +21,8 @@ pub(super) struct TakeArguments {
     #[arg(value_parser = dollars)]
     dollars: MicroUsd,
     /// granted-in-error, duplicate-credit, abuse or customer-request
-    #[arg(long, value_parser = variant::<AdjustmentReason>)]
-    reason: AdjustmentReason,
+    #[arg(long, value_parser = variant::<TakingReason>)]
+    reason: TakingReason,
     #[command(flatten)]
     change: ChangeArguments,
 }

@@ -61,7 +61,10 @@ struct QueuedEntry {
     generation_id: Uuid,
     /// Absent where the operator paid.
     account_id: Option<Uuid>,
+    /// Of a hold that expired, the last one asked; absent of older ones.
     provider: Option<String>,
+    /// The provider's name of it.
+    model: Option<String>,
     provider_response_id: Option<String>,
     /// The generation that came with this provider's response id first.
     first_generation_id: Option<Uuid>,
@@ -199,6 +202,7 @@ impl From<QueueEntry> for QueuedEntry {
             generation_id: entry.generation_id,
             account_id: entry.account_id,
             provider: entry.provider,
+            model: entry.model,
             provider_response_id: entry.provider_response_id,
             first_generation_id: entry.first_generation_id,
             amount_micro: entry.amount_micro.0,

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use chrono::{DateTime, Utc};
 use codexapi_aggregates::money::MicroUsd;
-use codexapi_aggregates::wallet::{AdjustmentReason, GrantSource};
+use codexapi_aggregates::wallet::GrantSource;
 use codexapi_projections::{MAX_PAGE, accounts as account_rows, balances, movements};
 use http::Uri;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use super::body::AdminBody;
 use super::ids;
 use super::{Actor, positions};
 use crate::accounts::listing::{self, Customer, MAX_SEARCH_CHARS};
-use crate::accounts::{self, AdjustCredit, CreditChange, notes};
+use crate::accounts::{self, AdjustCredit, CreditChange, TakingReason, notes};
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::movement::MovementLine;
@@ -205,7 +205,7 @@ pub struct AdjustBody {
     take_micro: Option<i64>,
     /// With `takeMicro`: `granted_in_error`, `duplicate_credit`, `abuse` or `customer_request`.
     #[schema(value_type = Option<String>)]
-    reason: Option<AdjustmentReason>,
+    reason: Option<TakingReason>,
     /// For other operators, at most 500 characters; kept beside the log, where it can be erased.
     note: Option<String>,
     /// The same key with the same change moves credit once, however often it is sent.

@@ -1,11 +1,12 @@
 use super::builders::{Story, hold, place, request, sweep};
-use crate::examples::{generation, micro, node, second};
+use crate::examples::{attempt, generation, micro, node, second};
 use crate::wallet::{ExpiryReason, PlaceHold, WalletAction, WalletEvent};
 
 fn expired(number: u128, reason: ExpiryReason, amount: i64, held: i64, at: i64) -> WalletEvent {
     WalletEvent::HoldExpired {
         generation_id: generation(number),
         reason,
+        attempt: Some(attempt()),
         amount_micro: micro(amount),
         balance_micro: micro(100),
         held_micro: micro(held),

@@ -100,6 +100,7 @@ async fn an_expired_hold_is_settled_released_or_dismissed_once() {
 
     let entry = fleet.entry(&holds[0]).await;
     assert_eq!((&entry["reasons"], &entry["resolution"]), (&json!(["hold_expired"]), &Value::Null));
+    assert_eq!((&entry["provider"], &entry["model"]), (&json!("one"), &json!("gpt-5.5")));
     for (input, output) in [(10_000_001, 1), (1, 10_000_001)] {
         let slip = json!({ "action": "settle", "inputTokens": input, "outputTokens": output });
         assert_eq!(fleet.refused(&resolve(&entry), &slip).await, (400, "too_many_tokens".to_owned()));

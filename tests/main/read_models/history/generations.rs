@@ -56,8 +56,15 @@ impl History {
         let generation_id = GenerationId(Uuid::from_u128(hold.generation));
         let event = if expire {
             self.expired.push(hold);
-            let (reason, amount_micro) = (ExpiryReason::NodeDead, MicroUsd(hold.amount));
-            WalletEvent::HoldExpired { generation_id, reason, amount_micro, balance_micro, held_micro, at }
+            WalletEvent::HoldExpired {
+                generation_id,
+                reason: ExpiryReason::NodeDead,
+                attempt: Some(attempt("openai")),
+                amount_micro: MicroUsd(hold.amount),
+                balance_micro,
+                held_micro,
+                at,
+            }
         } else {
             let (reason, attempts) = (ReleaseReason::NothingDelivered, vec![]);
             WalletEvent::HoldReleased { generation_id, reason, attempts, balance_micro, held_micro, at }
