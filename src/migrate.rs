@@ -3,7 +3,7 @@
 
 use anyhow::Context;
 use codexapi_projections::versions;
-use sqlx::{Executor, PgPool};
+use sqlx::{Connection, Executor, PgPool};
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
@@ -13,5 +13,6 @@ pub async fn migrate(pool: &PgPool) -> anyhow::Result<()> {
     // Else each start logs that the table of migrations exists.
     connection.execute("SET client_min_messages = warning").await.context("quieting notices")?;
     MIGRATOR.run(&mut connection).await.context("migrating the database")?;
+    connection.close().await.context("ending the connection that migrated")?;
     versions::install(pool).await.context("making the tables of the read models")
 }

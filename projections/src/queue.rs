@@ -343,7 +343,7 @@ fn is_finished(outcome: Outcome) -> bool {
 fn settled_entry(event: &RecordedEvent, settled: &GenerationSettled) -> Result<QueueEntry, FoldError> {
     let reasons = match settled.usage_source {
         UsageSource::Rejected => vec![QueueReason::UsageRejected],
-        UsageSource::Reported if is_finished(settled.outcome) && settled.usage.total_input() == 0 => {
+        UsageSource::Reported if is_finished(settled.outcome) && settled.usage.lacks_input() => {
             vec![QueueReason::UsageZero]
         }
         UsageSource::Reported | UsageSource::Estimated => vec![],

@@ -72,7 +72,7 @@ enum Noun {
     /// The catalogue of plans
     #[command(subcommand)]
     Plans(plans::PlansVerb),
-    /// What wants the operator's eye: expired holds, usage rejected or of nothing, repeated provider ids
+    /// What wants the operator's eye: expired holds, usage rejected or without input, repeated provider ids
     Queue(QueueArguments),
     /// Decide about an entry of the queue, once
     Resolve(resolve::ResolveArguments),

@@ -73,6 +73,7 @@ async fn write(writer: &mut impl Writes, batch: Vec<Append>, untold: &mut Untold
     while let Some(batch) = waiting.pop() {
         let doomed = dead_slots(&batch);
         if !doomed.is_empty() {
+            // What is stored is said before anything that builds on it is refused.
             untold.tell();
         }
         let batch = cull(writer, batch, doomed);

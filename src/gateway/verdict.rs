@@ -31,7 +31,7 @@ impl Report {
     /// The name in metric labels.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Given(usage) if usage.total_input() == 0 => "zero",
+            Self::Given(usage) if usage.lacks_input() => "zero",
             Self::Given(_) => "given",
             Self::Rejected => "rejected",
             Self::Absent => "absent",

@@ -45,6 +45,11 @@ impl Usage {
             .fold(self.input, u64::saturating_add)
     }
 
+    /// Whether it has no token of input, which every request has: such a report is taken for a fact, and looked at.
+    pub fn lacks_input(&self) -> bool {
+        self.total_input() == 0
+    }
+
     pub fn total_tokens(&self) -> u64 {
         self.total_input().saturating_add(self.output)
     }
