@@ -4,6 +4,7 @@ import argparse
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -19,6 +20,7 @@ from turns import TURNS, take_turns
 # Generations of the long log: each is three events.
 GENERATIONS, QUICK_GENERATIONS = 350_000, 30_000
 LOG_TIMEOUT_SECONDS = 3_600
+STOP_TIMEOUT_SECONDS = 60
 
 MAIN = Cell(stream=False, prompt_kb=1, connections=64, seconds=60)
 
@@ -70,6 +72,7 @@ def command(asked):
 
 
 def main():
+    end_tidily()
     asked = arguments()
     rounds = asked.rounds if asked.rounds is not None else 1 if asked.quick else 3
     turns = asked.turns if asked.turns is not None else 0 if asked.quick or asked.only else TURNS
@@ -127,9 +130,22 @@ def turn(world, kind, planned, result, number):
 def long_log(binaries, generations, seconds):
     """What a log of so many generations costs; `codexapi-bench log` measures it."""
     command = [binaries / "codexapi-bench", "log", "--binaries", binaries, "--generations", generations, "--seconds", seconds]
-    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, timeout=LOG_TIMEOUT_SECONDS,
-                          check=True)
-    return json.loads(done.stdout)
+    with subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True) as running:
+        try:
+            told, _ = running.communicate(timeout=LOG_TIMEOUT_SECONDS)
+        except BaseException:
+            # Not killed: it stops its own Postgres and removes what it has written.
+            running.terminate()
+            running.wait(STOP_TIMEOUT_SECONDS)
+            raise
+    if running.returncode:
+        raise subprocess.CalledProcessError(running.returncode, running.args)
+    return json.loads(told)
+
+
+def end_tidily():
+    """SIGTERM ends a program as Ctrl-C does: whoever has started something stops it."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
 def told(name, row):

@@ -9,7 +9,7 @@ import time
 import machine
 import report
 from contenders import REPOSITORY, Codexapi
-from main import World, say
+from main import World, end_tidily, say
 from measure import Cell, measure
 from processes import resident_bytes
 
@@ -71,6 +71,7 @@ def mb(amount):
 
 
 def main():
+    end_tidily()
     parser = argparse.ArgumentParser(prog="bench/run soak", description=__doc__)
     parser.add_argument("--binaries", type=pathlib.Path, required=True, help="where the release binaries are")
     parser.add_argument("--minutes", type=float, default=20, help="how long; the slope is over the second half")

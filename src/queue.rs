@@ -109,6 +109,35 @@ pub async fn resolve(
     }
 }
 
+/// Decides alike about many entries, each by itself: what is refused stands beside what is done.
+///
+/// # Errors
+/// What is no refusal ends it; what was decided until then stays, and the same again decides about the rest.
+pub async fn resolve_many(
+    log: &EventLog,
+    terms: &WalletTerms,
+    metadata: &Metadata,
+    positions: &[i64],
+    action: QueueAction,
+) -> Result<Vec<Result<QueueResolved, QueueError>>, QueueError> {
+    let mut decided = Vec::with_capacity(positions.len());
+    for &position in positions {
+        let resolved = resolve(log, terms, metadata, position, action).await;
+        match resolved {
+            Err(error) if !error.is_refusal() => return Err(error),
+            resolved => decided.push(resolved),
+        }
+    }
+    Ok(decided)
+}
+
+impl QueueError {
+    /// It would be said again, however often one asks.
+    fn is_refusal(&self) -> bool {
+        !matches!(self, Self::Read(_) | Self::Command(_) | Self::Failed(_))
+    }
+}
+
 impl QueueAction {
     /// How the entry stands afterwards.
     fn resolution(self) -> Resolution {

@@ -10,8 +10,10 @@ mod upstream;
 
 use std::net::SocketAddr;
 
+use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The service's: the append path is measured in this process.
 #[global_allocator]
@@ -69,6 +71,17 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Upstream { listen } => upstream::serve(listen).await,
         Command::Load => load::run(std::io::stdin().lock()).await,
         Command::Commits { database_url, count } => commits::measure(&database_url, count).await,
-        Command::Log(arguments) => log::run(arguments).await,
+        Command::Log(arguments) => until_told_to_end(log::run(arguments)).await,
+    }
+}
+
+/// What is ended on the way stops its servers and removes its gigabytes, too.
+async fn until_told_to_end(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    tokio::select! {
+        done = work => done,
+        _ = terminate.recv() => bail!("ended by SIGTERM"),
+        _ = interrupt.recv() => bail!("ended by Ctrl-C"),
     }
 }

@@ -163,3 +163,39 @@ pub enum WriteError {
     #[error("{kind} of {} that the log has not told of before: {ids:?}", ids.len())]
     Unknown { kind: &'static str, ids: Vec<Uuid> },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+    use std::path::Path;
+
+    use super::*;
+
+    fn form(model: &ReadModel) -> String {
+        let mut form = String::new();
+        for table in model.tables {
+            writeln!(form, "CREATE TABLE {} ({});", table.name, table.columns).expect("written to memory");
+            for index in table.indexes {
+                writeln!(form, "CREATE INDEX ON {} {index};", table.name).expect("written to memory");
+            }
+        }
+        form
+    }
+
+    /// Tables are made anew for another revision alone: under the same one, an older build's would stay as they are.
+    #[test]
+    fn tables_of_another_form_have_another_revision() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas/read_models");
+        for model in READ_MODELS {
+            let (name, form) = (format!("{}.{}.sql", model.name, model.revision), form(model));
+            match std::fs::read_to_string(folder.join(&name)) {
+                Ok(noted) => assert_eq!(noted, form, "raise the revision of {}; {name} stays", model.name),
+                Err(error) => {
+                    panic!("schemas/read_models/{name}: {error}; write it anew, with this:\n{form}")
+                }
+            }
+        }
+        let noted = std::fs::read_dir(&folder).expect("a folder").count();
+        assert_eq!(noted, READ_MODELS.len(), "files of revisions that no read model has any more go");
+    }
+}

@@ -26,7 +26,7 @@ use crate::{FoldError, Page, Projection, ReadError, ReadModel, Table, WriteError
 
 pub static READ_MODEL: ReadModel = ReadModel {
     name: "operator_queue",
-    revision: 4,
+    revision: 5,
     aggregates: &["usage", "wallet"],
     tables: &[TABLE, RESPONSES],
     batch: || Box::<Queue>::default(),

@@ -255,7 +255,7 @@ struct ListArguments {
     #[arg(long, default_value_t = DEFAULT_ROWS, value_parser = clap::value_parser!(u32).range(1..=200))]
     limit: u32,
     /// Rows before this position, for the next page
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     before: Option<i64>,
 }
 

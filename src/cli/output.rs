@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 /// Columns that stand first where there are any, in this order: what it is about, then money from what came in to what
 /// is left of it. The others follow by name.
-const FIRST: [&str; 39] = [
+const FIRST: [&str; 40] = [
     "id",
+    "entry",
     "done",
     "window",
     "from",

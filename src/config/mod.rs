@@ -23,6 +23,7 @@ mod secrets;
 pub mod servers;
 pub mod stored;
 pub mod stripe;
+mod toml_file;
 mod unknown;
 
 use std::ffi::OsString;

@@ -8,6 +8,7 @@ use cqrs_es::Aggregate;
 use serde::Deserialize;
 
 use super::dollars::Dollars;
+use super::toml_file;
 
 /// The plans that come with the service.
 const BUILT_IN: &str = include_str!("../../config/plans.toml");
@@ -30,7 +31,7 @@ impl PlanList {
         if path.is_empty() {
             return Self::parse(BUILT_IN);
         }
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+        let text = toml_file::read(path)?;
         Self::parse(&text)
     }
 
@@ -39,7 +40,7 @@ impl PlanList {
     /// # Errors
     /// What is wrong: with its line where it cannot be read, with the refusal where it breaks a rule.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let file: File = toml_file::parse(text)?;
         let mut catalog = Catalog::default();
         let mut plans = Vec::new();
         for text in file.plans {

@@ -7,6 +7,7 @@ use cqrs_es::Aggregate;
 use serde::Deserialize;
 
 use super::dollars::Dollars;
+use super::toml_file;
 
 /// The rate cards that come with the service.
 const BUILT_IN: &str = include_str!("../../config/prices.toml");
@@ -26,7 +27,7 @@ impl PriceList {
         if path.is_empty() {
             return Self::parse(BUILT_IN);
         }
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+        let text = toml_file::read(path)?;
         Self::parse(&text)
     }
 
@@ -35,7 +36,7 @@ impl PriceList {
     /// # Errors
     /// What is wrong: with its line where it cannot be read, with the book's refusal where it breaks a rule.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let file: File = toml_file::parse(text)?;
         let list = Self(file.models);
         let mut book = PriceBook::default();
         for command in list.commands(Timestamp::default(), Timestamp::default()) {

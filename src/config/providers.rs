@@ -13,6 +13,7 @@ use toml::Spanned;
 
 use super::addresses::ProviderUrl;
 use super::explain::without_user;
+use super::toml_file;
 
 /// Where a signed-in Codex account is served.
 const SIGNED_IN_URL: &str = "https://chatgpt.com/backend-api/codex";
@@ -103,7 +104,7 @@ impl Providers {
         if path.is_empty() {
             return Ok(Self::default());
         }
-        let text = std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))?;
+        let text = toml_file::read(path)?;
         Self::parse(&text, |name| std::env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
@@ -112,7 +113,7 @@ impl Providers {
     /// # Errors
     /// What is wrong and on which line.
     pub fn parse(text: &str, secret: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        let file: File = toml_file::parse(text)?;
         let mut names = BTreeSet::new();
         let mut providers = Self::default();
         for entry in file.providers {
@@ -219,12 +220,12 @@ fn api(
     if protocols.contains(&Protocol::Completions) {
         let problem =
             "completions is spoken by clients only; a provider is asked in responses, chat or messages";
-        return Err(at_offset(text, protocol.span().start, problem));
+        return Err(toml_file::at(text, protocol.span().start, problem));
     }
     let distinct: BTreeSet<_> = protocols.iter().collect();
     if protocols.is_empty() || distinct.len() != protocols.len() {
         let problem = "protocol names each of responses, chat, messages at most once";
-        return Err(at_offset(text, protocol.span().start, problem));
+        return Err(toml_file::at(text, protocol.span().start, problem));
     }
     let address = entry.base_url.as_ref().ok_or_else(|| lacks("has no base_url"))?;
     let base_url = ProviderUrl::parse(address.get_ref(), entry.own_network)
@@ -283,12 +284,7 @@ fn is_label(name: &str) -> bool {
 }
 
 fn at(text: &str, value: &Spanned<String>, problem: &str) -> String {
-    at_offset(text, value.span().start, &format!("{:?} {problem}", without_user(value.get_ref())))
-}
-
-fn at_offset(text: &str, offset: usize, problem: &str) -> String {
-    let line = text[..offset].matches('\n').count() + 1;
-    format!("line {line}: {problem}")
+    toml_file::at(text, value.span().start, &format!("{:?} {problem}", without_user(value.get_ref())))
 }
 
 #[cfg(test)]

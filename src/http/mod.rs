@@ -116,6 +116,7 @@ fn operators_routes() -> Vec<[Route; 2]> {
         operators!(POST, "/provider-invoices", post(provider_invoices::import)),
         operators!(GET, "/provider-invoices/{invoice_id}", get(provider_invoices::read)),
         operators!(GET, "/queue", get(queue::list)),
+        operators!(POST, "/queue/resolve", post(queue::resolve_many)),
         operators!(POST, "/queue/{entry_id}/resolve", post(queue::resolve)),
         operators!(GET, "/gumroad/pending", get(gumroad_signups::list)),
         operators!(POST, "/gumroad/{user_id}/review", post(gumroad_signups::review)),

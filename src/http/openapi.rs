@@ -133,6 +133,7 @@ use super::{
         provider_invoices::read,
         queue::list,
         queue::resolve,
+        queue::resolve_many,
         gumroad_signups::list,
         gumroad_signups::review,
         referrals::list,

@@ -18,11 +18,13 @@ use super::{Actor, of_change};
 use crate::app::App;
 use crate::http::error::{ErrorBody, Problem};
 use crate::http::query::{NoQuery, QueryParams};
-use crate::queue::{self, QueueAction, QueueError};
+use crate::queue::{self, QueueAction, QueueError, QueueResolved};
 
 /// Entries on a page where the caller names no number, and at most.
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 200;
+/// Entries that one request decides about: a page of them.
+const MOST_ENTRIES: usize = MAX_LIMIT as usize;
 
 #[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -103,6 +105,46 @@ pub enum ActionName {
     Dismiss,
 }
 
+/// One decision about many entries.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ResolveEntries {
+    action: SharedAction,
+    /// Of 1 to 200 entries.
+    #[schema(min_items = 1, max_items = 200)]
+    ids: Vec<i64>,
+}
+
+/// What can be decided alike about many: tokens are of one generation alone.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedAction {
+    /// Expired holds cost nothing, and cannot be settled any more.
+    Release,
+    /// The whole charges go back to where they came from.
+    Reverse,
+    /// Nothing is done; the entries are closed.
+    Dismiss,
+}
+
+/// What came of each entry, in the order they were given in.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EntriesResolved {
+    resolved: Vec<EntryResolved>,
+    refused: Vec<EntryRefused>,
+}
+
+/// An entry about which this cannot be decided; it stands as it stood.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EntryRefused {
+    id: i64,
+    /// Machine-readable reason, snake case.
+    code: &'static str,
+    message: String,
+}
+
 /// What a decision has come to.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -162,14 +204,61 @@ pub async fn resolve(
     let action = body.read()?;
     let terms = app.config.wallet.terms();
     let resolved = queue::resolve(&app.log, &terms, &actor.metadata, id, action).await?;
-    Ok(Json(EntryResolved {
-        id,
-        resolution: resolved.resolution,
-        replayed: resolved.replayed,
-        amount_micro: resolved.amount_micro.0,
-        amount_usd: resolved.amount_micro.to_string(),
-        positions: of_change(resolved.position),
-    }))
+    Ok(Json(EntryResolved::of(id, &resolved)))
+}
+
+/// Decides alike about many entries, each by itself and once: what is refused stops no other. Where an answer fails to
+/// come, the same request again decides about the rest.
+#[utoipa::path(
+    post, path = "/admin/api/queue/resolve", operation_id = "resolve_queue_entries", tag = "operator money",
+    request_body = ResolveEntries,
+    responses((status = 200, body = EntriesResolved), (status = 400, body = ErrorBody), (status = 401, body = ErrorBody),
+        (status = 403, body = ErrorBody)),
+    security(("bearer" = []), ("apiKey" = []))
+)]
+pub async fn resolve_many(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    _: NoQuery,
+    AdminBody(body): AdminBody<ResolveEntries>,
+) -> Result<Json<EntriesResolved>, Problem> {
+    if !(1..=MOST_ENTRIES).contains(&body.ids.len()) {
+        let message = format!("`ids` holds 1 to {MOST_ENTRIES} entries, not {}.", body.ids.len());
+        return Err(Problem::invalid("invalid_ids", message));
+    }
+    let (terms, action) = (app.config.wallet.terms(), QueueAction::from(body.action));
+    let decided = queue::resolve_many(&app.log, &terms, &actor.metadata, &body.ids, action).await?;
+    let mut told = EntriesResolved { resolved: vec![], refused: vec![] };
+    for (id, decided) in body.ids.into_iter().zip(decided) {
+        match decided.map_err(Problem::from) {
+            Ok(resolved) => told.resolved.push(EntryResolved::of(id, &resolved)),
+            Err(Problem { code, message, .. }) => told.refused.push(EntryRefused { id, code, message }),
+        }
+    }
+    Ok(Json(told))
+}
+
+impl EntryResolved {
+    fn of(id: i64, resolved: &QueueResolved) -> Self {
+        Self {
+            id,
+            resolution: resolved.resolution,
+            replayed: resolved.replayed,
+            amount_micro: resolved.amount_micro.0,
+            amount_usd: resolved.amount_micro.to_string(),
+            positions: of_change(resolved.position),
+        }
+    }
+}
+
+impl From<SharedAction> for QueueAction {
+    fn from(action: SharedAction) -> Self {
+        match action {
+            SharedAction::Release => Self::Release,
+            SharedAction::Reverse => Self::Reverse,
+            SharedAction::Dismiss => Self::Dismiss,
+        }
+    }
 }
 
 impl ResolveEntry {

@@ -10,6 +10,7 @@ mod reading;
 mod setup;
 mod statement;
 
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -28,6 +29,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use sqlx::ConnectOptions;
+use tokio::process::Command;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
@@ -80,6 +82,15 @@ impl Service {
             }
         });
         Self { app, database, _stop: stop.drop_guard() }
+    }
+
+    /// Runs a command of the program on the service's database.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codexapi"));
+        let database_url = self.database.pool.connect_options().to_url_lossy().to_string();
+        command.args(arguments).env_clear().kill_on_drop(true).stdin(Stdio::null());
+        command.env("DATABASE_URL", database_url).env("CODEXAPI_TOKEN_DIGEST_KEY", "5a".repeat(32));
+        command.output().await.expect("the program runs")
     }
 
     /// A customer whose token works.

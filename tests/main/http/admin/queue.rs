@@ -228,8 +228,71 @@ async fn the_queue_is_read_in_pages_and_refuses_by_name() {
         ("/queue/1/resolve", json!({ "action": "forget" }), 400, "invalid_body"),
         ("/queue/1/resolve", json!({ "action": "settle", "inputTokens": 1 }), 400, "tokens_missing"),
         ("/queue/1/resolve", json!({ "action": "dismiss", "outputTokens": 1 }), 400, "tokens_unwanted"),
+        ("/queue/resolve", json!({ "action": "settle", "ids": [1] }), 400, "invalid_body"),
+        ("/queue/resolve", json!({ "action": "release", "ids": [] }), 400, "invalid_ids"),
+        ("/queue/resolve", json!({ "action": "release", "ids": vec![1; 201] }), 400, "invalid_ids"),
     ];
     for (path, body, status, code) in cases {
         assert_eq!(fleet.refused(path, &body).await, (status, code.to_owned()), "{body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_expired_holds_are_released_at_once_and_what_is_refused_stops_no_other() {
+    let fleet = Fleet::start().await;
+    let (account_id, token) = fleet.customer().await;
+    let rejected = fleet.reported(&token, "garbage").await["id"].clone();
+    for _ in 0..3 {
+        fleet.expired_hold(account_id).await;
+    }
+    let before = fleet.balance(account_id).await;
+    let mut ids: Vec<Value> = fleet.queue("open").await.iter().map(|entry| entry["id"].clone()).collect();
+    assert_eq!((ids.len(), ids.last()), (4, Some(&rejected)));
+    ids.insert(1, json!(1));
+
+    let release = json!({ "action": "release", "ids": ids });
+    let told = fleet.set("/queue/resolve", &release).await;
+    let of_each = |entries: &Value, field: &str| -> Vec<Value> {
+        entries.as_array().expect("a list").iter().map(|entry| entry[field].clone()).collect()
+    };
+    assert_eq!(of_each(&told["resolved"], "id"), [&ids[0..1], &ids[2..4]].concat());
+    assert_eq!(of_each(&told["resolved"], "resolution"), vec!["released"; 3]);
+    assert_eq!(of_each(&told["refused"], "id"), vec![json!(1), rejected.clone()]);
+    assert_eq!(of_each(&told["refused"], "code"), vec!["entry_not_found", "no_expired_hold"]);
+    let again = fleet.set("/queue/resolve", &release).await;
+    assert_eq!(of_each(&again["resolved"], "replayed"), vec![json!(true); 3]);
+    assert_eq!(fleet.events("wallet.hold_released").await.len(), 3, "each once");
+    assert_eq!(fleet.balance(account_id).await, before);
+    assert_eq!(of_each(&json!(fleet.queue("open").await), "id"), [rejected]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_decides_about_several_entries_and_fails_where_one_is_refused() {
+    let fleet = Fleet::start().await;
+    let (account_id, _) = fleet.customer().await;
+    for _ in 0..2 {
+        fleet.expired_hold(account_id).await;
+    }
+    let ids: Vec<String> = fleet.queue("open").await.iter().map(|entry| entry["id"].to_string()).collect();
+    let resolve = async |entries: String, verb: &[&str]| {
+        let arguments = [&["admin", "--json", "resolve", &entries], verb].concat();
+        let done = fleet.service.command(&arguments).await;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        (done.status.code(), serde_json::from_slice::<Value>(&done.stdout).unwrap_or_default(), said)
+    };
+    let settle = ["settle", "--input-tokens", "1", "--output-tokens", "1"];
+    let (status, _, said) = resolve(ids.join(","), &settle).await;
+    assert_eq!(
+        (status, said.trim()),
+        (Some(1), "codexapi: tokens are of one generation: settle its entry alone")
+    );
+    assert_eq!(fleet.queue("open").await.len(), 2, "nothing is done then");
+
+    let (status, rows, said) = resolve(format!("{},1,{}", ids[0], ids[1]), &["dismiss"]).await;
+    assert_eq!((status, said.trim()), (Some(1), "codexapi: 1 of 3 entries are not resolved"));
+    assert_eq!(rows[1]["refused"], "the queue has no entry 1, or the read models lag");
+    assert_eq!([&rows[0]["resolution"], &rows[2]["resolution"]], ["dismissed"; 2]);
+    let (status, row, _) = resolve(ids[0].clone(), &["dismiss"]).await;
+    assert_eq!((status, &row["replayed"]), (Some(0), &json!(true)));
+    assert!(fleet.queue("open").await.is_empty());
 }

@@ -1,0 +1,1 @@
+CREATE TABLE auto_topups (account_id uuid PRIMARY KEY, switched_on boolean NOT NULL, threshold_micro bigint NOT NULL, plan_id text, price_micro bigint NOT NULL, monthly_limit_micro bigint NOT NULL, off_reason text, open_payment_id uuid, cools_until timestamptz, changed_at timestamptz NOT NULL, position bigint NOT NULL);

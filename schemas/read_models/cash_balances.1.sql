@@ -1,0 +1,2 @@
+CREATE TABLE cash_balances (account_id uuid PRIMARY KEY, balance_micro bigint NOT NULL, debt_micro bigint NOT NULL, topped_up_micro bigint NOT NULL, taken_back_micro bigint NOT NULL, commissions_micro bigint NOT NULL, spent_micro bigint NOT NULL, sequence bigint NOT NULL, position bigint NOT NULL, first_position bigint NOT NULL, updated_at timestamptz NOT NULL);
+CREATE INDEX ON cash_balances (first_position);

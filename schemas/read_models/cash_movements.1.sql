@@ -1,0 +1,1 @@
+CREATE TABLE cash_movements (account_id uuid NOT NULL, position bigint NOT NULL, event_id uuid NOT NULL, kind text NOT NULL, amount_micro bigint NOT NULL, balance_micro bigint NOT NULL, debt_micro bigint NOT NULL, payment_id uuid, commission_id uuid, purchase_id uuid, plan_id text, quantity bigint, credit_micro bigint, at timestamptz NOT NULL, PRIMARY KEY (account_id, position));

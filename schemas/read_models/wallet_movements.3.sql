@@ -1,0 +1,3 @@
+CREATE TABLE wallet_movements (account_id uuid NOT NULL, position bigint NOT NULL, event_id uuid NOT NULL, kind text NOT NULL, amount_micro bigint NOT NULL, balance_micro bigint NOT NULL, debt_change_micro bigint NOT NULL, generation_id uuid, model text, covered_micro bigint NOT NULL, shortfall_micro bigint NOT NULL, grant_id uuid, source text, expires_at timestamptz, purchase_id uuid, item text, adjustment_id uuid, reason text, at timestamptz NOT NULL, PRIMARY KEY (account_id, position));
+CREATE INDEX ON wallet_movements (account_id, at, position);
+CREATE INDEX ON wallet_movements (account_id, at) WHERE debt_change_micro <> 0;
