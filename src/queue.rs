@@ -199,8 +199,8 @@ impl Desk<'_> {
                 },
             )
             .await;
-        let (CommittedPair { second, .. }, _) = done.map_err(|error| of_command(error, position))?;
-        Ok(resolved(Resolution::SettledLate, &second))
+        let (pair, _) = done.map_err(|error| of_command(error, position))?;
+        Ok(of_pair(Resolution::SettledLate, &pair))
     }
 
     async fn release(self) -> Result<QueueResolved, QueueError> {
@@ -240,8 +240,8 @@ impl Desk<'_> {
                 },
             )
             .await;
-        let (CommittedPair { second, .. }, _) = done.map_err(|error| of_command(error, position))?;
-        Ok(resolved(Resolution::Reversed, &second))
+        let (pair, _) = done.map_err(|error| of_command(error, position))?;
+        Ok(of_pair(Resolution::Reversed, &pair))
     }
 
     async fn dismiss(self) -> Result<QueueResolved, QueueError> {
@@ -358,6 +358,12 @@ async fn stream_at(pool: &PgPool, position: i64) -> anyhow::Result<String> {
     );
     let stream = stream.bind(position).fetch_optional(pool).await.context("looking for the settlement")?;
     stream.with_context(|| format!("the log has no settlement at {position}"))
+}
+
+/// A charge of nothing is reversed in the usage stream alone.
+fn of_pair<E>(resolution: Resolution, pair: &CommittedPair<E, WalletEvent>) -> QueueResolved {
+    let position = pair.first.position.max(pair.second.position);
+    QueueResolved { position, ..resolved(resolution, &pair.second) }
 }
 
 fn resolved(resolution: Resolution, wallet: &Committed<WalletEvent>) -> QueueResolved {

@@ -79,9 +79,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
 async fn until_told_to_end(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listening for Ctrl-C")?;
+    let mut hangup = signal(SignalKind::hangup()).context("listening for SIGHUP")?;
     tokio::select! {
         done = work => done,
         _ = terminate.recv() => bail!("ended by SIGTERM"),
+        _ = hangup.recv() => bail!("ended by SIGHUP"),
         _ = interrupt.recv() => bail!("ended by Ctrl-C"),
     }
 }

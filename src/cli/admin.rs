@@ -74,7 +74,7 @@ enum Noun {
     Plans(plans::PlansVerb),
     /// What wants the operator's eye: expired holds, usage rejected or without input, repeated provider ids
     Queue(QueueArguments),
-    /// Decide about an entry of the queue, once
+    /// Decide about entries of the queue, each once
     Resolve(resolve::ResolveArguments),
     /// Import a provider's invoice, once, and compare it with what the log says that its attempts cost
     Invoice(invoice::InvoiceArguments),

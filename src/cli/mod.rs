@@ -21,7 +21,7 @@ use utoipa::OpenApi as _;
 use crate::app::{self, App};
 use crate::config::{
     Config, DatabaseSettings, SettingError, WalletSettings, explain, missing_secret, secret_on_command_line,
-    unknown_settings, without_secret_flags, without_users,
+    unknown_settings, without_secret_flags, without_secrets,
 };
 use crate::http::openapi::ApiDocument;
 use crate::processes::lease;
@@ -273,7 +273,7 @@ fn settle(command: &clap::Command, arguments: &[OsString], error: clap::Error) -
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => CliError::Usage(error),
         _ => match explain(&path, arguments, &error) {
             Some(setting) => CliError::Setting(setting),
-            None => CliError::Usage(without_users(error)),
+            None => CliError::Usage(without_secrets(error)),
         },
     }
 }
@@ -345,6 +345,20 @@ mod tests {
                 &format!("codexapi {words} postgres://u:hunter2@h/x").replace("  ", " ").replace("= ", "="),
             );
             assert!(!said.contains("hunter2") && said.contains("postgres://…@h/x"), "{words}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_not_repeated() {
+        for words in [
+            "admin resolve KEY dismiss",
+            "admin resolve 1,KEY dismiss",
+            "serve --listen KEY",
+            "KEY",
+            "serve KEY",
+        ] {
+            let said = complaint(&format!("codexapi {words}").replace("KEY", "sk-proj-canary0123456789"));
+            assert!(!said.contains("canary") && said.contains('…'), "{words}: {said}");
         }
     }
 

@@ -17,8 +17,9 @@ impl Dollars {
 impl<'de> Deserialize<'de> for Dollars {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let expected = "dollars as decimal text, such as \"5.00\"";
-        let text = String::deserialize(deserializer)
-            .map_err(|error| de::Error::custom(format!("{error}; expected {expected}")))?;
+        let text = String::deserialize(deserializer).map_err(|error| {
+            de::Error::custom(format!("{}; expected {expected}", error.to_string().trim_end()))
+        })?;
         text.parse().map(Self).map_err(|_| de::Error::custom(format!("{text:?} is not {expected}")))
     }
 }

@@ -3,11 +3,12 @@
 //! The parser's own messages name flags where the environment was read, quote secrets, and say of a value only how
 //! reading it failed.
 
-use std::borrow::Cow;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
+
+use super::masked::{masked, without_keys};
 
 /// A setting that is missing or cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,11 +81,11 @@ fn not_text(path: &[&Command], arguments: &[OsString]) -> Option<SettingError> {
     Some(SettingError { setting: name.to_string_lossy().into_owned(), problem })
 }
 
-/// `error` with what an address has before its host, which may be a password, left out wherever it quotes one.
-pub fn without_users(mut error: clap::Error) -> clap::Error {
+/// `error` without what may be a password or a key in what it quotes.
+pub fn without_secrets(mut error: clap::Error) -> clap::Error {
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue] {
         if let Some(ContextValue::String(quoted)) = error.get(kind) {
-            let masked = without_user(quoted).into_owned();
+            let masked = masked(quoted);
             error.insert(kind, ContextValue::String(masked));
         }
     }
@@ -116,21 +117,13 @@ fn expected(arg: &Arg) -> String {
 
 /// What was found and why it cannot be, without the value of a secret.
 fn complaint(arg: &Arg, error: &clap::Error) -> String {
-    let reason = std::error::Error::source(error).map(|source| format!(" ({source})")).unwrap_or_default();
+    let source = std::error::Error::source(error).map(|source| without_keys(&source.to_string()));
+    let reason = source.map(|source| format!(" ({source})")).unwrap_or_default();
     match error.get(ContextKind::InvalidValue) {
         Some(ContextValue::String(value)) if !arg.is_hide_env_values_set() => {
-            format!("{:?}{reason}", without_user(value))
+            format!("{:?}{reason}", masked(value))
         }
         _ => format!("used{reason}"),
-    }
-}
-
-/// A value as an error may show it: what an address has before its host may be a password.
-pub(super) fn without_user(value: &str) -> Cow<'_, str> {
-    let user = value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)));
-    match user {
-        Some((scheme, (_, host))) => format!("{scheme}://…@{host}").into(),
-        None => value.into(),
     }
 }
 

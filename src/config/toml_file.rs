@@ -1,9 +1,11 @@
 //! TOML files that settings name: read, and what is wrong with them told by its line.
 //!
-//! The parser's own error repeats the line itself. That may hold a key which somebody has written into the wrong file,
-//! and what is told here ends up in a log.
+//! The parser's own error repeats the line itself, and at times the value. Either may be a key that somebody has written
+//! into the wrong place, and what is told here ends up in a log.
 
 use serde::de::DeserializeOwned;
+
+use super::masked::without_keys;
 
 /// Reads the file at `path`.
 ///
@@ -20,13 +22,13 @@ pub(super) fn read(path: &str) -> Result<String, String> {
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        at(text, offset, error.message())
+        at(text, offset, &without_keys(error.message().trim_end()))
     })
 }
 
 /// A problem with what begins at `offset`.
 pub(super) fn at(text: &str, offset: usize, problem: &str) -> String {
-    let line = text[..offset].matches('\n').count() + 1;
+    let line = text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
     format!("line {line}: {problem}")
 }
 
@@ -41,6 +43,8 @@ mod tests {
     struct File {
         #[expect(dead_code, reason = "it is never read")]
         name: Option<String>,
+        #[expect(dead_code, reason = "it is never read")]
+        hours: Option<u32>,
     }
 
     #[test]
@@ -50,9 +54,12 @@ mod tests {
             (format!("name = \"a\"\napi_key = \"{canary}\"\n"), "line 2: unknown field `api_key`"),
             (format!("\n\nname = \"{canary}\n"), "line 3: "),
             (format!("\nname {canary}\n"), "line 2: "),
+            (format!("hours = \"{canary}\"\n"), "line 1: invalid type: string \"…\", expected u32"),
+            (format!("hours = 1\n{canary} = 1\n"), "line 2: unknown field `…`"),
+            ("hours = \"five\"\n".to_owned(), "line 1: invalid type: string \"five\", expected u32"),
         ] {
             let error = parse::<File>(&text).expect_err("refused");
-            assert!(error.starts_with(told) && error.len() > told.len(), "{error}");
+            assert!(error.starts_with(told) && !error.ends_with(": "), "{error}");
             assert!(!error.contains(canary), "{error}");
         }
     }

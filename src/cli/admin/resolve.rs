@@ -1,6 +1,5 @@
 //! What operators decide about entries of their queue.
 
-use std::num::ParseIntError;
 use std::str::FromStr;
 
 use anyhow::ensure;
@@ -25,10 +24,11 @@ pub(super) struct ResolveArguments {
 struct Entries(Vec<i64>);
 
 impl FromStr for Entries {
-    type Err = ParseIntError;
+    type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+        let id = |text: &str| text.parse().map_err(|error| format!("{text:?}: {error}"));
+        text.split(',').map(str::trim).map(id).collect::<Result<_, _>>().map(Self)
     }
 }
 

@@ -184,6 +184,11 @@ async fn an_answer_said_to_have_taken_no_token_costs_nothing_and_wants_an_eye() 
     let entry = fleet.reported(&token, "zero").await;
     assert_eq!((&entry["reasons"], &entry["amountMicro"]), (&json!(["usage_zero"]), &json!(0)));
     assert_eq!(fleet.balance(account_id).await, before, "a reported 0 is a fact");
+    let back = fleet.set(&resolve(&entry), &json!({ "action": "reverse" })).await;
+    let (position, amount) = (back["positions"][0].as_i64(), &back["amountMicro"]);
+    assert!(position > entry["id"].as_i64() && *amount == 0, "an event, and no money: {back}");
+
+    let entry = fleet.reported(&token, "zero").await;
     fleet.set(&resolve(&entry), &json!({ "action": "dismiss" })).await;
     assert!(fleet.queue("open").await.is_empty());
 }
