@@ -136,7 +136,10 @@ def long_log(binaries, generations, seconds):
         except BaseException:
             # Not killed: it stops its own Postgres and removes what it has written.
             running.terminate()
-            running.wait(STOP_TIMEOUT_SECONDS)
+            try:
+                running.wait(STOP_TIMEOUT_SECONDS)
+            finally:
+                running.kill()
             raise
     if running.returncode:
         raise subprocess.CalledProcessError(running.returncode, running.args)

@@ -35,7 +35,7 @@ fn looks_like_a_key(word: &str) -> bool {
 }
 
 /// What an address has before its host may be a password.
-fn without_user(value: &str) -> String {
+pub(super) fn without_user(value: &str) -> String {
     let user = value.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.rsplit_once('@')?)));
     match user {
         Some((scheme, (_, host))) => format!("{scheme}://…@{host}"),

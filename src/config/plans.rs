@@ -8,7 +8,6 @@ use cqrs_es::Aggregate;
 use serde::Deserialize;
 
 use super::dollars::Dollars;
-use super::masked::without_keys;
 use super::toml_file;
 
 /// The plans that come with the service.
@@ -41,11 +40,10 @@ impl PlanList {
     /// # Errors
     /// What is wrong: with its line where it cannot be read, with the refusal where it breaks a rule.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::tried(text).map_err(|wrong| without_keys(&wrong))
+        toml_file::parse(text, Self::tried)
     }
 
-    fn tried(text: &str) -> Result<Self, String> {
-        let file: File = toml_file::parse(text)?;
+    fn tried(file: File) -> Result<Self, String> {
         let mut catalog = Catalog::default();
         let mut plans = Vec::new();
         for text in file.plans {

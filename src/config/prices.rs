@@ -7,7 +7,6 @@ use cqrs_es::Aggregate;
 use serde::Deserialize;
 
 use super::dollars::Dollars;
-use super::masked::without_keys;
 use super::toml_file;
 
 /// The rate cards that come with the service.
@@ -37,11 +36,10 @@ impl PriceList {
     /// # Errors
     /// What is wrong: with its line where it cannot be read, with the book's refusal where it breaks a rule.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::tried(text).map_err(|wrong| without_keys(&wrong))
+        toml_file::parse(text, Self::tried)
     }
 
-    fn tried(text: &str) -> Result<Self, String> {
-        let file: File = toml_file::parse(text)?;
+    fn tried(file: File) -> Result<Self, String> {
         let list = Self(file.models);
         let mut book = PriceBook::default();
         for command in list.commands(Timestamp::default(), Timestamp::default()) {

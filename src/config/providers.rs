@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::addresses::ProviderUrl;
-use super::masked::masked;
+use super::masked::without_user;
 use super::toml_file;
 
 /// Where a signed-in Codex account is served.
@@ -113,7 +113,10 @@ impl Providers {
     /// # Errors
     /// What is wrong and on which line.
     pub fn parse(text: &str, secret: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
-        let file: File = toml_file::parse(text)?;
+        toml_file::parse(text, |file| Self::checked(file, text, secret))
+    }
+
+    fn checked(file: File, text: &str, secret: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let mut names = BTreeSet::new();
         let mut providers = Self::default();
         for entry in file.providers {
@@ -285,7 +288,7 @@ fn is_label(name: &str) -> bool {
 }
 
 fn at(text: &str, value: &Spanned<String>, problem: &str) -> String {
-    toml_file::at(text, value.span().start, &format!("{:?} {problem}", masked(value.get_ref())))
+    toml_file::at(text, value.span().start, &format!("{:?} {problem}", without_user(value.get_ref())))
 }
 
 #[cfg(test)]

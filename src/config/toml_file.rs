@@ -15,15 +15,19 @@ pub(super) fn read(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read it: {error}"))
 }
 
-/// Parses the text of a file.
+/// Parses the text of a file, and has `check` make of it what is needed.
 ///
 /// # Errors
-/// What is wrong and on which line.
-pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|error| {
+/// What is wrong, on which line where it cannot be parsed.
+pub(super) fn parse<F: DeserializeOwned, T>(
+    text: &str,
+    check: impl FnOnce(F) -> Result<T, String>,
+) -> Result<T, String> {
+    let parsed = toml::from_str(text).map_err(|error| {
         let offset = error.span().map_or(0, |span| span.start);
-        at(text, offset, &without_keys(error.message().trim_end()))
-    })
+        at(text, offset, error.message().trim_end())
+    });
+    parsed.and_then(check).map_err(|wrong| without_keys(&wrong))
 }
 
 /// A problem with what begins at `offset`.
@@ -58,7 +62,7 @@ mod tests {
             (format!("hours = 1\n{canary} = 1\n"), "line 2: unknown field `…`"),
             ("hours = \"five\"\n".to_owned(), "line 1: invalid type: string \"five\", expected u32"),
         ] {
-            let error = parse::<File>(&text).expect_err("refused");
+            let error = parse(&text, Ok::<File, _>).expect_err("refused");
             assert!(error.starts_with(told) && !error.ends_with(": "), "{error}");
             assert!(!error.contains(canary), "{error}");
         }
